@@ -1,0 +1,1 @@
+"""provreg: prove offline, months later, which model version made an AI output."""

@@ -1,0 +1,1 @@
+"""Bytes in; values, verdicts or errors out. No I/O, no clock."""

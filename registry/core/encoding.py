@@ -1,0 +1,151 @@
+"""Strict text encodings: whatever would not be written back byte for byte is refused.
+
+The standard library is lenient where signed text must not be: ``int`` takes ``1_000`` and ``٣``,
+``b64decode`` takes stray padding bits, ``json.loads`` takes duplicate keys. Every reader here
+writes its value back and compares, which refuses all second spellings at once.
+
+JSON is RFC 8785 without floats. Values are typed :class:`msgspec.Struct` classes: unknown members,
+wrong types and missing members are refused by type, everything else by comparing bytes.
+"""
+
+import base64
+import binascii
+from functools import lru_cache
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from registry.errors import MalformedError, Reason
+
+T = TypeVar("T")
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""RFC 8785 §3.2.2.3: larger integers do not survive every JSON reader."""
+
+SafeInt = Annotated[int, msgspec.Meta(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+"""An integer that every JSON reader keeps exactly."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
+"""A size, position or number of things."""
+
+Hex16 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+"""Sixteen bytes in lowercase hexadecimal."""
+
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+"""Thirty-two bytes in lowercase hexadecimal, such as a bare SHA-256."""
+
+Hex64 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
+"""Sixty-four bytes in lowercase hexadecimal, such as a bare SHA-512."""
+
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+"""Free text of at most 4096 characters."""
+
+AsciiKey = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,512}\Z")]
+"""An object key that sorts the same by UTF-8 and by UTF-16, as RFC 8785 sorts."""
+
+Time = Annotated[str, msgspec.Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z\Z")]
+"""A claimed UTC time, to the second or the microsecond; a claim, never a proof."""
+
+
+class Value(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """A frozen value with one JSON spelling; members at their default are never written."""
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+@lru_cache(maxsize=256)
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def write_json(value: object) -> bytes:
+    """Write ``value`` as RFC 8785 JSON. Object keys are ASCII, numbers are integers."""
+    return _encoder.encode(value)
+
+
+def read_json(data: bytes, kind: type[T], *, what: str = "value") -> T:
+    """Read exactly what :func:`write_json` would write for a value of type ``kind``.
+
+    Raises:
+        MalformedError: ``MALFORMED_JSON`` if it is no JSON or not of that type, ``NOT_CANONICAL``
+            if it is, but spelled in another way (duplicate keys, white space, order, escapes).
+    """
+    try:
+        value: T = _decoder(kind).decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError(
+            Reason.MALFORMED_JSON, f"this is not a {what}", actual=str(error)
+        ) from error
+    if _encoder.encode(value) != data:
+        raise MalformedError(
+            Reason.NOT_CANONICAL,
+            f"this {what} is not spelled as RFC 8785 spells it",
+            hint="write it with sorted keys, no white space, no duplicate and no default members",
+        )
+    return value
+
+
+def base64_text(data: bytes) -> str:
+    """Write RFC 4648 §4 base64 with padding."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def base64_bytes(text: str) -> bytes:
+    """Read RFC 4648 §4 base64 in its one canonical spelling.
+
+    Raises:
+        MalformedError: ``MALFORMED_BASE64``.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise MalformedError(
+            Reason.MALFORMED_BASE64, "this is not base64", actual=str(error)
+        ) from error
+    if base64.b64encode(data).decode("ascii") != text:
+        raise MalformedError(
+            Reason.MALFORMED_BASE64, "this base64 has stray padding bits", actual=repr(text[-8:])
+        )
+    return data
+
+
+def hex_bytes(text: str, size: int) -> bytes:
+    """Read ``size`` bytes of lowercase hexadecimal.
+
+    Raises:
+        MalformedError: ``MALFORMED_HEX``.
+    """
+    try:
+        data = bytes.fromhex(text)
+    except ValueError as error:
+        raise MalformedError(Reason.MALFORMED_HEX, "this is not hexadecimal") from error
+    if data.hex() != text or len(data) != size:
+        raise MalformedError(
+            Reason.MALFORMED_HEX,
+            "this is not the expected hexadecimal",
+            expected=f"{2 * size} lowercase digits",
+            actual=f"{len(text)} characters",
+        )
+    return data
+
+
+def decimal(text: str) -> int:
+    """Read a non-negative ASCII decimal without leading zeros, up to 2^63 - 1.
+
+    Raises:
+        MalformedError: ``MALFORMED_DECIMAL``.
+    """
+    # 19 digits hold 2^63 - 1; the length is checked first, since int() is quadratic.
+    if not (0 < len(text) <= 19) or not (text.isascii() and text.isdigit()):  # noqa: PLR2004
+        raise MalformedError(
+            Reason.MALFORMED_DECIMAL, "this is not a decimal number", actual=repr(text[:32])
+        )
+    value = int(text)
+    if str(value) != text or value >= 2**63:
+        raise MalformedError(
+            Reason.MALFORMED_DECIMAL, "this decimal has leading zeros or is too large", actual=text
+        )
+    return value

@@ -1,0 +1,238 @@
+"""The one exception tree, and the closed list of reasons that it may give.
+
+::
+
+    RegistryError
+    ├── MalformedError          not in the one form that is accepted
+    ├── VerificationError       well formed, but the cryptography or the digest says no
+    ├── RefusedError            genuine, but the registration policy does not admit it
+    ├── ConflictError           contradicts something that was registered before
+    ├── UnauthenticatedError    we do not know who is calling
+    ├── ForbiddenError          we know who is calling, and they may not
+    ├── NotFoundError           nothing of that name
+    ├── LimitExceededError      larger, longer or more than a named limit
+    ├── UnavailableError        not now; the same call may succeed later
+    └── DamagedError            stored bytes are not what was stored
+
+The class says who is to blame, the :class:`Reason` says what is wrong. Reasons are a stable
+promise to callers; the text is not.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why something was refused: one stable word for each kind of bad input."""
+
+    # Text and encodings.
+    MALFORMED_JSON = "MALFORMED_JSON"
+    NOT_CANONICAL = "NOT_CANONICAL"
+    MALFORMED_BASE64 = "MALFORMED_BASE64"
+    MALFORMED_HEX = "MALFORMED_HEX"
+    MALFORMED_DECIMAL = "MALFORMED_DECIMAL"
+    MALFORMED_DIGEST = "MALFORMED_DIGEST"
+    MALFORMED_FIELD = "MALFORMED_FIELD"
+    MALFORMED_NAME = "MALFORMED_NAME"
+
+    # Keys and signatures.
+    MALFORMED_KEY = "MALFORMED_KEY"
+    KEY_ALGORITHM = "KEY_ALGORITHM"
+    MALFORMED_SIGNATURE = "MALFORMED_SIGNATURE"
+    BAD_SIGNATURE = "BAD_SIGNATURE"
+    UNKNOWN_SIGNER = "UNKNOWN_SIGNER"
+    KEY_NOT_YOURS = "KEY_NOT_YOURS"
+    KEY_REVOKED = "KEY_REVOKED"
+    KEY_KNOWN = "KEY_KNOWN"
+
+    # Envelopes and statements.
+    ENVELOPE_TOO_LARGE = "ENVELOPE_TOO_LARGE"
+    MALFORMED_ENVELOPE = "MALFORMED_ENVELOPE"
+    PAYLOAD_TYPE = "PAYLOAD_TYPE"
+    SIGNATURE_COUNT = "SIGNATURE_COUNT"
+    MALFORMED_STATEMENT = "MALFORMED_STATEMENT"
+    FOREIGN_PREDICATE = "FOREIGN_PREDICATE"
+    SUBJECT_MISMATCH = "SUBJECT_MISMATCH"
+    PREDICATE_NOT_ALLOWED = "PREDICATE_NOT_ALLOWED"
+    UNKNOWN_REFERENCE = "UNKNOWN_REFERENCE"
+
+    # The log.
+    MALFORMED_NOTE = "MALFORMED_NOTE"
+    MALFORMED_CHECKPOINT = "MALFORMED_CHECKPOINT"
+    MALFORMED_PROOF = "MALFORMED_PROOF"
+    MALFORMED_ENTRY = "MALFORMED_ENTRY"
+    MALFORMED_TILE_PATH = "MALFORMED_TILE_PATH"
+    LOG_SIGNATURE = "LOG_SIGNATURE"
+    WRONG_LOG = "WRONG_LOG"
+    INCLUSION_PROOF = "INCLUSION_PROOF"
+    CONSISTENCY_PROOF = "CONSISTENCY_PROOF"
+    FORK = "FORK"
+    LOG_LATCHED = "LOG_LATCHED"
+    LOG_BUSY = "LOG_BUSY"
+    LOG_IN_USE = "LOG_IN_USE"
+    BEYOND_TREE = "BEYOND_TREE"
+
+    # Artifacts and transfer.
+    DIGEST_MISMATCH = "DIGEST_MISMATCH"
+    SIZE_MISMATCH = "SIZE_MISMATCH"
+    CHUNK_OUT_OF_ORDER = "CHUNK_OUT_OF_ORDER"
+    CHUNK_TOO_LARGE = "CHUNK_TOO_LARGE"
+    TRUNCATED_UPLOAD = "TRUNCATED_UPLOAD"
+    UPLOAD_IN_PROGRESS = "UPLOAD_IN_PROGRESS"
+    BLOB_TOO_LARGE = "BLOB_TOO_LARGE"
+    UNKNOWN_BLOB = "UNKNOWN_BLOB"
+    MISSING_BLOB = "MISSING_BLOB"
+    OFFSET_OUT_OF_RANGE = "OFFSET_OUT_OF_RANGE"
+
+    # Manifests and folders.
+    EMPTY_MODEL = "EMPTY_MODEL"
+    UNSAFE_PATH = "UNSAFE_PATH"
+    PATH_NOT_NFC = "PATH_NOT_NFC"
+    PATH_COLLISION = "PATH_COLLISION"
+    PATH_ORDER = "PATH_ORDER"
+    NOT_A_REGULAR_FILE = "NOT_A_REGULAR_FILE"
+    FILE_CHANGED = "FILE_CHANGED"
+    TOO_MANY_FILES = "TOO_MANY_FILES"
+    TARGET_EXISTS = "TARGET_EXISTS"
+
+    # Model files.
+    MALFORMED_SAFETENSORS = "MALFORMED_SAFETENSORS"
+    SAFETENSORS_HEADER_SIZE = "SAFETENSORS_HEADER_SIZE"
+    SAFETENSORS_HEADER = "SAFETENSORS_HEADER"
+    SAFETENSORS_TENSOR = "SAFETENSORS_TENSOR"
+    SAFETENSORS_LAYOUT = "SAFETENSORS_LAYOUT"
+    MALFORMED_ONNX = "MALFORMED_ONNX"
+    ONNX_VERSION = "ONNX_VERSION"
+    ONNX_TENSOR = "ONNX_TENSOR"
+    ONNX_EXTERNAL_DATA = "ONNX_EXTERNAL_DATA"
+    ONNX_NESTING = "ONNX_NESTING"
+    INSPECTION_LIMIT = "INSPECTION_LIMIT"
+    STRUCTURE_MISMATCH = "STRUCTURE_MISMATCH"
+
+    # Records.
+    VERSION_EXISTS = "VERSION_EXISTS"
+    NAME_EXISTS = "NAME_EXISTS"
+    UNKNOWN_VERSION = "UNKNOWN_VERSION"
+    UNKNOWN_OUTPUT = "UNKNOWN_OUTPUT"
+    UNKNOWN_RECORD = "UNKNOWN_RECORD"
+    SHARES = "SHARES"
+    BATCH_CHAIN = "BATCH_CHAIN"
+    BATCH_CONTENT = "BATCH_CONTENT"
+    BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
+
+    # Access.
+    NO_TOKEN = "NO_TOKEN"  # noqa: S105 - a reason, not a secret
+    UNKNOWN_TOKEN = "UNKNOWN_TOKEN"  # noqa: S105 - a reason, not a secret
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 - a reason, not a secret
+    TOKEN_REVOKED = "TOKEN_REVOKED"  # noqa: S105 - a reason, not a secret
+    ROLE = "ROLE"
+    NAMESPACE = "NAMESPACE"
+    PRINCIPAL_EXISTS = "PRINCIPAL_EXISTS"
+    UNKNOWN_PRINCIPAL = "UNKNOWN_PRINCIPAL"
+
+    # Capsules.
+    MALFORMED_CAPSULE = "MALFORMED_CAPSULE"
+    CAPSULE_PART = "CAPSULE_PART"
+    CAPSULE_LINK = "CAPSULE_LINK"
+    LOG_KEY_NOT_PINNED = "LOG_KEY_NOT_PINNED"
+
+    # The shim.
+    JOURNAL_DAMAGED = "JOURNAL_DAMAGED"
+    JOURNAL_LATCHED = "JOURNAL_LATCHED"
+    WRONG_MODEL_FILE = "WRONG_MODEL_FILE"
+    UNSUPPORTED_TENSOR = "UNSUPPORTED_TENSOR"
+
+    # Profiles.
+    PROFILE = "PROFILE"
+
+    # Running it.
+    SCHEMA_BEHIND = "SCHEMA_BEHIND"
+    BAD_SETTING = "BAD_SETTING"
+    UNREACHABLE = "UNREACHABLE"
+    DEADLINE = "DEADLINE"
+    MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
+    STORED_BYTES = "STORED_BYTES"
+    STORAGE_FAILED = "STORAGE_FAILED"
+    INTERNAL = "INTERNAL"
+
+
+class RegistryError(Exception):
+    """Anything that provreg refuses, with a stable reason and what to do about it.
+
+    Attributes:
+        reason: The stable word for what is wrong.
+        what: One sentence for a person.
+        where: The file, field or position concerned; empty if there is none.
+        expected: What would have been accepted; empty if that is obvious.
+        actual: What was found instead.
+        hint: What to do next.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        what: str,
+        *,
+        where: str = "",
+        expected: str = "",
+        actual: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(reason, what)
+        self.reason = reason
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.actual = actual
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """``REASON: what (where; expected …; actual …). hint``."""
+        details = [self.where] if self.where else []
+        if self.expected:
+            details.append(f"expected {self.expected}")
+        if self.actual:
+            details.append(f"actual {self.actual}")
+        text = f"{self.reason}: {self.what}"
+        if details:
+            text += f" ({'; '.join(details)})"
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class MalformedError(RegistryError):
+    """The input is not in the one form that is accepted."""
+
+
+class VerificationError(RegistryError):
+    """The input is well formed, but a signature, proof or digest does not hold."""
+
+
+class RefusedError(RegistryError):
+    """The input is genuine, but the registration policy does not admit it."""
+
+
+class ConflictError(RegistryError):
+    """The input contradicts something that was registered before."""
+
+
+class UnauthenticatedError(RegistryError):
+    """The caller did not prove who they are."""
+
+
+class ForbiddenError(RegistryError):
+    """The caller is known and may not do this."""
+
+
+class NotFoundError(RegistryError):
+    """Nothing of that name or digest is registered."""
+
+
+class LimitExceededError(RegistryError):
+    """The input is larger, longer or more numerous than a named limit."""
+
+
+class UnavailableError(RegistryError):
+    """Not possible now; the same call may succeed later."""
+
+
+class DamagedError(RegistryError):
+    """Stored bytes are not what was stored."""
