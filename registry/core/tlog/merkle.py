@@ -6,6 +6,7 @@ largest power of two below n. Everything here takes and returns raw hash bytes.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from registry.core.digest import SHA256_SIZE
 from registry.errors import MalformedError, Reason, VerificationError
@@ -29,7 +30,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return _sha256(b"\x01" + left + right).digest()
 
 
-def root(leaf_hashes: Sequence[bytes], algorithm: Callable[..., hashlib._Hash] = _sha256) -> bytes:
+def root(leaf_hashes: Sequence[bytes], algorithm: Callable[[bytes], Any] = _sha256) -> bytes:
     """The root over ``leaf_hashes``, level by level; an odd last node moves up unchanged.
 
     ``algorithm`` is for the SHA-512 twin of a batch root; leaf hashes must then be SHA-512, too.
