@@ -6,12 +6,18 @@ writes its value back and compares, which refuses all second spellings at once.
 
 JSON is RFC 8785 without floats. Values are typed :class:`msgspec.Struct` classes: unknown members,
 wrong types and missing members are refused by type, everything else by comparing bytes.
+
+JSON that others wrote in a spelling of their own, such as the header of a safetensors file, is
+read by :func:`read_foreign_json`: any order and white space, but one meaning only.
 """
 
 import base64
 import binascii
+import json
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -24,6 +30,9 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 SafeInt = Annotated[int, msgspec.Meta(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
 """An integer that every JSON reader keeps exactly."""
+
+MAX_FOREIGN_DEPTH = 32
+"""Levels of arrays and objects within each other that foreign JSON may have."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 """A size, position or number of things."""
@@ -86,6 +95,73 @@ def read_json(data: bytes, kind: type[T], *, what: str = "value") -> T:
             hint="write it with sorted keys, no white space, no duplicate and no default members",
         )
     return value
+
+
+def read_foreign_json(data: bytes, *, what: str, max_depth: int = MAX_FOREIGN_DEPTH) -> object:
+    """Read JSON in any spelling, as long as every reader must agree on what it says.
+
+    Refused are duplicate keys, numbers that are no integers or not safe ones, lone surrogates,
+    bytes that are not UTF-8, and more than ``max_depth`` levels.
+
+    Raises:
+        MalformedError: ``MALFORMED_JSON``.
+    """
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_object_without_duplicates,
+            parse_int=_safe_integer,
+            parse_float=_no_number,
+            parse_constant=_no_number,
+        )
+        # Only an escape can smuggle in half a surrogate pair, and then no UTF-8 can hold it.
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(
+            Reason.MALFORMED_JSON, f"this is not a {what}", actual=_one_line(error)
+        ) from error
+    level = [value]
+    for _ in range(max_depth):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return value
+    raise MalformedError(
+        Reason.MALFORMED_JSON,
+        f"this {what} is nested too deeply",
+        expected=f"at most {max_depth} levels",
+    )
+
+
+def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
+        message = f"the key {twice[:80]!r} occurs twice"
+        raise ValueError(message)
+    return members
+
+
+def _safe_integer(text: str) -> int:
+    # The length is checked first, since int() is quadratic.
+    if len(text) > len(str(-MAX_SAFE_INTEGER)) or text == "-0" or abs(int(text)) > MAX_SAFE_INTEGER:
+        return _no_number(text)
+    return int(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    message = f"the number {text[:32]} is not an integer of at most 2^53 - 1"
+    raise ValueError(message)
+
+
+def _children(item: object) -> Iterable[object]:
+    if isinstance(item, dict):
+        return item.values()
+    return item if isinstance(item, list) else ()
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def base64_text(data: bytes) -> str:

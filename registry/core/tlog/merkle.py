@@ -64,8 +64,8 @@ def inclusion_path(leaf_hashes: Sequence[bytes], index: int) -> tuple[bytes, ...
     return tuple(path)
 
 
-def _check_hashes(proof: Sequence[bytes]) -> None:
-    if len(proof) > MAX_PROOF_HASHES or any(len(item) != SHA256_SIZE for item in proof):
+def _check_hashes(proof: Sequence[bytes], *ends: bytes) -> None:
+    if len(proof) > MAX_PROOF_HASHES or any(len(item) != SHA256_SIZE for item in (*proof, *ends)):
         raise MalformedError(
             Reason.MALFORMED_PROOF,
             "a proof is a list of 32-byte hashes",
@@ -81,7 +81,7 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[byte
         MalformedError: ``MALFORMED_PROOF`` for hashes of another size.
         VerificationError: ``INCLUSION_PROOF`` if index or number of hashes do not fit the size.
     """
-    _check_hashes(proof)
+    _check_hashes(proof, leaf)
     if not 0 <= index < size:
         raise VerificationError(
             Reason.INCLUSION_PROOF,

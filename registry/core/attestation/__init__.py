@@ -1,0 +1,1 @@
+"""In-toto statements in DSSE envelopes: what was said, and who signed it."""

@@ -1,0 +1,1 @@
+"""Model files as they describe themselves: read under limits, recorded, never trusted."""

@@ -1,0 +1,75 @@
+"""The index of a model whose tensors lie in several safetensors files.
+
+``model.safetensors.index.json`` maps each tensor to the file that holds it. A loader believes it,
+so it must say exactly what the files say.
+"""
+
+from collections.abc import Mapping
+from typing import TypeGuard
+
+from registry.core.encoding import read_foreign_json
+from registry.core.formats.structure import SafetensorsStructure
+from registry.errors import MalformedError, Reason
+
+_MAX_DEPTH = 3
+
+
+def check_index(index: bytes, shards: Mapping[str, SafetensorsStructure]) -> None:
+    """Compare ``index`` with the files beside it, by their path relative to its folder.
+
+    A path that leaves the folder names no file of the manifest, so it is refused as missing.
+
+    Raises:
+        MalformedError: ``SAFETENSORS_INDEX``.
+    """
+    weight_map, total_size = _parse(index)
+    tensors: dict[str, set[str]] = {}
+    for tensor, path in weight_map.items():
+        tensors.setdefault(path, set()).add(tensor)
+    for path, names in sorted(tensors.items()):
+        if path not in shards:
+            raise _refusal(
+                "the index names a file that is not in the manifest", actual=ascii(path[:80])
+            )
+        held = {tensor.name for tensor in shards[path].tensors}
+        if names != held:
+            raise _refusal(
+                "the index and the file disagree on the tensors in it",
+                where=path,
+                actual=f"they differ in {ascii(min(names ^ held)[:80])}",
+            )
+    held_size = sum(
+        tensor.end - tensor.begin for path in tensors for tensor in shards[path].tensors
+    )
+    if total_size not in (None, held_size):
+        raise _refusal(
+            "the index states another size than its files have",
+            where="total_size",
+            expected=str(held_size),
+            actual=str(total_size),
+        )
+
+
+def _parse(index: bytes) -> tuple[dict[str, str], object]:
+    try:
+        document = read_foreign_json(index, what="safetensors index", max_depth=_MAX_DEPTH)
+    except MalformedError as error:
+        raise _refusal(error.what, expected=error.expected, actual=error.actual) from error
+    weight_map = document.get("weight_map") if isinstance(document, dict) else None
+    metadata = document.get("metadata", {}) if isinstance(document, dict) else None
+    if not isinstance(metadata, dict) or not _is_weight_map(weight_map):
+        raise _refusal(
+            "this is no safetensors index",
+            expected='{"metadata": {"total_size": …}, "weight_map": {tensor: file, …}}',
+        )
+    return weight_map, metadata.get("total_size")
+
+
+def _is_weight_map(value: object) -> TypeGuard[dict[str, str]]:
+    return isinstance(value, dict) and bool(value) and all(type(p) is str for p in value.values())
+
+
+def _refusal(what: str, *, where: str = "", expected: str = "", actual: str = "") -> MalformedError:
+    return MalformedError(
+        Reason.SAFETENSORS_INDEX, what, where=where, expected=expected, actual=actual
+    )

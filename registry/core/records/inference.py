@@ -1,0 +1,239 @@
+"""Inference records: what a shim writes down, one leaf each, before and after every call.
+
+A record is an in-toto statement in RFC 8785 JSON. ``n`` counts all records of one shim from 0,
+without gaps, across restarts; ``prev_digest`` is the leaf hash of record n - 1, so that a missing
+record shows. The kinds follow the life of a call: a durable *intent* before it, one outcome after.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from registry.core import encoding
+from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
+from registry.core.digest import sha256
+from registry.core.encoding import Count, Hex16, Hex32, Text, Time, Value
+from registry.core.records import NAMESPACE
+from registry.core.records.names import Name, Version
+from registry.core.records.release import RecordId
+from registry.errors import LimitExceededError, MalformedError, Reason
+
+PREDICATE_TYPE = NAMESPACE + "inference-receipt/v1"
+"""The predicate type of every journal record."""
+
+MAX_RECORD_BYTES = 16 * 1024
+"""Bytes of one record."""
+
+MAX_OPEN_INTENTS = 1024
+"""Calls that may be under way at once on one shim, and so be open at its next start."""
+
+FIRST_PREVIOUS = "00" * 32
+"""``prev_digest`` of record 0."""
+
+Profile = Literal["output/bytes/v1", "output/tensor/v1", "output/chat/v1", "output/text/v1"]
+"""The named rule from an output to the bytes whose digest names its content."""
+
+
+class Sequence(Value, frozen=True):
+    """Where a record stands in its shim's journal."""
+
+    shim_id: Hex16
+    boot_id: Hex16
+    n: Count
+    prev_digest: Hex32
+
+
+class Model(Value, frozen=True):
+    """Which release answered: the statement's record id, and the manifest digest it is bound to."""
+
+    release: RecordId
+    manifest: Hex32
+    name: Name
+    version: Version
+
+
+class Response(Value, frozen=True):
+    """What was answered.
+
+    Attributes:
+        wire_digest: SHA-256 of the bytes that left the shim.
+        complete: Whether the protocol's own end was seen; the end of a connection is none.
+    """
+
+    profile: Profile
+    content_digest: Hex32
+    wire_digest: Hex32
+    complete: bool
+
+
+class Runtime(Value, frozen=True):
+    """What ran the model, as the shim saw it."""
+
+    engine: Text
+    version: Text
+    provider: Text = ""
+    opt_level: Text = ""
+    threads: Count = 0
+
+
+class Boot(Value, frozen=True, tag_field="kind", tag="boot"):
+    """The shim started."""
+
+    sequence: Sequence
+    at: Time
+    prev_stop: Literal["first", "clean", "unclean"]
+    software: Text
+    previous_boot_id: Hex16 | msgspec.UnsetType = msgspec.UNSET
+    open_intents: Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_OPEN_INTENTS)] = ()
+    torn_bytes: Count = 0
+
+
+class Intent(Value, frozen=True, tag_field="kind", tag="intent"):
+    """A call is about to be made; durable before it is."""
+
+    sequence: Sequence
+    at: Time
+    release: RecordId
+    request: Hex32
+    salt: Hex32
+
+
+class Completion(Value, frozen=True, tag_field="kind", tag="completion"):
+    """The call was answered. ``request`` repeats the intent's salted commitment."""
+
+    sequence: Sequence
+    at: Time
+    intent_n: Count
+    model: Model
+    binding: Literal["artifact_verified", "runtime_reported", "provider_attested", "name_only"]
+    request: Hex32
+    response: Response
+    runtime: Runtime
+    uncovered: tuple[Text, ...]
+    salt: Hex32
+
+
+class Failure(Value, frozen=True, tag_field="kind", tag="upstream_error"):
+    """The call failed before an answer was complete."""
+
+    sequence: Sequence
+    at: Time
+    intent_n: Count
+    error: Text
+
+
+class Interrupted(Value, frozen=True, tag_field="kind", tag="interrupted"):
+    """The shim died during the call; written at its next start."""
+
+    sequence: Sequence
+    at: Time
+    intent_n: Count
+
+
+class Heartbeat(Value, frozen=True, tag_field="kind", tag="heartbeat"):
+    """The shim was alive."""
+
+    sequence: Sequence
+    at: Time
+
+
+class Stop(Value, frozen=True, tag_field="kind", tag="stop"):
+    """The shim stopped in good order; nothing is open."""
+
+    sequence: Sequence
+    at: Time
+
+
+Record = Boot | Intent | Completion | Failure | Interrupted | Heartbeat | Stop
+"""Any journal record."""
+
+RecordStatement = Statement[Record]
+"""A journal record with its subject."""
+
+_decode = msgspec.json.Decoder(RecordStatement).decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def shim_subject(shim_id: str) -> Subject:
+    """The subject of records that are about the shim itself."""
+    return Subject.named("shim", sha256(bytes.fromhex(shim_id)))
+
+
+def subject_of(record: Record) -> Subject:
+    """The one subject that a record must have: output, request or shim."""
+    if isinstance(record, Completion):
+        return Subject.named("output", bytes.fromhex(record.response.content_digest))
+    if isinstance(record, Intent):
+        return Subject.named("request", bytes.fromhex(record.request))
+    return shim_subject(record.sequence.shim_id)
+
+
+def write(record: Record) -> bytes:
+    """The leaf data of ``record``."""
+    return encoding.write_json(
+        RecordStatement(
+            type_=STATEMENT_TYPE,
+            predicate=record,
+            predicate_type=PREDICATE_TYPE,
+            subject=(subject_of(record),),
+        )
+    )
+
+
+def parse(data: bytes) -> Record:
+    """Read leaf data exactly.
+
+    Written out instead of calling :func:`registry.core.encoding.read_json`: this runs for every
+    record of every batch, and half its time would go into the calls.
+
+    Raises:
+        LimitExceededError: ``BATCH_TOO_LARGE``.
+        MalformedError: ``MALFORMED_STATEMENT``, ``NOT_CANONICAL``, ``FOREIGN_PREDICATE`` or
+            ``SUBJECT_MISMATCH``.
+    """
+    if len(data) > MAX_RECORD_BYTES:
+        raise LimitExceededError(
+            Reason.BATCH_TOO_LARGE,
+            "this record is too large",
+            expected=f"at most {MAX_RECORD_BYTES} bytes",
+            actual=f"{len(data)} bytes",
+        )
+    try:
+        statement = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError(
+            Reason.MALFORMED_STATEMENT, "this is not an inference record", actual=str(error)
+        ) from error
+    if _encode(statement) != data:
+        raise MalformedError(
+            Reason.NOT_CANONICAL, "this record is not spelled as RFC 8785 spells it"
+        )
+    record: Record = statement.predicate
+    if statement.predicate_type != PREDICATE_TYPE:
+        raise MalformedError(
+            Reason.FOREIGN_PREDICATE,
+            "this is another kind of statement",
+            expected=PREDICATE_TYPE,
+            actual=statement.predicate_type[:200],
+        )
+    subject = statement.subject
+    if type(record) is Completion:
+        digest = record.response.content_digest
+        name = "output"
+    elif type(record) is Intent:
+        digest = record.request
+        name = "request"
+    else:
+        wanted = shim_subject(record.sequence.shim_id)
+        digest, name = wanted.digest.sha256, wanted.name
+    only = subject[0]
+    if (
+        len(subject) != 1
+        or only.name != name
+        or only.digest.sha256 != digest
+        or only.digest.sha512 is not msgspec.UNSET
+    ):
+        raise MalformedError(
+            Reason.SUBJECT_MISMATCH, "the subject is not what the record speaks of", expected=name
+        )
+    return record
