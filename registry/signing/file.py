@@ -1,0 +1,166 @@
+"""Private keys in files: PKCS #8 PEM, readable by their owner only."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from registry.core import encoding
+from registry.core.attestation import dsse
+from registry.core.attestation.dsse import Envelope
+from registry.core.attestation.statement import Statement
+from registry.core.keys import PublicKey
+from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from registry.core.tlog.note import Note, SignatureLine, VerifierKey, check_name
+from registry.errors import ConflictError, MalformedError, NotFoundError, Reason
+
+MAX_KEY_FILE_BYTES = 4096
+"""Bytes of a private key file; ours take about 250."""
+
+# RFC 6979: the same statement signed again is the same entry, so a retry after a crash that lost
+# the first signature cannot register a statement twice.
+_ECDSA = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+
+
+class StatementSigner:
+    """A P-256 key that signs statements."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+        self.public_key = PublicKey(key.public_key())
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A new key, in memory."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the key from ``path``.
+
+        Raises:
+            NotFoundError: ``MALFORMED_KEY`` if there is no such file.
+            MalformedError: ``MALFORMED_KEY`` or ``KEY_ALGORITHM``.
+        """
+        key = _load(path)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise MalformedError(
+                Reason.KEY_ALGORITHM,
+                "statements are signed with ECDSA on P-256 only",
+                where=str(path),
+                actual=type(key).__name__.strip("_"),
+                hint="run: provreg key generate",
+            )
+        return cls(key)
+
+    def save(self, path: Path) -> None:
+        """Write the key to a new file, durably; never over an existing one."""
+        _save(path, self._key)
+
+    def sign(self, statement: Statement[object]) -> Envelope:
+        """Sign a statement into an envelope."""
+        payload = encoding.write_json(statement)
+        signature = self._key.sign(dsse.pae(dsse.PAYLOAD_TYPE, payload), _ECDSA)
+        return Envelope(payload, signature, self.public_key.key_id)
+
+
+class LogSigner:
+    """An Ed25519 key that signs checkpoints under the log's origin."""
+
+    def __init__(self, origin: str, key: ed25519.Ed25519PrivateKey) -> None:
+        check_name(origin)
+        self._key = key
+        public = key.public_key().public_bytes(
+            serialization.Encoding.Raw, serialization.PublicFormat.Raw
+        )
+        self.key = VerifierKey(origin, public)
+
+    @classmethod
+    def generate(cls, origin: str) -> Self:
+        """A new key, in memory."""
+        return cls(origin, ed25519.Ed25519PrivateKey.generate())
+
+    @classmethod
+    def load(cls, origin: str, path: Path) -> Self:
+        """Read the key from ``path``.
+
+        Raises:
+            NotFoundError: ``MALFORMED_KEY`` if there is no such file.
+            MalformedError: ``MALFORMED_KEY`` or ``KEY_ALGORITHM``.
+        """
+        key = _load(path)
+        if not isinstance(key, ed25519.Ed25519PrivateKey):
+            raise MalformedError(
+                Reason.KEY_ALGORITHM,
+                "checkpoints are signed with Ed25519",
+                where=str(path),
+                actual=type(key).__name__.strip("_"),
+            )
+        return cls(origin, key)
+
+    def save(self, path: Path) -> None:
+        """Write the key to a new file, durably; never over an existing one."""
+        _save(path, self._key)
+
+    def sign(self, checkpoint: Checkpoint) -> SignedCheckpoint:
+        """Sign a checkpoint. Whoever calls this makes sure that it never contradicts another."""
+        text = str(checkpoint)
+        line = SignatureLine(self.key.name, self.key.key_id, self._key.sign(text.encode()))
+        return SignedCheckpoint(checkpoint, str(Note(text, (line,))).encode())
+
+
+def _load(path: Path) -> object:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_KEY_FILE_BYTES + 1)
+            mode = os.fstat(file.fileno()).st_mode
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            Reason.MALFORMED_KEY, "there is no such key file", where=str(path),
+            hint=f"create one with: provreg key generate {path}",
+        ) from error
+    if len(data) > MAX_KEY_FILE_BYTES:
+        raise MalformedError(Reason.MALFORMED_KEY, "this file is too long for a key", where=str(path))
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise MalformedError(
+            Reason.MALFORMED_KEY,
+            "other users may read this private key",
+            where=str(path),
+            expected="mode 0600",
+            actual=oct(stat.S_IMODE(mode)),
+            hint=f"run: chmod 600 {path}",
+        )
+    try:
+        return serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise MalformedError(
+            Reason.MALFORMED_KEY, "this is not an unencrypted PEM private key", where=str(path)
+        ) from error
+
+
+def _save(path: Path, key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> None:
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError as error:
+        raise ConflictError(
+            Reason.TARGET_EXISTS, "this file exists already", where=str(path),
+            hint="a key is never overwritten; choose another name",
+        ) from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
