@@ -1,0 +1,1 @@
+"""Tests of provreg: they mirror the package, and each one is a sentence."""

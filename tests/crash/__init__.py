@@ -1,0 +1,1 @@
+"""Crash tests: whatever dies, and wherever, what was acknowledged is still there."""

@@ -1,0 +1,427 @@
+"""Fails or kills a whole process at the n-th file operation it does below one folder.
+
+::
+
+    with Injector([sys.executable, "-m", "registry", "serve"], watch=data) as process:
+        process.arm(nth=5, errno=errno.EIO)  # the fifth file operation from here fails
+        ...
+        process.disarm()
+        print(process.trace)  # every operation seen while armed
+
+All threads and children of the process are covered, whatever library does the call: the kernel
+asks us (seccomp user notification, see :mod:`tests.crash.inject_launch`) before it does what the
+process wants. A failed operation is not done at all; a killed process dies *before* its operation.
+Operations on anything outside ``watch`` are neither counted nor harmed.
+"""
+
+import contextlib
+import ctypes
+import errno as errors
+import fcntl
+import functools
+import os
+import platform
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple, Self
+
+from tests.crash import inject_launch
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 30.0
+
+# linux/include/uapi/linux/seccomp.h
+_NOTIFICATION = struct.Struct("=QIIiIQ6Q")  # id, pid, flags; nr, arch, ip, args
+_RESPONSE = struct.Struct("=QqiI")  # id, val, error, flags
+_IOCTL_RECV = 0xC0502100
+_IOCTL_SEND = 0xC0182101
+_IOCTL_ID_VALID = 0x40082102
+_FLAG_CONTINUE = 1
+
+_AT_FDCWD = -100
+_PAGE_BYTES = 4096
+_PATH_MAX_BYTES = 4096
+
+
+class Call(NamedTuple):
+    """One file operation: the system call and the path it is about.
+
+    For renames and links the path is the new name.
+    """
+
+    name: str
+    path: str
+
+
+class _Operand(NamedTuple):
+    """Where a call keeps one of its paths, by argument number.
+
+    Without ``path`` the file descriptor itself is meant, without ``folder`` the working directory.
+    """
+
+    folder: int | None
+    path: int | None
+
+
+_OPERANDS: dict[str, tuple[_Operand, ...]] = {
+    **dict.fromkeys(("write", "pwrite64", "writev", "pwritev", "pwritev2"), (_Operand(0, None),)),
+    **dict.fromkeys(("fsync", "fdatasync", "ftruncate", "fallocate"), (_Operand(0, None),)),
+    **dict.fromkeys(
+        ("open", "creat", "mkdir", "rmdir", "unlink", "truncate"), (_Operand(None, 0),)
+    ),
+    **dict.fromkeys(("openat", "openat2", "mkdirat", "unlinkat"), (_Operand(0, 1),)),
+    **dict.fromkeys(("rename", "link"), (_Operand(None, 0), _Operand(None, 1))),
+    **dict.fromkeys(("renameat", "renameat2", "linkat"), (_Operand(0, 1), _Operand(2, 3))),
+}
+
+
+class _Plan(NamedTuple):
+    """What to do with which operation, counted from 1."""
+
+    nth: int | None
+    errno: int
+    kill_at: int | None
+    lasting: bool
+    calls: frozenset[str] | None
+
+
+class Injector:
+    """A running command, and the power to fail or kill it at any file operation.
+
+    Attributes:
+        child: The process; its streams are there if asked for by ``stdin`` and ``stdout``.
+        trace: The operations seen while armed, in the order in which they were asked for.
+        hit: The first operation that was failed or killed since :meth:`arm`.
+    """
+
+    child: subprocess.Popen[str]
+    trace: list[Call]
+    hit: Call | None
+
+    def __init__(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        watch: str | os.PathLike[str],
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        stdin: int | IO[str] | None = subprocess.DEVNULL,
+        stdout: int | IO[str] | None = None,
+        stderr: int | IO[str] | None = None,
+    ) -> None:
+        self.trace = []
+        self.hit = None
+        self._command = [os.fspath(word) for word in command]
+        self._watch = str(Path(watch).resolve())
+        self._env = None if env is None else dict(env)
+        self._cwd = cwd
+        self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
+        self._names = {
+            number: name for name, number in inject_launch.CALLS.get(platform.machine(), {}).items()
+        }
+        self._lock = threading.Lock()
+        self._plan: _Plan | None = None
+        self._struck = threading.Event()
+        self._failure: BaseException | None = None
+        self._listener: int | None = None
+
+    def arm(
+        self,
+        nth: int | None = None,
+        errno: int = errors.EIO,
+        *,
+        kill_at: int | None = None,
+        lasting: bool = False,
+        calls: Collection[str] | None = None,
+    ) -> None:
+        """Begin a new trace, and fail or kill at one operation counted from here.
+
+        Without ``nth`` and ``kill_at`` operations are only traced. May be called before the
+        process is started.
+
+        Args:
+            nth: The operation to fail, counted from 1.
+            errno: What it fails with.
+            kill_at: The operation before which the process is killed, counted from 1.
+            lasting: Fail every operation from the n-th on, as a full disk does.
+            calls: Count only these system calls.
+        """
+        if calls is not None and (unknown := set(calls) - set(_OPERANDS)):
+            raise ValueError(f"not supervised: {sorted(unknown)}")
+        with self._lock:
+            self.trace = []
+            self.hit = None
+            self._struck.clear()
+            self._plan = _Plan(
+                nth, errno, kill_at, lasting, None if calls is None else frozenset(calls)
+            )
+
+    def disarm(self) -> None:
+        """Let every operation pass again; the trace stays."""
+        with self._lock:
+            self._plan = None
+
+    def wait_for_hit(self, seconds: float) -> bool:
+        """Whether an operation was failed or killed, after waiting at most so long."""
+        return self._struck.wait(seconds)
+
+    def __enter__(self) -> Self:
+        """Start the command under supervision.
+
+        Raises:
+            RuntimeError: The kernel does not allow it; :func:`available` says so beforehand.
+        """
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self.child = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", inject_launch.__file__),
+                    *(str(theirs.fileno()), *self._command),
+                ],
+                env=self._env,
+                cwd=self._cwd,
+                pass_fds=[theirs.fileno()],
+                # A group of its own, so that its children can be killed with it.
+                start_new_session=True,
+                text=True,
+                stdin=self._stdin,
+                stdout=self._stdout,
+                stderr=self._stderr,
+            )
+            theirs.close()
+            try:
+                listener = _receive_listener(ours)
+            except BaseException:
+                self._kill()
+                raise
+        self._listener = listener
+        self._wake_reader, self._wake_writer = os.pipe()
+        self._thread = threading.Thread(
+            target=self._supervise, args=(listener,), name="injector", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kill what is still running.
+
+        Raises:
+            RuntimeError: The supervision itself failed.
+        """
+        self._kill()
+        os.close(self._wake_writer)
+        self._thread.join(_STOP_SECONDS)
+        os.close(self._wake_reader)
+        if self._listener is not None:
+            os.close(self._listener)
+            self._listener = None
+        if self._failure is not None and error is None:
+            raise RuntimeError("the supervision failed") from self._failure
+
+    def _kill(self) -> None:
+        # When the process itself is gone its children may still be there. When they are gone too,
+        # the number of the group is free and may be somebody else's.
+        if self.child.poll() is None or self._is_supervising():
+            self._kill_group()
+        self.child.wait(_STOP_SECONDS)
+        for stream in (self.child.stdin, self.child.stdout, self.child.stderr):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
+
+    def _is_supervising(self) -> bool:
+        """Whether any process is left under the filter."""
+        if self._listener is None:
+            return False
+        poll = select.poll()
+        poll.register(self._listener, 0)
+        return not any(events & select.POLLHUP for _, events in poll.poll(0))
+
+    def _supervise(self, listener: int) -> None:
+        try:
+            self._answer_all(listener)
+        except BaseException as failure:  # noqa: BLE001 - raised again by __exit__
+            self._failure = failure
+            # Nobody answers any more: what is left of the process would hang.
+            self._kill_group()
+
+    def _answer_all(self, listener: int) -> None:
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(self._wake_reader, select.POLLIN)
+        while True:
+            ready = dict(poll.poll())
+            if self._wake_reader in ready:
+                return
+            if not ready[listener] & select.POLLIN:
+                # POLLHUP: the last process under the filter is gone.
+                poll.unregister(listener)
+                continue
+            self._answer_one(listener)
+
+    def _answer_one(self, listener: int) -> None:
+        buffer = bytearray(_NOTIFICATION.size)
+        try:
+            fcntl.ioctl(listener, _IOCTL_RECV, buffer)
+        except OSError as error:
+            # ENOENT: whoever asked was killed in the meantime.
+            if error.errno in {errors.ENOENT, errors.EINTR}:
+                return
+            raise
+        identifier, thread, _, number, _, _, *arguments = _NOTIFICATION.unpack(buffer)
+        name = self._names[number]
+        path = None
+        if self._plan is not None:
+            path = self._watched_path(thread, name, arguments)
+        # What was read is the process's only if it still waits: its number may already be another.
+        answer: int | None = 0
+        if path is not None and _is_waiting(listener, identifier):
+            answer = self._decide(Call(name, path))
+        if answer is None:
+            return
+        flags = _FLAG_CONTINUE if answer == 0 else 0
+        response = bytearray(_RESPONSE.pack(identifier, 0, -answer, flags))
+        try:
+            fcntl.ioctl(listener, _IOCTL_SEND, response)
+        except OSError as error:
+            if error.errno != errors.ENOENT:
+                raise
+
+    def _decide(self, call: Call) -> int | None:
+        """The error number to answer with, 0 to go on, None if no answer is due."""
+        with self._lock:
+            plan = self._plan
+            if plan is None or (plan.calls is not None and call.name not in plan.calls):
+                return 0
+            self.trace.append(call)
+            position = len(self.trace)
+            if position == plan.kill_at:
+                self._kill_group()
+                self._strike(call)
+                return None
+            if plan.nth is not None and (
+                position == plan.nth or (plan.lasting and position > plan.nth)
+            ):
+                self._strike(call)
+                return plan.errno
+            return 0
+
+    def _strike(self, call: Call) -> None:
+        if self.hit is None:
+            self.hit = call
+        self._struck.set()
+
+    def _watched_path(self, thread: int, name: str, arguments: Sequence[int]) -> str | None:
+        """The path the call is about, if it lies below the watched folder."""
+        found = None
+        for operand in _OPERANDS[name]:
+            try:
+                path = _resolve(thread, operand, arguments)
+            except OSError:
+                # A bad pointer or descriptor, or a process that is gone: nothing to supervise.
+                continue
+            if path == self._watch or path.startswith(self._watch + "/"):
+                found = path
+        return found
+
+
+def _receive_listener(supervisor: socket.socket) -> int:
+    supervisor.settimeout(_START_SECONDS)
+    message, descriptors, _, _ = socket.recv_fds(supervisor, 1024, 1)
+    if message != inject_launch.LISTENER:
+        reason = message.decode() or "the launcher died"
+        raise RuntimeError(f"the kernel does not let us supervise: {reason}")
+    return descriptors[0]
+
+
+def _is_waiting(listener: int, identifier: int) -> bool:
+    """Whether the call is still waiting for our answer."""
+    try:
+        fcntl.ioctl(listener, _IOCTL_ID_VALID, struct.pack("=Q", identifier))
+    except OSError as error:
+        if error.errno == errors.ENOENT:
+            return False
+        raise
+    return True
+
+
+def _resolve(thread: int, operand: _Operand, arguments: Sequence[int]) -> str:
+    folder = Path(f"/proc/{thread}/cwd")
+    if operand.folder is not None:
+        # Descriptors are 32 bits wide, whatever the rest of the register holds.
+        descriptor = ctypes.c_int32(arguments[operand.folder]).value
+        if descriptor != _AT_FDCWD:
+            folder = Path(f"/proc/{thread}/fd/{descriptor}")
+    if operand.path is None:
+        return str(folder.readlink())
+    path = Path(_read_text(thread, arguments[operand.path]))
+    if not path.is_absolute():
+        path = folder.readlink() / path
+    # The last part may be a link that is itself replaced: only its folder is followed.
+    return str(path.parent.resolve() / path.name)
+
+
+def _read_text(thread: int, address: int) -> str:
+    """A NUL-terminated path in the memory of another process."""
+    text = b""
+    memory = os.open(f"/proc/{thread}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while b"\0" not in text and len(text) < _PATH_MAX_BYTES:
+            # Up to the end of the page: the next one need not exist.
+            position = address + len(text)
+            part = os.pread(memory, _PAGE_BYTES - position % _PAGE_BYTES, position)
+            if not part:
+                raise OSError(errors.EFAULT, os.strerror(errors.EFAULT))
+            text += part
+    finally:
+        os.close(memory)
+    return os.fsdecode(text.partition(b"\0")[0])
+
+
+@functools.cache
+def available() -> str | None:
+    """Why nothing can be injected on this machine, or None if it can."""
+    if sys.platform != "linux":
+        return f"seccomp is Linux only, this is {sys.platform}"
+    if platform.machine() not in inject_launch.CALLS:
+        return f"no system call table for {platform.machine()}"
+    with tempfile.TemporaryDirectory() as folder:
+        victim = Path(folder, "victim")
+        probe = Injector([sys.executable, "-I", "-S", "-c", _PROBE, victim], watch=folder)
+        probe.arm(nth=1, errno=errors.ENOSPC)
+        try:
+            with probe:
+                outcome = probe.child.wait(_START_SECONDS)
+        except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+    if outcome != errors.ENOSPC:
+        return f"an injected error did not arrive: the probe ended with {outcome}"
+    return None
+
+
+_PROBE = """\
+import os, sys
+try:
+    os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+except OSError as error:
+    os._exit(error.errno)
+os._exit(0)
+"""
