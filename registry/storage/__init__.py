@@ -1,0 +1,1 @@
+"""What we remember: blobs on disk, and the log with its catalog in SQL."""

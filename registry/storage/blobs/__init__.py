@@ -1,0 +1,1 @@
+"""Blob stores: bytes named by their SHA-256."""

@@ -1,0 +1,202 @@
+"""Blobs in files, durable when ``commit`` returns.
+
+``<root>/sha256/ab/abcd…`` holds blobs, ``<root>/incoming/`` what is still arriving; the latter is
+emptied at start. Files are written once, hashed with SHA-256 and SHA-512 on the way, synced, and
+renamed into place.
+"""
+
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.core import digest
+from registry.errors import (
+    DamagedError,
+    LimitExceededError,
+    NotFoundError,
+    Reason,
+    VerificationError,
+)
+from registry.storage.blobs.port import BlobInfo
+from registry.storage.durable import make_folder, sync_folder
+
+_TWIN_THRESHOLD = 64 * 1024
+"""Bytes from which hashing the twin in a second thread is worth the hand-over."""
+
+
+class DiskBlobStore:
+    """Blobs under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = root / "sha256"
+        self._incoming = root / "incoming"
+        make_folder(self._blobs)
+        make_folder(self._incoming)
+        for leftover in self._incoming.iterdir():
+            leftover.unlink()
+        self._twins = ThreadPoolExecutor(thread_name_prefix="sha512")
+        self._folders: set[str] = {path.name for path in self._blobs.iterdir()}
+        self._folders_lock = threading.Lock()
+
+    def create(self, sha256: bytes, size: int) -> "DiskBlobWriter":
+        """Start to store a blob that is announced to have this digest and size."""
+        return DiskBlobWriter(self, self._incoming / secrets.token_hex(16), sha256, size)
+
+    def put(self, data: bytes) -> BlobInfo:
+        """Store bytes that are in memory; already stored ones are left as they are."""
+        name = hashlib.sha256(data).digest()
+        if self.path(name).exists():
+            return BlobInfo(name, hashlib.sha512(data).digest(), len(data))
+        writer = self.create(name, len(data))
+        try:
+            writer.write(data)
+            return writer.commit()
+        except BaseException:
+            writer.abort()
+            raise
+
+    def path(self, sha256: bytes) -> Path:
+        """Where the blob is, or would be."""
+        # Always from raw bytes: a digest given as text could hold a path.
+        name = sha256.hex()
+        return self._blobs / name[:2] / name
+
+    def open(self, sha256: bytes) -> BinaryIO:
+        """Open a blob for reading.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_BLOB``.
+        """
+        try:
+            return self.path(sha256).open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                Reason.UNKNOWN_BLOB, "there is no such blob", where=digest.text(sha256)
+            ) from error
+
+    def read(self, sha256: bytes, limit: int) -> bytes:
+        """Read a whole blob of at most ``limit`` bytes and check its digest.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_BLOB``.
+            DamagedError: ``STORED_BYTES``.
+            LimitExceededError: ``BLOB_TOO_LARGE``.
+        """
+        with self.open(sha256) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise LimitExceededError(
+                    Reason.BLOB_TOO_LARGE,
+                    "this blob is too large for its purpose",
+                    where=digest.text(sha256),
+                    expected=f"at most {limit} bytes",
+                    actual=f"{size} bytes",
+                )
+            data = file.read()
+        actual = hashlib.sha256(data).digest()
+        if actual != sha256:
+            raise DamagedError(
+                Reason.STORED_BYTES,
+                "a stored blob is not what was stored",
+                where=str(self.path(sha256)),
+                expected=digest.text(sha256),
+                actual=digest.text(actual),
+                hint="restore the file from a backup; run: provreg log fsck",
+            )
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The digests of all stored blobs, in no order."""
+        for folder in self._blobs.iterdir():
+            for path in folder.iterdir():
+                yield bytes.fromhex(path.name)
+
+    def twin_of(self, digester: "hashlib._Hash", data: bytes) -> "None | object":
+        """Feed ``data`` to ``digester`` in another thread; the result is a future."""
+        return self._twins.submit(digester.update, data)
+
+    def settle(self, temporary: Path, sha256: bytes) -> None:
+        """Move a synced file to its final name, durably."""
+        final = self.path(sha256)
+        folder = final.parent
+        with self._folders_lock:
+            if folder.name not in self._folders:
+                make_folder(folder)
+                self._folders.add(folder.name)
+        temporary.rename(final)
+        sync_folder(folder)
+
+
+class DiskBlobWriter:
+    """One file on its way in."""
+
+    def __init__(self, store: DiskBlobStore, path: Path, sha256: bytes, size: int) -> None:
+        self._store = store
+        self._path = path
+        self._sha256 = sha256
+        self._size = size
+        self._written = 0
+        self._digest = hashlib.sha256()
+        self._twin = hashlib.sha512()
+        self._pending: list[bytes] = []
+        self._file = path.open("xb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            VerificationError: ``SIZE_MISMATCH`` if they are more than announced.
+        """
+        self._written += len(data)
+        if self._written > self._size:
+            raise VerificationError(
+                Reason.SIZE_MISMATCH,
+                "more bytes came than were announced",
+                where=digest.text(self._sha256),
+                expected=f"{self._size} bytes",
+                actual=f"at least {self._written} bytes",
+            )
+        view = memoryview(data)
+        self._digest.update(view)
+        self._twin.update(view)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def commit(self) -> BlobInfo:
+        """Check the digest and size that were announced and store the blob durably.
+
+        Raises:
+            VerificationError: ``DIGEST_MISMATCH`` or ``TRUNCATED_UPLOAD``; nothing is stored.
+        """
+        if self._written != self._size:
+            raise VerificationError(
+                Reason.TRUNCATED_UPLOAD,
+                "fewer bytes came than were announced",
+                where=digest.text(self._sha256),
+                expected=f"{self._size} bytes",
+                actual=f"{self._written} bytes",
+                hint="send the blob again",
+            )
+        actual = self._digest.digest()
+        if actual != self._sha256:
+            raise VerificationError(
+                Reason.DIGEST_MISMATCH,
+                "the bytes are not those that were announced",
+                expected=digest.text(self._sha256),
+                actual=digest.text(actual),
+                hint="hash the file again and send it again",
+            )
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._store.settle(self._path, self._sha256)
+        return BlobInfo(self._sha256, self._twin.digest(), self._size)
+
+    def abort(self) -> None:
+        """Forget everything; may be called at any time, also after an error."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)

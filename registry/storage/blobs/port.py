@@ -1,0 +1,67 @@
+"""What every blob store promises.
+
+A blob is there completely under its SHA-256, or not at all. ``commit`` returns when it is durable.
+Whoever owns the store can withhold blobs but not change them: readers hash what they read.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+CHUNK_BYTES = 256 * 1024
+"""Bytes moved at a time, in both directions."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """The names and the size of a stored blob."""
+
+    sha256: bytes
+    sha512: bytes
+    size: int
+
+
+class BlobWriter(Protocol):
+    """One blob on its way in. Nothing is visible before :meth:`commit` returns."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def commit(self) -> BlobInfo:
+        """Check the digest and size that were announced and store the blob durably.
+
+        Raises:
+            VerificationError: ``DIGEST_MISMATCH`` or ``TRUNCATED_UPLOAD``; nothing is stored.
+        """
+
+    def abort(self) -> None:
+        """Forget everything; may be called at any time, also after an error."""
+
+
+class BlobStore(Protocol):
+    """Blobs by digest."""
+
+    def create(self, sha256: bytes, size: int) -> BlobWriter:
+        """Start to store a blob that is announced to have this digest and size."""
+
+    def put(self, data: bytes) -> BlobInfo:
+        """Store bytes that are in memory; already stored ones are left as they are."""
+
+    def open(self, sha256: bytes) -> BinaryIO:
+        """Open a blob for reading.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_BLOB``.
+        """
+
+    def read(self, sha256: bytes, limit: int) -> bytes:
+        """Read a whole blob of at most ``limit`` bytes and check its digest.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_BLOB``.
+            DamagedError: ``STORED_BYTES``.
+            LimitExceededError: ``BLOB_TOO_LARGE``.
+        """
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The digests of all stored blobs, in no order."""

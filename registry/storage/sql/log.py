@@ -1,0 +1,153 @@
+"""Entries, checkpoints and tiles: the rows of the log, written in one transaction."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from registry.storage.sql import tables as t
+
+_LOOKUP = 500
+"""Values in one ``IN`` list; SQLite takes 32,766, older ones 999."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """One row of the log."""
+
+    index: int
+    leaf_hash: bytes
+    record_id: bytes
+    body: bytes
+    envelope: bytes
+
+
+def append(
+    connection: Connection, rows: Sequence[StoredEntry], tiles: Sequence[tuple[int, int, bytes]]
+) -> None:
+    """Add entries and the tiles that they complete."""
+    connection.execute(
+        insert(t.entries),
+        [
+            {
+                "entry_index": row.index,
+                "leaf_hash": row.leaf_hash,
+                "record_id": row.record_id,
+                "body": row.body,
+                "envelope": row.envelope,
+            }
+            for row in rows
+        ],
+    )
+    add_tiles(connection, tiles)
+
+
+def add_tiles(connection: Connection, tiles: Sequence[tuple[int, int, bytes]]) -> None:
+    """Add full tiles, each as (level, index, data)."""
+    if tiles:
+        connection.execute(
+            insert(t.tiles),
+            [
+                {"level": level, "tile_index": index, "data": data}
+                for level, index, data in tiles
+            ],
+        )
+
+
+def add_checkpoint(connection: Connection, size: int, note: bytes) -> None:
+    """Add the signed checkpoint of a tree of ``size`` entries."""
+    connection.execute(insert(t.checkpoints), {"size": size, "note": note})
+
+
+def size(connection: Connection) -> int:
+    """How many entries the log has."""
+    last = connection.execute(select(func.max(t.entries.c.entry_index))).scalar()
+    return 0 if last is None else int(last) + 1
+
+
+def newest_checkpoint(connection: Connection) -> bytes | None:
+    """The signed note of the largest checkpoint."""
+    return connection.execute(
+        select(t.checkpoints.c.note).order_by(t.checkpoints.c.size.desc()).limit(1)
+    ).scalar()
+
+
+def checkpoints(connection: Connection) -> Iterator[tuple[int, bytes]]:
+    """All checkpoints, smallest first."""
+    rows = connection.execute(
+        select(t.checkpoints.c.size, t.checkpoints.c.note).order_by(t.checkpoints.c.size)
+    )
+    for row in rows:
+        yield row.size, bytes(row.note)
+
+
+def leaf_hashes(connection: Connection, start: int, end: int) -> list[bytes]:
+    """The leaf hashes of entries ``start`` to ``end`` (exclusive)."""
+    return [
+        bytes(row[0])
+        for row in connection.execute(
+            select(t.entries.c.leaf_hash)
+            .where(t.entries.c.entry_index >= start, t.entries.c.entry_index < end)
+            .order_by(t.entries.c.entry_index)
+        )
+    ]
+
+
+def tile(connection: Connection, level: int, index: int) -> bytes | None:
+    """A full tile."""
+    data = connection.execute(
+        select(t.tiles.c.data).where(t.tiles.c.level == level, t.tiles.c.tile_index == index)
+    ).scalar()
+    return None if data is None else bytes(data)
+
+
+def find_leaves(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, int]:
+    """Which of these leaf hashes are in the log, and where."""
+    found: dict[bytes, int] = {}
+    for start in range(0, len(hashes), _LOOKUP):
+        rows = connection.execute(
+            select(t.entries.c.leaf_hash, t.entries.c.entry_index).where(
+                t.entries.c.leaf_hash.in_(hashes[start : start + _LOOKUP])
+            )
+        )
+        found.update((bytes(row.leaf_hash), row.entry_index) for row in rows)
+    return found
+
+
+def _stored(row: object) -> StoredEntry:
+    index, leaf_hash, record_id, body, envelope = row  # type: ignore[misc]  # a Row is a tuple
+    return StoredEntry(index, bytes(leaf_hash), bytes(record_id), bytes(body), bytes(envelope))
+
+
+def entry(connection: Connection, index: int) -> StoredEntry | None:
+    """Entry number ``index``."""
+    row = connection.execute(select(t.entries).where(t.entries.c.entry_index == index)).first()
+    return None if row is None else _stored(row)
+
+
+def entry_of_record(connection: Connection, record_id: bytes) -> StoredEntry | None:
+    """The first entry of the statement with this record id."""
+    row = connection.execute(
+        select(t.entries)
+        .where(t.entries.c.record_id == record_id)
+        .order_by(t.entries.c.entry_index)
+        .limit(1)
+    ).first()
+    return None if row is None else _stored(row)
+
+
+def entries_from(connection: Connection, start: int, count: int) -> list[StoredEntry]:
+    """Up to ``count`` entries from ``start`` on."""
+    rows = connection.execute(
+        select(t.entries)
+        .where(t.entries.c.entry_index >= start)
+        .order_by(t.entries.c.entry_index)
+        .limit(count)
+    )
+    return [_stored(row) for row in rows]
+
+
+def clear_derived(connection: Connection) -> None:
+    """Empty every table that can be made again."""
+    for table in t.DERIVED:
+        connection.execute(delete(table))
