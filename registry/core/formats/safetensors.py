@@ -272,7 +272,7 @@ def _all_within(shape: list[int]) -> bool:
 def _warnings(tensors: list[TensorEntry]) -> tuple[str, ...]:
     paths = [tensor.name for tensor in tensors if _looks_like_a_path(tensor.name)]
     # ascii(), because repr() of the same name differs between releases of Python.
-    return (f"{len(paths)} tensor names look like paths: {ascii(paths[0])}",) if paths else ()
+    return (f"{len(paths)} tensor names look like paths: {paths[0]!a}",) if paths else ()
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -36,7 +36,7 @@ def check_index(index: bytes, shards: Mapping[str, SafetensorsStructure]) -> Non
             raise _refusal(
                 "the index and the file disagree on the tensors in it",
                 where=path,
-                actual=f"they differ in {ascii(min(names ^ held)[:80])}",
+                actual=f"they differ in {min(names ^ held)[:80]!a}",
             )
     held_size = sum(
         tensor.end - tensor.begin for path in tensors for tensor in shards[path].tensors
