@@ -1,0 +1,293 @@
+"""The one path in: verify, registration policy, sequence, receipt.
+
+Everything that does not depend on the state of the log is judged here, before a statement may wait
+for the sequencer; what does (duplicates, versions, chains) is judged there, in one transaction.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from registry.core import digest
+from registry.core.access import Principal
+from registry.core.attestation.dsse import Envelope
+from registry.core.attestation.statement import Statement
+from registry.core.keys import PublicKey
+from registry.core.records import attribution, batch, dataset, key_event, predicate, release
+from registry.core.records.manifest import MAX_MANIFEST_BYTES, Manifest
+from registry.core.records.predicate import KINDS
+from registry.core.registration import admit, published_name
+from registry.core.tlog import entry
+from registry.core.tlog.merkle import leaf_hash
+from registry.core.tlog.receipt import Receipt
+from registry.errors import (
+    ForbiddenError,
+    NotFoundError,
+    Reason,
+    RefusedError,
+)
+from registry.inspection import sandbox
+from registry.services.artifacts import Artifacts
+from registry.services.keyring import Keyring
+from registry.services.sequencing import BatchToStore, Sequencer, Submission, first_link
+from registry.storage.blobs.disk import DiskBlobStore
+from registry.storage.sql import catalog, log
+from registry.storage.sql.engine import Database
+
+_UNIQUE = frozenset({release.PREDICATE_TYPE, dataset.PREDICATE_TYPE})
+
+
+class Registration:
+    """Admits statements to the log."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: DiskBlobStore,
+        artifacts: Artifacts,
+        keyring: Keyring,
+        sequencer: Sequencer,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._artifacts = artifacts
+        self._keyring = keyring
+        self._sequencer = sequencer
+
+    def register(self, data: bytes, caller: Principal) -> "Future[Receipt]":
+        """Admit one statement. The future is done when it is durable and proven.
+
+        Raises:
+            MalformedError, LimitExceededError: What is wrong with the envelope or the statement.
+            VerificationError: ``UNKNOWN_SIGNER``, ``KEY_REVOKED`` or ``BAD_SIGNATURE``.
+            ForbiddenError: ``ROLE``, ``NAMESPACE`` or ``KEY_NOT_YOURS``.
+            RefusedError: ``PREDICATE_NOT_ALLOWED``, ``MISSING_BLOB``, ``UNKNOWN_REFERENCE`` or
+                ``STRUCTURE_MISMATCH``.
+            UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
+        """
+        envelope, statement, key = self._open(data, caller)
+        if statement.predicate_type in (batch.PREDICATE_TYPE, key_event.PREDICATE_TYPE):
+            raise RefusedError(
+                Reason.PREDICATE_NOT_ALLOWED,
+                f"a {predicate.noun(statement.predicate_type)} does not come this way",
+                hint="batches come with their records; key events are made by the registry",
+            )
+        if isinstance(statement.predicate, release.Release):
+            self._check_release(statement)
+        elif isinstance(statement.predicate, attribution.Attribution):
+            self._check_attribution(statement.predicate)
+        return self._sequencer.submit(submission(envelope, data, statement, key, caller.name))
+
+    def needs_disk(self, data: bytes) -> bool:
+        """Whether admitting this statement may read blobs, and so must not block a loop."""
+        kind = predicate.predicate_type(Envelope.parse(data).payload)
+        return kind in (release.PREDICATE_TYPE, attribution.PREDICATE_TYPE)
+
+    def register_batch(
+        self, data: bytes, records: Sequence[bytes], caller: Principal
+    ) -> "Future[Receipt]":
+        """Admit a batch with its records. The records are durable before the batch is logged.
+
+        Raises:
+            MalformedError, LimitExceededError: What is wrong with the batch or a record.
+            VerificationError, ForbiddenError, UnavailableError: As :meth:`register`.
+        """
+        envelope, statement, key = self._open(data, caller)
+        predicate_ = statement.predicate
+        if not isinstance(predicate_, batch.Batch):
+            raise RefusedError(
+                Reason.PREDICATE_NOT_ALLOWED,
+                "only a batch comes with records",
+                actual=predicate.noun(statement.predicate_type),
+            )
+        with self._database.read() as connection:
+            head = catalog.shim_head(connection, bytes.fromhex(predicate_.shim_id))
+        content = batch.open_content(
+            statement.subject, predicate_, records, first_link(predicate_, head)
+        )
+        leaves = batch.join_leaves(records)
+        hashes = content.hashed.hashes_file
+        check_leaves(predicate_, digest.DigestSet.of(leaves))
+        stored = BatchToStore(
+            predicate_,
+            content.hashed,
+            content.outputs,
+            self._artifacts.put(leaves).sha256,
+            self._artifacts.put(hashes).sha256,
+        )
+        return self._sequencer.submit(
+            submission(envelope, data, statement, key, caller.name, stored)
+        )
+
+    def _open(self, data: bytes, caller: Principal) -> tuple[Envelope, Statement[Any], PublicKey]:
+        """The one order of checks: form, signer, signature, statement, policy, caller."""
+        envelope = Envelope.parse(data)
+        key = self._keyring.key(envelope.keyid)
+        envelope.verify(key)
+        statement = predicate.parse(envelope.payload)
+        granted = self._keyring.grant(key.key_id)
+        if granted.principal != caller.name:
+            raise ForbiddenError(
+                Reason.KEY_NOT_YOURS,
+                "the statement is signed by somebody else's key",
+                expected=f"a key of {caller.name}",
+                actual=f"a key of {granted.principal}",
+            )
+        admit(statement, granted)
+        role = KINDS[statement.predicate_type].role
+        if role not in caller.roles:
+            raise ForbiddenError(
+                Reason.ROLE,
+                f"only a {role} may register this",
+                expected=role,
+                actual=", ".join(caller.roles) or "no role",
+            )
+        return envelope, statement, key
+
+    def _check_release(self, statement: Statement[Any]) -> None:
+        """All bytes are here, the manifest is the one that is named, structures are as told."""
+        said: release.Release = statement.predicate
+        manifest_digest = bytes.fromhex(statement.subject[0].digest.sha256)
+        self._require_blobs([manifest_digest], "manifest")
+        manifest = release.validate_manifest(
+            statement.subject, said, self._artifacts.read(manifest_digest, MAX_MANIFEST_BYTES)
+        )
+        self._require_files(manifest)
+        self._require_records((*said.trained_on, *said.parents))
+        self._check_structures(said, manifest)
+
+    def _require_files(self, manifest: Manifest) -> None:
+        digests = [file.digest.raw for file in manifest.files]
+        self._require_blobs(digests, "file")
+        stored = self._artifacts.stat_all(digests)
+        for file in manifest.files:
+            info = stored[file.digest.raw]
+            if info.size != file.size or info.sha512.hex() != file.digest.sha512:
+                raise RefusedError(
+                    Reason.DIGEST_MISMATCH,
+                    "the manifest says something else of a file than its bytes",
+                    where=file.path,
+                    expected=f"{info.size} bytes, sha512:{info.sha512.hex()[:16]}…",
+                    actual=f"{file.size} bytes, sha512:{file.digest.sha512[:16]}…",
+                )
+
+    def _require_blobs(self, digests: Sequence[bytes], what: str) -> None:
+        missing = self._artifacts.find_missing(list(dict.fromkeys(digests))[:10_000])
+        if missing:
+            raise RefusedError(
+                Reason.MISSING_BLOB,
+                f"a {what} has not been uploaded",
+                where=digest.text(missing[0]),
+                actual=f"{len(missing)} missing",
+                hint="upload all files before registering the release",
+            )
+
+    def _check_structures(self, said: release.Release, manifest: Manifest) -> None:
+        sizes = {file.path: file.size for file in manifest.files}
+        for told, file in zip(said.files, manifest.files, strict=True):
+            path: Path = self._blobs.path(file.digest.raw)
+            found = sandbox.inspect(path, file.path, sizes)
+            expected = None if found is None else digest.DigestSet.of(found)
+            actual = told.structure if isinstance(told.structure, digest.DigestSet) else None
+            if expected != actual:
+                raise RefusedError(
+                    Reason.STRUCTURE_MISMATCH,
+                    "the release describes a file in another way than its bytes do",
+                    where=file.path,
+                    expected="no structure" if expected is None else f"sha256:{expected.sha256}",
+                    actual="no structure" if actual is None else f"sha256:{actual.sha256}",
+                    hint="publish with the same version of provreg as the registry runs",
+                )
+            if found is not None:
+                self._artifacts.put(found)
+
+    def _check_attribution(self, said: attribution.Attribution) -> None:
+        self._require_records([said.release, *(item.dataset for item in said.datasets)])
+
+    def _require_records(self, record_ids: Sequence[str]) -> None:
+        with self._database.read() as connection:
+            for record_id in record_ids:
+                if log.entry_of_record(connection, digest.parse(record_id)) is None:
+                    raise RefusedError(
+                        Reason.UNKNOWN_REFERENCE,
+                        "the statement names another one that is not registered here",
+                        where=record_id,
+                        hint="register the dataset or release first",
+                    )
+
+    def find(self, record_id: bytes) -> tuple[catalog.Listed, log.StoredEntry]:
+        """One statement by record id.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_RECORD``.
+        """
+        with self._database.read() as connection:
+            stored = log.entry_of_record(connection, record_id)
+            listed = None if stored is None else catalog.listed(connection, stored.index)
+        if stored is None or listed is None:
+            raise NotFoundError(
+                Reason.UNKNOWN_RECORD,
+                "no statement with this record id is registered",
+                where=digest.text(record_id),
+            )
+        return listed, stored
+
+    def list(
+        self, predicate_type: str, name: str, version: str, start: int, limit: int
+    ) -> "list[tuple[catalog.Listed, log.StoredEntry]]":
+        """Statements of one predicate type from entry ``start`` on, oldest first."""
+        with self._database.read() as connection:
+            return catalog.find(
+                connection, predicate_type, name=name, version=version, start=start, limit=limit
+            )
+
+    def shim_head(self, shim_id: bytes) -> catalog.ShimHead | None:
+        """Where the journal of a shim stands."""
+        with self._database.read() as connection:
+            return catalog.shim_head(connection, shim_id)
+
+
+def check_leaves(said: batch.Batch, leaves: digest.DigestSet) -> None:
+    """Check that the leaves file is the one that the batch names.
+
+    Raises:
+        RefusedError: ``BATCH_CONTENT``.
+    """
+    if said.leaves != leaves:
+        raise RefusedError(
+            Reason.BATCH_CONTENT,
+            "the leaves file is not the one that the batch names",
+            expected=f"sha256:{said.leaves.sha256}",
+            actual=f"sha256:{leaves.sha256}",
+        )
+
+
+def submission(
+    envelope: Envelope,
+    data: bytes,
+    statement: Statement[Any],
+    key: PublicKey,
+    principal: str,
+    stored: BatchToStore | None = None,
+) -> Submission:
+    """What the sequencer needs to know of an admitted statement."""
+    record_id = envelope.record_id
+    body = entry.write(record_id, envelope.signature, key.der)
+    return Submission(
+        record_id=record_id,
+        leaf_hash=leaf_hash(body),
+        body=body,
+        envelope=data,
+        predicate_type=statement.predicate_type,
+        name=published_name(statement) or "",
+        version=getattr(statement.predicate, "version", ""),
+        key_id=key.key_id,
+        principal=principal,
+        unique=statement.predicate_type in _UNIQUE,
+        key_event=statement.predicate
+        if isinstance(statement.predicate, key_event.KeyEvent)
+        else None,
+        batch=stored,
+    )
+

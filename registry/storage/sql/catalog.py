@@ -1,0 +1,254 @@
+"""The catalog: what the log says, arranged for questions. Derived, and rebuilt from log and blobs.
+
+Rows become values here and nowhere else.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from registry.storage.blobs.port import BlobInfo
+from registry.storage.sql import log
+from registry.storage.sql import tables as t
+from registry.storage.sql.log import StoredEntry
+
+_LOOKUP = 500
+"""Values in one ``IN`` list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One row of the catalog: a statement, and under which names it is found."""
+
+    index: int
+    predicate_type: str
+    name: str
+    version: str
+    key_id: str
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShimHead:
+    """Where the journal of a shim stands: its last registered batch."""
+
+    n_last: int
+    record_id: bytes
+    last_leaf: bytes
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """One batch: whose, which records, and the blobs that hold them."""
+
+    index: int
+    shim_id: bytes
+    n_first: int
+    n_last: int
+    record_id: bytes
+    principal: str
+    leaves: bytes
+    hashes: bytes
+    last_leaf: bytes
+
+
+def add_statements(connection: Connection, rows: Sequence[Listed]) -> None:
+    """List statements."""
+    connection.execute(
+        insert(t.statements),
+        [
+            {
+                "entry_index": row.index,
+                "predicate_type": row.predicate_type,
+                "name": row.name,
+                "version": row.version,
+                "key_id": row.key_id,
+                "principal": row.principal,
+            }
+            for row in rows
+        ],
+    )
+
+
+def add_versions(connection: Connection, rows: Sequence[Listed]) -> None:
+    """Note that these names and versions are taken."""
+    if rows:
+        connection.execute(
+            insert(t.versions),
+            [
+                {
+                    "predicate_type": row.predicate_type,
+                    "name": row.name,
+                    "version": row.version,
+                    "entry_index": row.index,
+                }
+                for row in rows
+            ],
+        )
+
+
+def add_batches(connection: Connection, rows: Sequence[StoredBatch]) -> None:
+    """List batches."""
+    if rows:
+        connection.execute(
+            insert(t.batches),
+            [
+                {
+                    "entry_index": row.index,
+                    "shim_id": row.shim_id,
+                    "n_first": row.n_first,
+                    "n_last": row.n_last,
+                    "record_id": row.record_id,
+                    "principal": row.principal,
+                    "leaves": row.leaves,
+                    "hashes": row.hashes,
+                    "last_leaf": row.last_leaf,
+                }
+                for row in rows
+            ],
+        )
+
+
+def version_index(
+    connection: Connection, predicate_type: str, name: str, version: str
+) -> int | None:
+    """The entry that took this name and version."""
+    table = t.versions.c
+    return connection.execute(
+        select(table.entry_index).where(
+            table.predicate_type == predicate_type, table.name == name, table.version == version
+        )
+    ).scalar()
+
+
+def taken_versions(
+    connection: Connection, keys: Iterable[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], int]:
+    """Which of these (predicate type, name, version) are taken, and by which entry."""
+    found = {}
+    wanted = set(keys)
+    names = sorted({name for _, name, _ in wanted})
+    table = t.versions.c
+    for start in range(0, len(names), _LOOKUP):
+        rows = connection.execute(
+            select(table.predicate_type, table.name, table.version, table.entry_index).where(
+                table.name.in_(names[start : start + _LOOKUP]),
+                table.version.in_(sorted({version for _, _, version in wanted})),
+            )
+        )
+        for row in rows:
+            key = (row.predicate_type, row.name, row.version)
+            if key in wanted:
+                found[key] = row.entry_index
+    return found
+
+
+def shim_head(connection: Connection, shim_id: bytes) -> ShimHead | None:
+    """The last batch of a shim."""
+    table = t.batches.c
+    row = connection.execute(
+        select(table.n_last, table.record_id, table.last_leaf, table.principal)
+        .where(table.shim_id == shim_id)
+        .order_by(table.n_first.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    return ShimHead(row.n_last, bytes(row.record_id), bytes(row.last_leaf), row.principal)
+
+
+def batch(connection: Connection, index: int) -> StoredBatch | None:
+    """The batch that was registered as entry ``index``."""
+    row = connection.execute(select(t.batches).where(t.batches.c.entry_index == index)).first()
+    if row is None:
+        return None
+    return StoredBatch(
+        row.entry_index,
+        bytes(row.shim_id),
+        row.n_first,
+        row.n_last,
+        bytes(row.record_id),
+        row.principal,
+        bytes(row.leaves),
+        bytes(row.hashes),
+        bytes(row.last_leaf),
+    )
+
+
+def listed(connection: Connection, index: int) -> Listed | None:
+    """The catalog row of entry ``index``."""
+    row = connection.execute(
+        select(t.statements).where(t.statements.c.entry_index == index)
+    ).first()
+    if row is None:
+        return None
+    return Listed(
+        row.entry_index, row.predicate_type, row.name, row.version, row.key_id, row.principal
+    )
+
+
+def find(
+    connection: Connection,
+    predicate_type: str,
+    *,
+    name: str = "",
+    version: str = "",
+    start: int = 0,
+    limit: int,
+) -> list[tuple[Listed, StoredEntry]]:
+    """Statements of one predicate type from entry ``start`` on, oldest first."""
+    table = t.statements.c
+    query = select(t.statements, t.entries).join(
+        t.entries, t.entries.c.entry_index == table.entry_index
+    )
+    query = query.where(table.predicate_type == predicate_type, table.entry_index >= start)
+    if name:
+        query = query.where(table.name == name)
+    if version:
+        query = query.where(table.version == version)
+    rows = connection.execute(query.order_by(table.entry_index).limit(limit))
+    return [
+        (
+            Listed(row[0], row[1], row[2], row[3], row[4], row[5]),
+            StoredEntry(row[6], bytes(row[7]), bytes(row[8]), bytes(row[9]), bytes(row[10])),
+        )
+        for row in rows
+    ]
+
+
+def key_events(connection: Connection, predicate_type: str) -> Iterator[StoredEntry]:
+    """All entries of the key-event predicate type, in log order."""
+    for _, entry in find(connection, predicate_type, limit=2**31 - 1):
+        yield entry
+
+
+def entries_at(connection: Connection, indices: Sequence[int]) -> list[StoredEntry]:
+    """The entries with these indices, in log order."""
+    found = [log.entry(connection, index) for index in sorted(indices)]
+    return [entry for entry in found if entry is not None]
+
+
+def add_blob(connection: Connection, blob: BlobInfo) -> None:
+    """Note a stored blob; noting it twice is no error."""
+    known = connection.execute(
+        select(t.blobs.c.size).where(t.blobs.c.sha256 == blob.sha256)
+    ).scalar()
+    if known is None:
+        connection.execute(
+            insert(t.blobs), {"sha256": blob.sha256, "sha512": blob.sha512, "size": blob.size}
+        )
+
+
+def blobs(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, BlobInfo]:
+    """Which of these blobs are stored."""
+    found = {}
+    for start in range(0, len(digests), _LOOKUP):
+        rows = connection.execute(
+            select(t.blobs).where(t.blobs.c.sha256.in_(digests[start : start + _LOOKUP]))
+        )
+        for row in rows:
+            info = BlobInfo(bytes(row.sha256), bytes(row.sha512), row.size)
+            found[info.sha256] = info
+    return found

@@ -1,0 +1,65 @@
+"""Runs the schema migrations, and refuses to serve a schema that is behind."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+import registry
+from registry.errors import Reason, UnavailableError
+from registry.storage.sql.engine import Database
+
+_PACKAGE = Path(registry.__file__).parent
+
+
+def script_folder() -> Path:
+    """The migrations: inside the installed package, or beside it in a checkout."""
+    shipped = _PACKAGE / "_migrations"
+    return shipped if shipped.is_dir() else _PACKAGE.parent / "migrations"
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(script_folder()))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(database: Database) -> None:
+    """Bring the schema to the newest revision, one transaction for each."""
+    with database.writer_engine.connect() as connection:
+        command.upgrade(_config(connection), "head")
+
+
+def revision(database: Database) -> str | None:
+    """The schema's revision; None for an empty database."""
+    with database.writer_engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str:
+    """The newest revision."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    if newest is None:
+        raise UnavailableError(Reason.SCHEMA_BEHIND, "this installation has no migrations")
+    return newest
+
+
+def check(database: Database) -> None:
+    """Refuse a schema that is behind or ahead.
+
+    Raises:
+        UnavailableError: ``SCHEMA_BEHIND``.
+    """
+    found, wanted = revision(database), head()
+    if found != wanted:
+        raise UnavailableError(
+            Reason.SCHEMA_BEHIND,
+            "the database has another schema than this version of provreg",
+            expected=wanted,
+            actual=found or "no schema",
+            hint="run: provreg db upgrade",
+        )

@@ -1,0 +1,239 @@
+"""The index from output digest to inference receipts: sorted runs, merged level by level.
+
+A B-tree on digests would touch a random page for every output, and after a few million outputs each
+of them costs a read and a write of a page that is no longer in memory. So every batch writes one
+small sorted *run*; when a level holds ``FAN_OUT`` runs they are merged into one of the next level.
+Writes stay sequential, an output is rewritten about three times on its way up, and a lookup asks
+each of the few runs once. (O'Neil et al., "The Log-Structured Merge-Tree", 1996.)
+
+A key is the first 8 bytes of the content digest: enough to find the few candidates, whose records
+are then compared with the whole digest. A value is ``batch index << 16 | position``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from registry.storage.sql import tables as t
+
+FAN_OUT = 8
+"""Runs of one level before they are merged."""
+
+PAGE_ENTRIES = 2048
+"""Outputs in one row of a run: 32 KiB."""
+
+STEP_ENTRIES = 64 * 1024
+"""Outputs that are merged in one transaction, about: a registration never waits for more."""
+
+MAX_MATCHES = 1000
+"""Receipts of one output that a lookup gives."""
+
+_POSITION_BITS = 16
+_KEY_BYTES = 8
+_KEY_SPACE = 1 << 64
+
+Pairs = npt.NDArray[np.uint64]
+"""Rows of (key, value), sorted."""
+
+
+def locator(batch_index: int, position: int) -> int:
+    """The value that stands for one record of one batch."""
+    return batch_index << _POSITION_BITS | position
+
+
+def split_locator(value: int) -> tuple[int, int]:
+    """Batch index and position of a value."""
+    return value >> _POSITION_BITS, value & ((1 << _POSITION_BITS) - 1)
+
+
+def _key(content_digest: bytes) -> int:
+    return int.from_bytes(content_digest[:_KEY_BYTES], "big")
+
+
+def _key_bytes(key: int) -> bytes:
+    return key.to_bytes(_KEY_BYTES, "big")
+
+
+def _sorted(pairs: Pairs) -> Pairs:
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def _write_pages(connection: Connection, run_id: int, pairs: Pairs, first_page: int) -> int:
+    rows = []
+    for number, start in enumerate(range(0, len(pairs), PAGE_ENTRIES)):
+        page = pairs[start : start + PAGE_ENTRIES]
+        rows.append(
+            {
+                "run_id": run_id,
+                "first_key": _key_bytes(int(page[0, 0])),
+                "page": first_page + number,
+                "last_key": _key_bytes(int(page[-1, 0])),
+                "data": page.astype(">u8").tobytes(),
+            }
+        )
+    if rows:
+        connection.execute(insert(t.output_pages), rows)
+    return first_page + len(rows)
+
+
+def _read_page(data: bytes) -> Pairs:
+    return np.frombuffer(data, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def _next_run(connection: Connection) -> int:
+    last = connection.execute(select(func.max(t.output_runs.c.run_id))).scalar()
+    return 0 if last is None else int(last) + 1
+
+
+def add(connection: Connection, batch_index: int, outputs: Sequence[tuple[bytes, int]]) -> None:
+    """Add the outputs of one batch, each as (content digest, position)."""
+    if not outputs:
+        return
+    pairs = np.array(
+        [(_key(digest), locator(batch_index, position)) for digest, position in outputs],
+        dtype=np.uint64,
+    )
+    run_id = _next_run(connection)
+    connection.execute(
+        insert(t.output_runs),
+        {"run_id": run_id, "level": 0, "entries": len(pairs), "complete": 1},
+    )
+    _write_pages(connection, run_id, _sorted(pairs), 0)
+
+
+def find(connection: Connection, content_digest: bytes) -> list[int]:
+    """Values that may be receipts of this output, oldest first, at most ``MAX_MATCHES``."""
+    key = _key(content_digest)
+    key_bytes = _key_bytes(key)
+    pages = t.output_pages
+    found: list[int] = []
+    runs = connection.execute(
+        select(t.output_runs.c.run_id).where(t.output_runs.c.complete == 1)
+    ).scalars()
+    for run_id in runs.all():
+        rows = connection.execute(
+            select(pages.c.first_key, pages.c.data)
+            .where(pages.c.run_id == run_id, pages.c.first_key <= key_bytes)
+            .order_by(pages.c.first_key.desc(), pages.c.page.desc())
+        )
+        for row in rows:
+            pairs = _read_page(row.data)
+            start, end = np.searchsorted(pairs[:, 0], [key, key + 1] if key + 1 < _KEY_SPACE else [key, key], side="left")
+            if key + 1 == _KEY_SPACE:
+                end = len(pairs)
+            found.extend(int(value) for value in pairs[start:end, 1])
+            # Only a page that starts with this very key can continue one before it.
+            if bytes(row.first_key) != key_bytes or len(found) > MAX_MATCHES:
+                break
+        rows.close()
+    return sorted(found)[:MAX_MATCHES]
+
+
+class Compaction:
+    """Merges runs in small steps, one transaction each, so that nobody waits for a whole merge.
+
+    The new run is invisible until its last step. One that a crash left unfinished is dropped at
+    the next start.
+    """
+
+    def __init__(self) -> None:
+        self._sources: list[int] = []
+        self._target = 0
+        self._level = 0
+        self._entries = 0
+        self._next_key = 0
+        self._page = 0
+
+    @staticmethod
+    def drop_unfinished(connection: Connection) -> None:
+        """Forget runs that were being written when the process died."""
+        unfinished = select(t.output_runs.c.run_id).where(t.output_runs.c.complete == 0)
+        connection.execute(delete(t.output_pages).where(t.output_pages.c.run_id.in_(unfinished)))
+        connection.execute(delete(t.output_runs).where(t.output_runs.c.complete == 0))
+
+    def step(self, connection: Connection) -> bool:
+        """Do one step, if there is anything to do; whether there is more to do at once."""
+        if not self._sources and not self._start(connection):
+            return False
+        self._merge_slice(connection)
+        if self._next_key >= _KEY_SPACE:
+            self._finish(connection)
+        return True
+
+    def _start(self, connection: Connection) -> bool:
+        runs = t.output_runs
+        full = connection.execute(
+            select(runs.c.level)
+            .where(runs.c.complete == 1)
+            .group_by(runs.c.level)
+            .having(func.count() >= FAN_OUT)
+            .order_by(runs.c.level)
+            .limit(1)
+        ).scalar()
+        if full is None:
+            return False
+        chosen = connection.execute(
+            select(runs.c.run_id, runs.c.entries)
+            .where(runs.c.complete == 1, runs.c.level == full)
+            .order_by(runs.c.run_id)
+            .limit(FAN_OUT)
+        ).all()
+        self._sources = [row.run_id for row in chosen]
+        self._entries = sum(row.entries for row in chosen)
+        self._level = full + 1
+        self._target = _next_run(connection)
+        self._next_key = 0
+        self._page = 0
+        connection.execute(
+            insert(runs),
+            {
+                "run_id": self._target,
+                "level": self._level,
+                "entries": self._entries,
+                "complete": 0,
+            },
+        )
+        return True
+
+    def _merge_slice(self, connection: Connection) -> None:
+        # Keys are digests, so equal shares of the key space hold about equally many of them.
+        slices = max(1, -(-self._entries // STEP_ENTRIES))
+        low = self._next_key
+        high = min(_KEY_SPACE, low + -(-_KEY_SPACE // slices))
+        pages = t.output_pages
+        parts = []
+        for run_id in self._sources:
+            # The page before the slice may reach into it.
+            start = connection.execute(
+                select(func.max(pages.c.first_key)).where(
+                    pages.c.run_id == run_id, pages.c.first_key < _key_bytes(low)
+                )
+            ).scalar()
+            query = select(pages.c.data).where(
+                pages.c.run_id == run_id,
+                pages.c.first_key >= (bytes(start) if start is not None else b""),
+                pages.c.last_key >= _key_bytes(low),
+            )
+            if high < _KEY_SPACE:
+                query = query.where(pages.c.first_key < _key_bytes(high))
+            for data in connection.execute(query).scalars():
+                pairs = _read_page(data)
+                keep = pairs[:, 0] >= np.uint64(low)
+                if high < _KEY_SPACE:
+                    keep &= pairs[:, 0] < np.uint64(high)
+                parts.append(pairs[keep])
+        merged = np.concatenate(parts) if parts else np.empty((0, 2), dtype=np.uint64)
+        self._page = _write_pages(connection, self._target, _sorted(merged), self._page)
+        self._next_key = high
+
+    def _finish(self, connection: Connection) -> None:
+        connection.execute(
+            update(t.output_runs).where(t.output_runs.c.run_id == self._target).values(complete=1)
+        )
+        connection.execute(
+            delete(t.output_pages).where(t.output_pages.c.run_id.in_(self._sources))
+        )
+        connection.execute(delete(t.output_runs).where(t.output_runs.c.run_id.in_(self._sources)))
+        self._sources = []
