@@ -164,6 +164,20 @@ def _one_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
 
 
+def convert(members: dict[str, object], kind: type[T]) -> T:
+    """Build a value of type ``kind``, checking what reading it would check.
+
+    Raises:
+        MalformedError: ``MALFORMED_FIELD``.
+    """
+    try:
+        return msgspec.convert(members, kind)
+    except msgspec.ValidationError as error:
+        raise MalformedError(
+            Reason.MALFORMED_FIELD, "a value is not of the expected form", actual=str(error)
+        ) from error
+
+
 def base64_text(data: bytes) -> str:
     """Write RFC 4648 §4 base64 with padding."""
     return base64.b64encode(data).decode("ascii")

@@ -6,6 +6,7 @@ for the sequencer; what does (duplicates, versions, chains) is judged there, in 
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,22 @@ from registry.storage.sql.engine import Database
 _UNIQUE = frozenset({release.PREDICATE_TYPE, dataset.PREDICATE_TYPE})
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A statement whose form, signature and signer are in order."""
+
+    data: bytes
+    envelope: Envelope
+    statement: Statement[Any]
+    key: PublicKey
+    principal: str
+
+    @property
+    def needs_disk(self) -> bool:
+        """Whether :meth:`Registration.finish` may read files or wait for an inspection."""
+        return not isinstance(self.statement.predicate, dataset.Dataset)
+
+
 class Registration:
     """Admits statements to the log."""
 
@@ -56,17 +73,52 @@ class Registration:
         self._sequencer = sequencer
 
     def register(self, data: bytes, caller: Principal) -> "Future[Receipt]":
-        """Admit one statement. The future is done when it is durable and proven.
+        """Admit one statement: :meth:`open`, then :meth:`finish`."""
+        return self.finish(self.open(data, caller))
+
+    def open(self, data: bytes, caller: Principal) -> "Opened":
+        """The one order of checks: form, signer, signature, statement, policy, caller.
 
         Raises:
             MalformedError, LimitExceededError: What is wrong with the envelope or the statement.
             VerificationError: ``UNKNOWN_SIGNER``, ``KEY_REVOKED`` or ``BAD_SIGNATURE``.
             ForbiddenError: ``ROLE``, ``NAMESPACE`` or ``KEY_NOT_YOURS``.
-            RefusedError: ``PREDICATE_NOT_ALLOWED``, ``MISSING_BLOB``, ``UNKNOWN_REFERENCE`` or
-                ``STRUCTURE_MISMATCH``.
+        """
+        envelope = Envelope.parse(data)
+        key = self._keyring.key(envelope.keyid)
+        envelope.verify(key)
+        statement = predicate.parse(envelope.payload)
+        granted = self._keyring.grant(key.key_id)
+        if granted.principal != caller.name:
+            raise ForbiddenError(
+                Reason.KEY_NOT_YOURS,
+                "the statement is signed by somebody else's key",
+                expected=f"a key of {caller.name}",
+                actual=f"a key of {granted.principal}",
+            )
+        admit(statement, granted)
+        role = KINDS[statement.predicate_type].role
+        if role not in caller.roles:
+            raise ForbiddenError(
+                Reason.ROLE,
+                f"only a {role} may register this",
+                expected=role,
+                actual=", ".join(caller.roles) or "no role",
+            )
+        return Opened(data, envelope, statement, key, caller.name)
+
+    def finish(self, opened: "Opened") -> "Future[Receipt]":
+        """Check what a statement refers to, and let it wait for its place in the log.
+
+        Reads blobs if ``opened.needs_disk``. The future is done when it is durable and proven.
+
+        Raises:
+            RefusedError: ``PREDICATE_NOT_ALLOWED``, ``MISSING_BLOB``, ``UNKNOWN_REFERENCE``,
+                ``DIGEST_MISMATCH`` or ``STRUCTURE_MISMATCH``.
+            MalformedError, LimitExceededError: What is wrong with a model file.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
-        envelope, statement, key = self._open(data, caller)
+        statement = opened.statement
         if statement.predicate_type in (batch.PREDICATE_TYPE, key_event.PREDICATE_TYPE):
             raise RefusedError(
                 Reason.PREDICATE_NOT_ALLOWED,
@@ -77,12 +129,9 @@ class Registration:
             self._check_release(statement)
         elif isinstance(statement.predicate, attribution.Attribution):
             self._check_attribution(statement.predicate)
-        return self._sequencer.submit(submission(envelope, data, statement, key, caller.name))
-
-    def needs_disk(self, data: bytes) -> bool:
-        """Whether admitting this statement may read blobs, and so must not block a loop."""
-        kind = predicate.predicate_type(Envelope.parse(data).payload)
-        return kind in (release.PREDICATE_TYPE, attribution.PREDICATE_TYPE)
+        elif isinstance(statement.predicate, dataset.Dataset):
+            self._require_records(statement.predicate.derived_from)
+        return self._sequencer.submit(submission(opened))
 
     def register_batch(
         self, data: bytes, records: Sequence[bytes], caller: Principal
@@ -93,7 +142,8 @@ class Registration:
             MalformedError, LimitExceededError: What is wrong with the batch or a record.
             VerificationError, ForbiddenError, UnavailableError: As :meth:`register`.
         """
-        envelope, statement, key = self._open(data, caller)
+        opened = self.open(data, caller)
+        statement = opened.statement
         predicate_ = statement.predicate
         if not isinstance(predicate_, batch.Batch):
             raise RefusedError(
@@ -116,34 +166,7 @@ class Registration:
             self._artifacts.put(leaves).sha256,
             self._artifacts.put(hashes).sha256,
         )
-        return self._sequencer.submit(
-            submission(envelope, data, statement, key, caller.name, stored)
-        )
-
-    def _open(self, data: bytes, caller: Principal) -> tuple[Envelope, Statement[Any], PublicKey]:
-        """The one order of checks: form, signer, signature, statement, policy, caller."""
-        envelope = Envelope.parse(data)
-        key = self._keyring.key(envelope.keyid)
-        envelope.verify(key)
-        statement = predicate.parse(envelope.payload)
-        granted = self._keyring.grant(key.key_id)
-        if granted.principal != caller.name:
-            raise ForbiddenError(
-                Reason.KEY_NOT_YOURS,
-                "the statement is signed by somebody else's key",
-                expected=f"a key of {caller.name}",
-                actual=f"a key of {granted.principal}",
-            )
-        admit(statement, granted)
-        role = KINDS[statement.predicate_type].role
-        if role not in caller.roles:
-            raise ForbiddenError(
-                Reason.ROLE,
-                f"only a {role} may register this",
-                expected=role,
-                actual=", ".join(caller.roles) or "no role",
-            )
-        return envelope, statement, key
+        return self._sequencer.submit(submission(opened, stored))
 
     def _check_release(self, statement: Statement[Any]) -> None:
         """All bytes are here, the manifest is the one that is named, structures are as told."""
@@ -263,31 +286,23 @@ def check_leaves(said: batch.Batch, leaves: digest.DigestSet) -> None:
         )
 
 
-def submission(
-    envelope: Envelope,
-    data: bytes,
-    statement: Statement[Any],
-    key: PublicKey,
-    principal: str,
-    stored: BatchToStore | None = None,
-) -> Submission:
+def submission(opened: Opened, stored: BatchToStore | None = None) -> Submission:
     """What the sequencer needs to know of an admitted statement."""
+    envelope, statement = opened.envelope, opened.statement
     record_id = envelope.record_id
-    body = entry.write(record_id, envelope.signature, key.der)
+    body = entry.write(record_id, envelope.signature, opened.key.der)
+    said = statement.predicate
     return Submission(
         record_id=record_id,
         leaf_hash=leaf_hash(body),
         body=body,
-        envelope=data,
+        envelope=opened.data,
         predicate_type=statement.predicate_type,
         name=published_name(statement) or "",
-        version=getattr(statement.predicate, "version", ""),
-        key_id=key.key_id,
-        principal=principal,
+        version=getattr(said, "version", ""),
+        key_id=opened.key.key_id,
+        principal=opened.principal,
         unique=statement.predicate_type in _UNIQUE,
-        key_event=statement.predicate
-        if isinstance(statement.predicate, key_event.KeyEvent)
-        else None,
+        key_event=said if isinstance(said, key_event.KeyEvent) else None,
         batch=stored,
     )
-

@@ -266,8 +266,10 @@ class Sequencer:
                 if submission.unique:
                     key = (submission.predicate_type, submission.name, submission.version)
                     _check_free(key, taken)
-                # The key may have been retired while the statement waited.
-                self._keyring.grant(submission.key_id)
+                # The key may have been retired while the statement waited. Only entry 0 is by a
+                # key that nothing admitted before: the operator's.
+                if size + len(fresh) > 0:
+                    self._keyring.grant(submission.key_id)
                 if submission.batch is not None:
                     _check_chain(connection, submission, submission.batch, heads)
             except RegistryError as error:

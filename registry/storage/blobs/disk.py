@@ -7,10 +7,10 @@ renamed into place.
 
 import hashlib
 import os
+import queue
 import secrets
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,8 +25,11 @@ from registry.errors import (
 from registry.storage.blobs.port import BlobInfo
 from registry.storage.durable import make_folder, sync_folder
 
-_TWIN_THRESHOLD = 64 * 1024
-"""Bytes from which hashing the twin in a second thread is worth the hand-over."""
+TWIN_THRESHOLD_BYTES = 1024 * 1024
+"""Bytes from which hashing SHA-512 in a second thread is worth starting one."""
+
+TWIN_BACKLOG = 64
+"""Chunks that may wait for the second thread."""
 
 
 class DiskBlobStore:
@@ -39,7 +42,6 @@ class DiskBlobStore:
         make_folder(self._incoming)
         for leftover in self._incoming.iterdir():
             leftover.unlink()
-        self._twins = ThreadPoolExecutor(thread_name_prefix="sha512")
         self._folders: set[str] = {path.name for path in self._blobs.iterdir()}
         self._folders_lock = threading.Lock()
 
@@ -116,10 +118,6 @@ class DiskBlobStore:
             for path in folder.iterdir():
                 yield bytes.fromhex(path.name)
 
-    def twin_of(self, digester: "hashlib._Hash", data: bytes) -> "None | object":
-        """Feed ``data`` to ``digester`` in another thread; the result is a future."""
-        return self._twins.submit(digester.update, data)
-
     def settle(self, temporary: Path, sha256: bytes) -> None:
         """Move a synced file to its final name, durably."""
         final = self.path(sha256)
@@ -132,6 +130,42 @@ class DiskBlobStore:
         sync_folder(folder)
 
 
+class _Twin:
+    """SHA-512 in the caller's thread."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha512()
+
+    def update(self, data: bytes) -> None:
+        self._digest.update(data)
+
+    def digest(self) -> bytes:
+        return self._digest.digest()
+
+
+class _TwinThread(_Twin):
+    """SHA-512 in a thread of its own: hashing lets other threads run, and it is the slower one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(TWIN_BACKLOG)
+        self._thread = threading.Thread(target=self._run, name="sha512", daemon=True)
+        self._thread.start()
+
+    def update(self, data: bytes) -> None:
+        self._chunks.put(data)
+
+    def digest(self) -> bytes:
+        if self._thread.is_alive():
+            self._chunks.put(None)
+            self._thread.join()
+        return super().digest()
+
+    def _run(self) -> None:
+        while (data := self._chunks.get()) is not None:
+            self._digest.update(data)
+
+
 class DiskBlobWriter:
     """One file on its way in."""
 
@@ -142,8 +176,9 @@ class DiskBlobWriter:
         self._size = size
         self._written = 0
         self._digest = hashlib.sha256()
-        self._twin = hashlib.sha512()
-        self._pending: list[bytes] = []
+        self._twin: _Twin | _TwinThread = (
+            _TwinThread() if size >= TWIN_THRESHOLD_BYTES else _Twin()
+        )
         self._file = path.open("xb", buffering=0)
 
     def write(self, data: bytes) -> None:
@@ -161,9 +196,9 @@ class DiskBlobWriter:
                 expected=f"{self._size} bytes",
                 actual=f"at least {self._written} bytes",
             )
+        self._twin.update(data)
         view = memoryview(data)
         self._digest.update(view)
-        self._twin.update(view)
         while view:
             view = view[self._file.write(view) :]
 
@@ -198,5 +233,6 @@ class DiskBlobWriter:
 
     def abort(self) -> None:
         """Forget everything; may be called at any time, also after an error."""
+        self._twin.digest()
         self._file.close()
         self._path.unlink(missing_ok=True)
