@@ -1,0 +1,173 @@
+"""What happens around every call: who is calling, may they, and how errors leave the server.
+
+One interceptor for all four kinds of calls. A method that is not in the table below may not be
+called by anybody. Errors of the project leave with their reason; anything else leaves as INTERNAL
+with a request id, and its detail stays in the server's own record.
+"""
+
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from registry.core.access import Principal
+from registry.errors import ForbiddenError, Reason, RegistryError
+from registry.services.access import Access
+from registry.wire.status import internal, to_status
+
+logger = logging.getLogger(__name__)
+
+caller: ContextVar[Principal] = ContextVar("caller")
+"""Who makes the call that is being answered."""
+
+PUBLIC = "public"
+ANYBODY = "anybody"
+
+_V1 = "/registry.api.v1."
+
+RULES: dict[str, str] = {
+    "/grpc.health.v1.Health/Check": PUBLIC,
+    "/grpc.health.v1.Health/Watch": PUBLIC,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": PUBLIC,
+    f"{_V1}LogService/GetLogKey": PUBLIC,
+    f"{_V1}LogService/GetCheckpoint": PUBLIC,
+    f"{_V1}LogService/GetProof": ANYBODY,
+    f"{_V1}LogService/GetConsistency": PUBLIC,
+    f"{_V1}ArtifactService/FindMissing": ANYBODY,
+    f"{_V1}ArtifactService/Upload": "publisher",
+    f"{_V1}ArtifactService/Download": ANYBODY,
+    f"{_V1}ArtifactService/Stat": ANYBODY,
+    # The statement's own signer and role are judged by the registration policy.
+    f"{_V1}StatementService/Register": "publisher",
+    f"{_V1}StatementService/RegisterBatch": "node",
+    f"{_V1}StatementService/GetStatement": ANYBODY,
+    f"{_V1}StatementService/ListStatements": ANYBODY,
+    f"{_V1}StatementService/GetShimHead": ANYBODY,
+    f"{_V1}LineageService/FindOutput": ANYBODY,
+    f"{_V1}LineageService/Trace": ANYBODY,
+    f"{_V1}AccessService/AddPrincipal": "admin",
+    f"{_V1}AccessService/RevokePrincipal": "admin",
+    f"{_V1}AccessService/ListPrincipals": "admin",
+}
+"""Which role a method needs: a role, ``anybody`` with a token, or ``public`` without one."""
+
+_BEARER = "Bearer "
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Callable[[Any, Context], Any]
+
+
+def _token(context: Context) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and isinstance(value, str) and value.startswith(_BEARER):
+            return value.removeprefix(_BEARER)
+    return None
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Wraps every method once, and then answers from its table."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any] | None] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Find the method's handler, wrapped."""
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        wrapped = self._wrap(handler, RULES.get(method))
+        self._wrapped[method] = wrapped
+        return wrapped
+
+    def _admit(self, context: Context, rule: str | None) -> None:
+        if rule == PUBLIC:
+            return
+        principal = self._access.authenticate(_token(context))
+        if rule != ANYBODY and rule not in principal.roles:
+            raise ForbiddenError(
+                Reason.ROLE,
+                "this call needs another role",
+                where=f"principal {principal.name}",
+                expected=rule or "a method with a rule",
+                actual=", ".join(principal.roles),
+            )
+        caller.set(principal)
+
+    def _wrap(
+        self, handler: grpc.RpcMethodHandler[Any, Any], rule: str | None
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(handler.stream_stream, rule), **codec
+            )
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(handler.unary_stream, rule), **codec
+            )
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(handler.stream_unary, rule), **codec
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(handler.unary_unary, rule), **codec
+        )
+
+    def _unary(self, method: Handler, rule: str | None) -> Handler:
+        async def answer(request: Any, context: Context) -> Any:
+            try:
+                self._admit(context, rule)
+                return await method(request, context)
+            except Exception as error:  # noqa: BLE001 - the one place where errors leave
+                await refuse(context, error)
+
+        return answer
+
+    def _stream(self, method: Handler, rule: str | None) -> Handler:
+        async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                self._admit(context, rule)
+                answers = method(request, context)
+                if hasattr(answers, "__aiter__"):
+                    async for item in answers:
+                        yield item
+                else:
+                    # The method writes to the context itself, as the reflection service may.
+                    await answers
+            except Exception as error:  # noqa: BLE001 - the one place where errors leave
+                await refuse(context, error)
+
+        return answer
+
+
+async def refuse(context: Context, error: Exception) -> None:
+    """End a call with an error, as the client will read it."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, RegistryError):
+        code, message, metadata = to_status(error)
+    else:
+        request_id = secrets.token_hex(8)
+        logger.error("request %s failed", request_id, exc_info=error)
+        code, message, metadata = internal(request_id)
+    with contextlib.suppress(grpc.aio.UsageError):
+        await context.abort(code, message, metadata)
