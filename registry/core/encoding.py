@@ -123,7 +123,7 @@ def read_foreign_json(data: bytes, *, what: str, max_depth: int = MAX_FOREIGN_DE
         ) from error
     level = [value]
     for _ in range(max_depth):
-        level = [child for item in level for child in _children(item)]
+        level = [child for item in level for child in _nested(item)]
         if not level:
             return value
     raise MalformedError(
@@ -154,10 +154,13 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(message)
 
 
-def _children(item: object) -> Iterable[object]:
+def _nested(item: object) -> Iterable[object]:
+    children: Iterable[object] = ()
     if isinstance(item, dict):
-        return item.values()
-    return item if isinstance(item, list) else ()
+        children = item.values()
+    elif isinstance(item, list):
+        children = item
+    return (child for child in children if isinstance(child, dict | list))
 
 
 def _one_line(error: Exception) -> str:
