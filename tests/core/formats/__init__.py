@@ -1,0 +1,1 @@
+"""Model files as they describe themselves, tested with files that lie."""

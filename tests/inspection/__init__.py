@@ -1,0 +1,1 @@
+"""Model files in a confined process, tested with files that lie."""
