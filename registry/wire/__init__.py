@@ -1,0 +1,1 @@
+"""Protobuf ↔ core, both directions, and errors ↔ gRPC status."""
