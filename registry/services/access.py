@@ -227,6 +227,10 @@ class Access:
             ]
         return self.describe(name), receipts
 
+    def exists(self, name: str) -> bool:
+        """Whether there is, or was, a principal of this name."""
+        return name in self._principals
+
     def describe(self, name: str) -> Principal:
         """What is known of one principal."""
         principal = self._principals[name]

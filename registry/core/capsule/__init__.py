@@ -1,0 +1,1 @@
+"""Capsules: one output and everything needed to judge it offline, in one file."""

@@ -1,0 +1,81 @@
+"""Building a capsule out of what a registry has, in the one order that a capsule has."""
+
+from collections.abc import Iterable, Sequence
+
+from registry.core.capsule.container import (
+    MAX_CAPSULE_BYTES,
+    MAX_INDEX_BYTES,
+    MAX_PARTS,
+    Capsule,
+    LoggedEnvelope,
+)
+from registry.core.tlog.checkpoint import SignedCheckpoint
+from registry.core.tlog.note import VerifierKey
+from registry.errors import LimitExceededError, Reason
+
+
+def build(
+    *,
+    log: VerifierKey,
+    head: SignedCheckpoint,
+    record: bytes,
+    position: int,
+    path: Sequence[bytes],
+    operator: LoggedEnvelope,
+    batch: LoggedEnvelope,
+    release: LoggedEnvelope | None = None,
+    manifest: bytes | None = None,
+    key_events: Iterable[LoggedEnvelope] = (),
+    attributions: Iterable[LoggedEnvelope] = (),
+    datasets: Iterable[LoggedEnvelope] = (),
+) -> Capsule:
+    """Sort what belongs into a capsule, drop what is there twice, and check the limits.
+
+    Args:
+        log: The key that signed ``head``.
+        head: The checkpoint to which every inclusion proof leads.
+        record: Leaf data of the inference record.
+        position: Where the record stands in its batch.
+        path: The record's inclusion proof in the batch.
+        operator: Entry 0 of the log.
+        batch: The batch statement.
+        release: The release that the record names; None if the registry does not have it.
+        manifest: The release's manifest; None leaves the list of files unproved.
+        key_events: All key events of every key that signed something in the capsule; entry 0 may
+            be among them.
+        attributions: Attributions of the release.
+        datasets: Datasets that the release or the attributions name.
+
+    Raises:
+        LimitExceededError: ``MALFORMED_CAPSULE``.
+    """
+    capsule = Capsule(
+        log=log,
+        checkpoint=head.note,
+        record=record,
+        position=position,
+        path=tuple(path),
+        operator=operator,
+        batch=batch,
+        release=release,
+        manifest=manifest if release is not None else None,
+        key_events=tuple(item for item in _ordered(key_events) if item.index != operator.index),
+        attributions=_ordered(attributions),
+        datasets=_ordered(datasets),
+    )
+    sizes = [len(data) for _, data in capsule.parts()]
+    room = MAX_CAPSULE_BYTES - MAX_INDEX_BYTES
+    if len(sizes) > MAX_PARTS or sum(sizes) > room:
+        raise LimitExceededError(
+            Reason.MALFORMED_CAPSULE,
+            "this output has more behind it than a capsule takes",
+            expected=f"at most {MAX_PARTS} parts and {room} bytes",
+            actual=f"{len(sizes)} parts and {sum(sizes)} bytes",
+            hint="leave out the manifest, or attributions and their datasets",
+        )
+    return capsule
+
+
+def _ordered(items: Iterable[LoggedEnvelope]) -> tuple[LoggedEnvelope, ...]:
+    by_index = {item.index: item for item in items}
+    return tuple(by_index[index] for index in sorted(by_index))

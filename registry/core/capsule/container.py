@@ -1,0 +1,279 @@
+"""Capsules as bytes: an index, and the parts that it names by digest.
+
+::
+
+    provreg-capsule/v1 <hexadecimal SHA-256 of the next line, its newline included>
+    {"log":"<verifier key>","parts":[{"name":…,"sha256":…,"size":…},…],"schema":…}
+    <the bytes of the parts, one after another>
+
+Every byte is covered by a digest and has one spelling. Parts stand in this order:
+
+=====================  ==========================================================================
+``checkpoint``         the signed note to which every proof in the capsule leads
+``record``             leaf data of the inference record
+``record.path``        its way up to the root of its batch
+``operator``           entry 0 of the log: the key event that admits the operator's key
+``batch``              the batch statement
+``release``            the release that answered; absent if the registry does not have it
+``manifest``           its manifest; absent if it is too large, or the release is absent
+``key-event/<i>``      all other key events, in log order
+``attribution/<i>``    attributions of the release, in log order
+``dataset/<i>``        datasets that release or attributions name, in log order
+=====================  ==========================================================================
+
+A statement is a DSSE envelope and is followed by its proof, ``<name>.proof``. A path or proof is
+the position as a 64-bit big-endian number, then hashes of 32 bytes, from the leaf's sibling up.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, Self
+
+import msgspec
+
+from registry.core import encoding
+from registry.core.digest import SHA256_SIZE, sha256
+from registry.core.encoding import Count, Hex32, Value
+from registry.core.tlog.merkle import MAX_PROOF_HASHES
+from registry.core.tlog.note import VerifierKey
+from registry.errors import MalformedError, Reason, RegistryError, VerificationError
+
+SCHEMA: Final = "https://provreg.dev/capsule/v1"
+"""The schema of a capsule's index."""
+
+MAX_CAPSULE_BYTES = 32 * 1024 * 1024
+"""Bytes of a capsule; one with a handful of files and datasets takes about 20,000."""
+
+MAX_PARTS = 2048
+"""Parts of a capsule. Each statement takes two."""
+
+MAX_INDEX_BYTES = 512 * 1024
+"""Bytes of the index line: room for ``MAX_PARTS`` parts."""
+
+_HEADER = b"provreg-capsule/v1 "
+_HEADER_BYTES = len(_HEADER) + 2 * SHA256_SIZE + 1
+_POSITION = struct.Struct(">Q")
+_MAX_PATH_BYTES = _POSITION.size + MAX_PROOF_HASHES * SHA256_SIZE
+_PROOF = ".proof"
+
+
+class _Part(Value, frozen=True):
+    name: Annotated[str, msgspec.Meta(max_length=64)]
+    sha256: Hex32
+    size: Count
+
+
+class _Index(Value, frozen=True):
+    log: Annotated[str, msgspec.Meta(max_length=1024)]
+    parts: Annotated[tuple[_Part, ...], msgspec.Meta(max_length=MAX_PARTS)]
+    schema: Literal["https://provreg.dev/capsule/v1"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEnvelope:
+    """The bytes of an envelope, its index in the log, and its inclusion proof."""
+
+    envelope: bytes
+    index: int
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capsule:
+    """What a capsule holds, not judged yet; see :func:`registry.core.capsule.walk.appraise`.
+
+    Attributes:
+        log: The key of the log, as the capsule says; only a pinned key proves anything.
+        checkpoint: The signed note.
+        record: Leaf data of the inference record.
+        position: Where the record stands in its batch.
+        path: The record's inclusion proof in the batch.
+    """
+
+    log: VerifierKey
+    checkpoint: bytes
+    record: bytes
+    position: int
+    path: tuple[bytes, ...]
+    operator: LoggedEnvelope
+    batch: LoggedEnvelope
+    release: LoggedEnvelope | None = None
+    manifest: bytes | None = None
+    key_events: tuple[LoggedEnvelope, ...] = ()
+    attributions: tuple[LoggedEnvelope, ...] = ()
+    datasets: tuple[LoggedEnvelope, ...] = ()
+
+    def statements(self) -> Iterator[tuple[str, LoggedEnvelope]]:
+        """The statements that may occur more than once, with their names, in their order."""
+        for kind, items in (
+            ("key-event", self.key_events),
+            ("attribution", self.attributions),
+            ("dataset", self.datasets),
+        ):
+            for number, item in enumerate(items):
+                yield f"{kind}/{number}", item
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Every part with its name, in the order of the file."""
+        yield "checkpoint", self.checkpoint
+        yield "record", self.record
+        yield "record.path", _write_path(self.position, self.path)
+        single = [("operator", self.operator), ("batch", self.batch)]
+        if self.release is not None:
+            single.append(("release", self.release))
+        for name, item in single:
+            yield name, item.envelope
+            yield name + _PROOF, _write_path(item.index, item.proof)
+        if self.manifest is not None:
+            yield "manifest", self.manifest
+        for name, item in self.statements():
+            yield name, item.envelope
+            yield name + _PROOF, _write_path(item.index, item.proof)
+
+    def to_bytes(self) -> bytes:
+        """The capsule file."""
+        parts = list(self.parts())
+        index = encoding.write_json(
+            _Index(
+                log=str(self.log),
+                parts=tuple(
+                    _Part(name=name, sha256=sha256(data).hex(), size=len(data))
+                    for name, data in parts
+                ),
+                schema=SCHEMA,
+            )
+        )
+        line = index + b"\n"
+        header = _HEADER + sha256(line).hex().encode() + b"\n"
+        return b"".join([header, line, *(data for _, data in parts)])
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read a capsule exactly, without judging what its parts say.
+
+        Raises:
+            MalformedError: ``MALFORMED_CAPSULE``.
+            VerificationError: ``CAPSULE_PART`` if index or a part is not what its digest names.
+        """
+        index, start = _read_index(data)
+        parts: dict[str, bytes] = {}
+        for part in index.parts:
+            content = data[start : start + part.size]
+            start += part.size
+            _check_digest(f"part {part.name!r}", part.sha256, content)
+            parts[part.name] = content
+        if start != len(data):
+            raise _malformed(
+                "the parts are not as long as the index says", f"{start} bytes", f"{len(data)} bytes"
+            )
+        try:
+            log = VerifierKey.parse(index.log)
+        except MalformedError as error:
+            raise _malformed("the index names no log key", actual=str(error)) from error
+        try:
+            capsule = cls._from_parts(log, parts)
+        except KeyError as error:
+            raise _malformed("a part is missing", str(error.args[0]), ", ".join(parts)) from error
+        expected = [name for name, _ in capsule.parts()]
+        actual = [part.name for part in index.parts]
+        if actual != expected:
+            raise _malformed(
+                "these are not the parts of a capsule, in their order",
+                ", ".join(expected),
+                ", ".join(actual),
+            )
+        return capsule
+
+    @classmethod
+    def _from_parts(cls, log: VerifierKey, parts: dict[str, bytes]) -> Self:
+        def logged(name: str) -> LoggedEnvelope:
+            return LoggedEnvelope(parts[name], *_read_path(name + _PROOF, parts[name + _PROOF]))
+
+        def numbered(kind: str) -> tuple[LoggedEnvelope, ...]:
+            items: list[LoggedEnvelope] = []
+            while (name := f"{kind}/{len(items)}") in parts:
+                items.append(logged(name))
+                if len(items) > 1 and items[-1].index <= items[-2].index:
+                    raise _malformed("these statements are not in log order", where=name)
+            return tuple(items)
+
+        position, path = _read_path("record.path", parts["record.path"])
+        return cls(
+            log=log,
+            checkpoint=parts["checkpoint"],
+            record=parts["record"],
+            position=position,
+            path=path,
+            operator=logged("operator"),
+            batch=logged("batch"),
+            release=logged("release") if "release" in parts else None,
+            manifest=parts.get("manifest") if "release" in parts else None,
+            key_events=numbered("key-event"),
+            attributions=numbered("attribution"),
+            datasets=numbered("dataset"),
+        )
+
+
+def _read_index(data: bytes) -> tuple[_Index, int]:
+    if len(data) > MAX_CAPSULE_BYTES:
+        raise _malformed(
+            "this is too large", f"at most {MAX_CAPSULE_BYTES} bytes", f"{len(data)} bytes"
+        )
+    if not data.startswith(_HEADER) or data[_HEADER_BYTES - 1 : _HEADER_BYTES] != b"\n":
+        raise _malformed(
+            "the first line is another",
+            expected="provreg-capsule/v1 <64 hexadecimal digits>",
+            actual=repr(data[:24]),
+        )
+    end = data.find(b"\n", _HEADER_BYTES, _HEADER_BYTES + MAX_INDEX_BYTES) + 1
+    if not end:
+        raise _malformed("the index does not end", f"a line of at most {MAX_INDEX_BYTES} bytes")
+    expected = data[len(_HEADER) : _HEADER_BYTES - 1].decode("latin-1")
+    _check_digest("index", expected, data[_HEADER_BYTES:end])
+    try:
+        return encoding.read_json(data[_HEADER_BYTES : end - 1], _Index, what="capsule index"), end
+    except MalformedError as error:
+        raise _malformed("the index is not one", actual=str(error)) from error
+
+
+def _check_digest(where: str, expected: str, content: bytes) -> None:
+    actual = sha256(content).hex()
+    if actual != expected:
+        raise VerificationError(
+            Reason.CAPSULE_PART,
+            "a part of this capsule is not what its digest names",
+            where=where,
+            expected=expected,
+            actual=actual,
+            hint="the file was changed or damaged; get another copy",
+        )
+
+
+def _write_path(position: int, path: Sequence[bytes]) -> bytes:
+    return _POSITION.pack(position) + b"".join(path)
+
+
+def _read_path(name: str, data: bytes) -> tuple[int, tuple[bytes, ...]]:
+    hashes = data[_POSITION.size :]
+    if not _POSITION.size <= len(data) <= _MAX_PATH_BYTES or len(hashes) % SHA256_SIZE:
+        raise _malformed(
+            "this is not a path",
+            f"8 bytes and at most {MAX_PROOF_HASHES} hashes",
+            f"{len(data)} bytes",
+            where=name,
+        )
+    (position,) = _POSITION.unpack_from(data)
+    return position, tuple(
+        hashes[i : i + SHA256_SIZE] for i in range(0, len(hashes), SHA256_SIZE)
+    )
+
+
+def _malformed(why: str, expected: str = "", actual: str = "", *, where: str = "") -> RegistryError:
+    return MalformedError(
+        Reason.MALFORMED_CAPSULE,
+        f"this is not a capsule: {why}",
+        where=where,
+        expected=expected[:400],
+        actual=actual[:400],
+    )

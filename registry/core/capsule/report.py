@@ -1,0 +1,314 @@
+"""Reports: every link with its verdict on both clocks, and what that proves, in plain words."""
+
+from collections.abc import Iterable
+from typing import Self
+
+from registry.core import encoding
+from registry.core.capsule.links import Link
+from registry.core.encoding import Value
+from registry.core.records.attribution import DatasetShare
+from registry.core.records.dataset import Contributor
+from registry.core.verdict import Check, Verdict, overall
+
+LOG_KEY = "log key"
+"""The link that says whether the capsule is from the log that the reader trusts."""
+
+_BINDINGS = {
+    "artifact_verified": (
+        "That the weights which were loaded computed this answer: the node checked the files of "
+        "the version before it loaded them (level L2), nothing measured the run itself."
+    ),
+    "runtime_reported": "Which weights ran: the serving software named the version.",
+    "provider_attested": "Which weights ran: the provider named the version.",
+    "name_only": "Which weights ran: only a name was known.",
+}
+
+_RESIDUE = (
+    "That every call was recorded: what never reached the shim left no trace.",
+    "The true time beyond the order of the log: times in records are the signer's own clock.",
+    "That what the publisher says about training, data and licences is true: it is signed, "
+    "not observed.",
+)
+
+
+class FileFact(Value, frozen=True):
+    """One file of the model version."""
+
+    path: str
+    size: int
+    digest: str
+    role: str
+
+
+class DatasetFact(Value, frozen=True):
+    """One dataset, and who contributed which share of it."""
+
+    part: str
+    record_id: str
+    name: str
+    publisher: str
+    index: int
+    licence: str
+    files: int
+    contributors: tuple[Contributor, ...]
+
+
+class AttributionFact(Value, frozen=True):
+    """One attribution: what the model version owes to which dataset, says ``issuer``."""
+
+    part: str
+    record_id: str
+    issuer: str
+    index: int
+    method: str
+    datasets: tuple[DatasetShare, ...]
+
+
+class LogFact(Value, frozen=True):
+    """The tree in which everything was found."""
+
+    origin: str
+    size: int
+    root: str
+
+
+class OutputFact(Value, frozen=True):
+    """What the inference record says.
+
+    Attributes:
+        digest: The content digest of the output.
+        profile: The rule by which an output gives that digest.
+        complete: Whether the answer came to its own end.
+        claimed_at: The node's clock.
+        model: ``name@version``.
+        release: The record id of the release statement.
+        manifest: The digest that names the model version.
+        uncovered: What of the call the record does not commit to.
+        n: The number of the record in its shim's journal.
+        batch_index: The index of the batch in the log.
+    """
+
+    digest: str
+    profile: str
+    complete: bool
+    claimed_at: str
+    model: str
+    release: str
+    manifest: str
+    binding: str
+    runtime: str
+    uncovered: tuple[str, ...]
+    node: str
+    shim_id: str
+    n: int
+    batch_index: int
+
+
+class ReleaseFact(Value, frozen=True):
+    """What the release says; ``claimed_at`` is the publisher's clock."""
+
+    record_id: str
+    name: str
+    manifest: str
+    publisher: str
+    index: int
+    claimed_at: str
+    licence: str
+    trained_on: tuple[str, ...]
+    parents: tuple[str, ...]
+
+
+class Facts(Value, frozen=True):
+    """What was said by links that held when they were logged; absent where a link did not."""
+
+    log: LogFact | None = None
+    output: OutputFact | None = None
+    release: ReleaseFact | None = None
+    files: tuple[FileFact, ...] = ()
+    datasets: tuple[DatasetFact, ...] = ()
+    attributions: tuple[AttributionFact, ...] = ()
+
+
+class Report(Value, frozen=True):
+    """The verdict on a capsule.
+
+    Attributes:
+        checks_then: Every link, judged by what the log held when it was logged.
+        checks_now: Every link, judged by everything in the capsule.
+        proved: What the valid links prove together.
+        conditional: What holds only under the condition that is stated.
+        not_provable: What no capsule proves, so that nobody reads it into one.
+    """
+
+    verdict_then: Verdict
+    verdict_now: Verdict
+    checks_then: tuple[Check, ...]
+    checks_now: tuple[Check, ...]
+    facts: Facts
+    proved: tuple[str, ...]
+    conditional: tuple[str, ...]
+    not_provable: tuple[str, ...]
+
+    @classmethod
+    def build(cls, links: Iterable[Link], facts: Facts) -> Self:
+        """Say in words what the verdicts on ``links`` amount to."""
+        chain = tuple(links)
+        then, now = tuple(link.then for link in chain), tuple(link.now for link in chain)
+        sure = {
+            link.now.link
+            for link in chain
+            if link.holds and link.now.verdict is Verdict.VALID
+        }
+        said = _sentences(sure, facts)
+        if LOG_KEY not in sure:
+            doubt = "If the log key in the capsule is one that you trust: "
+            said, under = [], [doubt + sentence for sentence in said]
+        else:
+            under = []
+        return cls(
+            verdict_then=overall(then),
+            verdict_now=overall(now),
+            checks_then=then,
+            checks_now=now,
+            facts=facts,
+            proved=tuple(said),
+            conditional=(*under, *_conditions(chain, facts)),
+            not_provable=_not_provable(facts),
+        )
+
+    def to_bytes(self) -> bytes:
+        """The report for machines, as RFC 8785 JSON."""
+        return encoding.write_json(self)
+
+    def to_text(self) -> str:
+        """The report for people."""
+        lines = [f"Verdict as-now: {self.verdict_now}    as-then: {self.verdict_then}", ""]
+        lines += _table(_fact_rows(self.facts))
+        lines += ["", "Links"]
+        for then, now in zip(self.checks_then, self.checks_now, strict=True):
+            lines.append(_check_line(now, ""))
+            if then != now:
+                lines.append(_check_line(then, " (as-then)"))
+        for title, sentences in (
+            ("Proved", self.proved),
+            ("Conditional", self.conditional),
+            ("Not provable", self.not_provable),
+        ):
+            lines += ["", title, *(f"  - {sentence}" for sentence in sentences or ["nothing"])]
+        return "\n".join(lines) + "\n"
+
+
+def _check_line(check: Check, clock: str) -> str:
+    state = f"{check.verdict}({check.reason})" if check.reason else str(check.verdict)
+    # The text of an error begins with its reason, which stands in the line already.
+    detail = check.detail.removeprefix(f"{check.reason}: ")
+    return f"  {check.link}{clock}: {state}" + (f" - {detail}" if detail else "")
+
+
+def _sentences(sure: set[str], facts: Facts) -> list[str]:
+    said = []
+    output, release, log = facts.output, facts.release, facts.log
+    if output is not None and log is not None and "record" in sure:
+        said.append(
+            f"{output.node} recorded an output with digest {output.digest} ({output.profile}) as "
+            f"number {output.n} of shim {output.shim_id}, in the batch that is entry "
+            f"{output.batch_index} of {log.origin}."
+        )
+        if not output.complete:
+            said.append("The answer ended before its own end.")
+        if release is not None and "model version" in sure:
+            said.append(
+                f"The record names {release.name}, which {release.publisher} had published before, "
+                f"as entry {release.index}, with manifest {release.manifest}."
+            )
+    if release is not None and "manifest" in sure:
+        said.append(f"{release.name} consists of exactly the {len(facts.files)} files listed.")
+    said += [
+        f"{item.publisher} registered dataset {item.name} under {item.licence!r}, with "
+        f"{len(item.contributors)} contributors, as entry {item.index}."
+        for item in facts.datasets
+        if item.part in sure
+    ]
+    said += [
+        f"{item.issuer} signed an attribution of this version to {len(item.datasets)} datasets "
+        f"({item.method}), as entry {item.index}."
+        for item in facts.attributions
+        if item.part in sure
+    ]
+    return said
+
+
+def _conditions(chain: tuple[Link, ...], facts: Facts) -> list[str]:
+    said = []
+    if facts.log is not None:
+        said.append(
+            f"As-now means as of a tree of {facts.log.size} entries, and of the key events in this "
+            "capsule: whether a key was ended or reported compromised later, ask the log."
+        )
+        said.append(
+            "That the log showed the same entries to everybody: no independent witness has signed "
+            "this checkpoint."
+        )
+    if facts.attributions:
+        said.append("Shares of datasets are their issuer's signed estimate, not a measurement.")
+    said += [
+        f"{link.now.link}: {link.now.detail}."
+        for link in chain
+        if link.now.verdict is Verdict.INDETERMINATE
+    ]
+    return said
+
+
+def _not_provable(facts: Facts) -> tuple[str, ...]:
+    binding = facts.output.binding if facts.output else "name_only"
+    said = [*_RESIDUE, _BINDINGS[binding]]
+    if not facts.datasets:
+        said.append("On which data the version was trained: no dataset in this capsule says so.")
+    if facts.output and facts.output.uncovered:
+        said.append(
+            f"What the record does not commit to: {', '.join(facts.output.uncovered)}."
+        )
+    return tuple(said)
+
+
+def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
+    rows = []
+    if facts.output is not None:
+        output = facts.output
+        rows += [
+            ("output", f"{output.digest} ({output.profile})"),
+            ("recorded by", f"{output.node}, shim {output.shim_id}, n={output.n}"),
+            ("claimed time", output.claimed_at),
+            ("model", output.model),
+            ("ran with", f"{output.runtime} ({output.binding})"),
+        ]
+    if facts.release is not None:
+        release = facts.release
+        rows += [
+            ("release", f"{release.record_id}, entry {release.index}"),
+            ("manifest", release.manifest),
+            ("publisher", release.publisher),
+        ]
+    rows += [("file", f"{item.path}  {item.size} bytes  {item.digest}") for item in facts.files]
+    names = {item.record_id: item.name for item in facts.datasets}
+    for dataset in facts.datasets:
+        rows.append(("dataset", f"{dataset.name}, {dataset.licence}, by {dataset.publisher}"))
+        total = sum(item.share for item in dataset.contributors)
+        rows += [
+            ("  contributor", f"{item.name or item.id}: {item.share} of {total}")
+            for item in dataset.contributors
+        ]
+    for attribution in facts.attributions:
+        total = sum(item.share for item in attribution.datasets)
+        rows.append(("attribution", f"{attribution.method}, by {attribution.issuer}"))
+        rows += [
+            ("  dataset", f"{names.get(item.dataset, item.dataset)}: {item.share} of {total}")
+            for item in attribution.datasets
+        ]
+    if facts.log is not None:
+        rows.append(("log", f"{facts.log.origin}, {facts.log.size} entries, root {facts.log.root}"))
+    return rows
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    return [f"  {name:<14} {value}" for name, value in rows]

@@ -1,0 +1,269 @@
+"""Composition root of the registry: settings → stores → services → server; and the clock."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from registry.api.v1 import (
+    access_service_pb2,
+    access_service_pb2_grpc,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    lineage_service_pb2,
+    lineage_service_pb2_grpc,
+    log_service_pb2,
+    log_service_pb2_grpc,
+    statement_service_pb2,
+    statement_service_pb2_grpc,
+)
+from registry.config import ServerSettings
+from registry.errors import MalformedError, Reason, UnavailableError
+from registry.server.artifacts import ArtifactServicer
+from registry.server.folder import DataFolder
+from registry.server.guard import Guard
+from registry.server.lineage import LineageServicer
+from registry.server.log import LogServicer
+from registry.server.principals import AccessServicer
+from registry.server.statements import StatementServicer
+from registry.services.access import Access, new_token
+from registry.services.artifacts import Artifacts
+from registry.services.keyring import Keyring
+from registry.services.lineage import Lineage
+from registry.services.reading import Reading
+from registry.services.registration import Registration
+from registry.services.sequencing import Sequencer
+from registry.signing.file import LogSigner
+from registry.storage.blobs.disk import DiskBlobStore
+from registry.storage.sql import migrate
+from registry.storage.sql.engine import Database
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Bytes of one message: a batch of 4096 records fits."""
+
+MAX_CALLS = 1024
+"""Calls that are answered at once."""
+
+STOP_GRACE_SECONDS = 10
+"""How long running calls may go on after the registry was told to stop."""
+
+THREAD_SWITCH_SECONDS = 0.0005
+"""How long one thread may keep the others waiting: the loop must not starve the sequencer."""
+
+ADMIN = "admin"
+"""The principal that the first start creates."""
+
+_SERVICES = (
+    access_service_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
+    artifact_service_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name,
+    lineage_service_pb2.DESCRIPTOR.services_by_name["LineageService"].full_name,
+    log_service_pb2.DESCRIPTOR.services_by_name["LogService"].full_name,
+    statement_service_pb2.DESCRIPTOR.services_by_name["StatementService"].full_name,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def now() -> datetime:
+    """The registry's clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that answers."""
+
+    database: Database
+    blobs: DiskBlobStore
+    signer: LogSigner
+    sequencer: Sequencer
+    artifacts: Artifacts
+    registration: Registration
+    lineage: Lineage
+    reading: Reading
+    access: Access
+
+
+@contextmanager
+def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
+    """Open the data folder for this process alone; the second value: was it empty before?
+
+    Raises:
+        UnavailableError: ``LOG_IN_USE``, ``SCHEMA_BEHIND`` or ``UNREACHABLE``.
+        DamagedError: ``STORED_BYTES``.
+    """
+    with DataFolder(settings.data) as folder:
+        database = Database(settings.database or folder.default_database)
+        try:
+            database.lock_exclusively()
+            first = migrate.revision(database) is None
+            if first:
+                migrate.upgrade(database)
+            migrate.check(database)
+            signer, operator = folder.keys(settings.origin)
+            blobs = DiskBlobStore(folder.path / "blobs")
+            keyring = Keyring()
+            keyring.load(database)
+            sequencer = Sequencer(database, signer, keyring)
+            try:
+                artifacts = Artifacts(database, blobs)
+                access = Access(database, keyring, sequencer, operator, now)
+                if sequencer.head is None:
+                    access.introduce_operator()
+                if not access.exists(ADMIN):
+                    token = folder.admin_token(new_token)
+                    access.add(ADMIN, ("admin", "auditor"), (), (), None, token=token)
+                yield (
+                    Services(
+                        database,
+                        blobs,
+                        signer,
+                        sequencer,
+                        artifacts,
+                        Registration(database, blobs, artifacts, keyring, sequencer),
+                        Lineage(database, blobs, keyring, sequencer, signer.key),
+                        Reading(database),
+                        access,
+                    ),
+                    first,
+                )
+            finally:
+                sequencer.close()
+        finally:
+            database.close()
+
+
+def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    """A server without a port."""
+    server = grpc.aio.server(
+        interceptors=[Guard(services.access)],
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            # A second process on the same port must fail, not share it.
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+        ],
+        maximum_concurrent_rpcs=MAX_CALLS,
+    )
+    access_service_pb2_grpc.add_AccessServiceServicer_to_server(
+        AccessServicer(services.access), server
+    )
+    artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(
+        ArtifactServicer(services.artifacts), server
+    )
+    lineage_service_pb2_grpc.add_LineageServiceServicer_to_server(
+        LineageServicer(services.lineage), server
+    )
+    log_service_pb2_grpc.add_LogServiceServicer_to_server(
+        LogServicer(services.signer.key, services.reading, services.sequencer), server
+    )
+    statement_service_pb2_grpc.add_StatementServiceServicer_to_server(
+        StatementServicer(services.registration, services.sequencer), server
+    )
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection(
+        (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+    return server, checks
+
+
+def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    host = settings.listen.rpartition(":")[0].strip("[]")
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        credentials = grpc.ssl_server_credentials(
+            [(_read(settings.tls_key), _read(settings.tls_cert))]
+        )
+        port = server.add_secure_port(settings.listen, credentials)
+    elif settings.tls_cert is not None or settings.tls_key is not None:
+        raise MalformedError(
+            Reason.BAD_SETTING, "TLS needs both a certificate and a key", where="--tls-cert"
+        )
+    elif host in ("127.0.0.1", "::1", "localhost"):
+        port = server.add_insecure_port(settings.listen)
+    else:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "tokens would cross the network unprotected",
+            where=settings.listen,
+            expected="a loopback address, or TLS",
+            hint="add --tls-cert and --tls-key",
+        )
+    return port
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MalformedError(
+            Reason.BAD_SETTING, "this file cannot be read", where=str(path), actual=str(error)
+        ) from error
+
+
+async def _serve(settings: ServerSettings, services: Services, *, first: bool) -> None:
+    server, checks = build_server(services)
+    try:
+        port = _listen(server, settings)
+    except RuntimeError as error:
+        raise UnavailableError(
+            Reason.BAD_SETTING,
+            "this address cannot be listened on",
+            where=settings.listen,
+            hint="is another server running there?",
+        ) from error
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await server.start()
+    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    host = settings.listen.rpartition(":")[0]
+    _announce(settings, services, f"{host}:{port}", first=first)
+    await stop.wait()
+    await checks.enter_graceful_shutdown()
+    await server.stop(STOP_GRACE_SECONDS)
+
+
+def _announce(settings: ServerSettings, services: Services, address: str, *, first: bool) -> None:
+    head = services.sequencer.head
+    lines = [
+        f"provreg is listening on {address}",
+        f"  log      {services.signer.key}",
+        f"  entries  {head.checkpoint.size if head else 0}",
+        f"  data     {settings.data}",
+    ]
+    if first:
+        lines += [
+            "",
+            f"This is a new registry. Its admin token is in {settings.data / 'admin.token'}",
+            "Next, make a key and let a publisher in:",
+            "  provreg key generate publisher.pem",
+            f"  provreg --server {address} --token-file {settings.data / 'admin.token'} \\",
+            "    principal add acme --role publisher --namespace 'acme/*' --key publisher.pem.pub",
+        ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def run(settings: ServerSettings) -> None:
+    """Serve until told to stop (SIGTERM, SIGINT).
+
+    Raises:
+        RegistryError: Whatever keeps the registry from starting.
+    """
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
+    with open_services(settings) as (services, first):
+        asyncio.run(_serve(settings, services, first=first))

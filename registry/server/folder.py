@@ -1,0 +1,95 @@
+"""The data folder: lock, keys, origin, admin token. Made on first start, step by step.
+
+Every step leaves a complete file or none, and is skipped if its file is there: a first start that
+dies half-way goes on with the next one.
+"""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from registry.core.tlog.note import check_name
+from registry.errors import ConflictError, Reason
+from registry.signing.file import LogSigner, StatementSigner
+from registry.storage.durable import FolderLock, make_folder, write_new
+
+DATABASE_FILE = "registry.sqlite3"
+"""The SQLite database inside the data folder."""
+
+
+class DataFolder:
+    """One registry's folder, held by one process."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder.
+
+        Raises:
+            UnavailableError: ``LOG_IN_USE``.
+        """
+        make_folder(path)
+        self.path = path
+        self._lock = FolderLock(path / "lock")
+
+    @property
+    def default_database(self) -> str:
+        """The database that is used if no other is named."""
+        return f"sqlite:///{(self.path / DATABASE_FILE).absolute()}"
+
+    def keys(self, origin: str | None) -> tuple[LogSigner, StatementSigner]:
+        """The log's and the operator's key, made if this is a new registry.
+
+        Raises:
+            ConflictError: ``BAD_SETTING`` if the log has another origin than asked for.
+            MalformedError: What is wrong with a key file or the origin.
+        """
+        keys = self.path / "keys"
+        make_folder(keys)
+        file = self.path / "origin"
+        if not file.exists():
+            # Two registries must never share a name: a log is known by it.
+            chosen = origin or f"log-{secrets.token_hex(4)}.provreg.localhost"
+            check_name(chosen)
+            write_new(file, chosen.encode() + b"\n")
+        known = file.read_text(encoding="utf-8").strip()
+        if origin not in (None, known):
+            raise ConflictError(
+                Reason.BAD_SETTING,
+                "a log never changes its origin",
+                where="--origin",
+                expected=known,
+                actual=origin or "",
+            )
+        log_file, operator_file = keys / "log.pem", keys / "operator.pem"
+        if not log_file.exists():
+            LogSigner.generate(known).save(log_file)
+        if not operator_file.exists():
+            StatementSigner.generate().save(operator_file)
+        signer = LogSigner.load(known, log_file)
+        vkey = self.path / "log.vkey"
+        if not vkey.exists():
+            write_new(vkey, f"{signer.key}\n".encode(), 0o644)
+        return signer, StatementSigner.load(operator_file)
+
+    def admin_token(self, generate: Callable[[], str]) -> str:
+        """The first administrator's token, on the disk before it works."""
+        file = self.path / "admin.token"
+        if not file.exists():
+            write_new(file, f"{generate()}\n".encode())
+        return file.read_text(encoding="ascii").strip()
+
+    def close(self) -> None:
+        """Give the folder back."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,228 @@
+"""From an output back to its receipts, and everything needed to judge one of them, in one capsule."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from registry.core import digest
+from registry.core.attestation.dsse import Envelope
+from registry.core.capsule.build import build
+from registry.core.capsule.container import LoggedEnvelope
+from registry.core.records import attribution, batch, inference, predicate, release
+from registry.core.records.manifest import MAX_MANIFEST_BYTES
+from registry.core.tlog import merkle
+from registry.core.tlog.checkpoint import SignedCheckpoint
+from registry.core.tlog.note import VerifierKey
+from registry.errors import DamagedError, LimitExceededError, NotFoundError, Reason
+from registry.services.artifacts import check_digest
+from registry.services.keyring import Keyring
+from registry.services.sequencing import Sequencer
+from registry.storage.blobs.port import BlobStore
+from registry.storage.sql import catalog, log, outputs
+from registry.storage.sql.engine import Database
+from registry.storage.sql.log import StoredEntry
+
+MAX_QUESTIONS = 8
+"""Content digests in one question: one file may be read by several profiles."""
+
+MAX_ATTRIBUTIONS = 64
+"""Attributions of one release that a capsule carries, oldest first."""
+
+MAX_CANDIDATES = 64
+"""Records of other outputs with the same key prefix that are compared; in practice none."""
+
+HASHES_BYTES = batch.MAX_RECORDS * digest.SHA256_SIZE
+"""Bytes of a hashes file, at most."""
+
+Location = tuple[int, int]
+"""Log index of a batch, and a position in it."""
+
+
+class Lineage:
+    """Answers where an output comes from."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        keyring: Keyring,
+        sequencer: Sequencer,
+        key: VerifierKey,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._keyring = keyring
+        self._sequencer = sequencer
+        self._key = key
+
+    def find(self, content_digests: Sequence[bytes]) -> list[Location]:
+        """Every inference receipt of an output, oldest first.
+
+        Raises:
+            LimitExceededError: ``MESSAGE_TOO_LARGE``.
+            MalformedError: ``MALFORMED_DIGEST``.
+        """
+        if len(content_digests) > MAX_QUESTIONS:
+            raise LimitExceededError(
+                Reason.MESSAGE_TOO_LARGE,
+                "too many digests in one question",
+                expected=f"at most {MAX_QUESTIONS}",
+                actual=str(len(content_digests)),
+            )
+        values: list[int] = []
+        with self._database.read() as connection:
+            for item in content_digests:
+                check_digest(item)
+                values.extend(outputs.find(connection, item))
+        return [outputs.split_locator(value) for value in sorted(values)[: outputs.MAX_MATCHES]]
+
+    def trace(
+        self, content_digests: Sequence[bytes], location: Location | None
+    ) -> tuple[bytes, int, Location]:
+        """A capsule of one receipt of this output, how many there are, and which one it is.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_OUTPUT``.
+            LimitExceededError, MalformedError: As :meth:`find`.
+            DamagedError: ``STORED_BYTES``.
+        """
+        found = self.find(content_digests)
+        wanted = set(content_digests)
+        candidates = [item for item in found if location in (None, item)]
+        with self._database.read() as connection:
+            for candidate in candidates[:MAX_CANDIDATES]:
+                capsule = self._capsule(connection, candidate, wanted)
+                if capsule is not None:
+                    return capsule, len(found), candidate
+        raise NotFoundError(
+            Reason.UNKNOWN_OUTPUT,
+            "no inference receipt of this output is registered here",
+            where=", ".join(digest.text(item) for item in content_digests[:2]),
+            hint="was the output changed, or its receipt not uploaded yet?",
+        )
+
+    def _capsule(
+        self, connection: Connection, location: Location, wanted: set[bytes]
+    ) -> bytes | None:
+        index, position = location
+        stored = catalog.batch(connection, index)
+        entry = log.entry(connection, index)
+        if stored is None or entry is None:
+            raise _damaged(f"batch {index}")
+        data = batch.nth_leaf(self._blobs.read(stored.leaves, batch.MAX_LEAVES_BYTES), position)
+        record = inference.parse(data)
+        if (
+            not isinstance(record, inference.Completion)
+            or bytes.fromhex(record.response.content_digest) not in wanted
+        ):
+            return None
+        hashes = batch.split_hashes(self._blobs.read(stored.hashes, HASHES_BYTES))
+        head = self._head()
+        sources = _Sources(connection, self._keyring, self._sequencer, head)
+        released = sources.statement(record.model.release)
+        attributions, datasets = sources.data_of(released)
+        said = sources.entry(entry)
+        capsule = build(
+            log=self._key,
+            head=head,
+            record=data,
+            position=position,
+            path=merkle.inclusion_path(hashes, position),
+            operator=sources.at(0),
+            batch=said,
+            release=released,
+            manifest=self._manifest(record.model.manifest),
+            key_events=sources.key_events((said, released, *attributions, *datasets)),
+            attributions=attributions,
+            datasets=datasets,
+        )
+        return capsule.to_bytes()
+
+    def _manifest(self, sha256: str) -> bytes | None:
+        try:
+            return self._blobs.read(bytes.fromhex(sha256), MAX_MANIFEST_BYTES)
+        except NotFoundError:
+            # The record may name a model that was never published here; the walk says so.
+            return None
+
+    def _head(self) -> SignedCheckpoint:
+        head = self._sequencer.head
+        if head is None:
+            raise NotFoundError(Reason.UNKNOWN_OUTPUT, "the log is empty")
+        return head
+
+
+class _Sources:
+    """Statements of one log, each with its proof against one checkpoint."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        keyring: Keyring,
+        sequencer: Sequencer,
+        head: SignedCheckpoint,
+    ) -> None:
+        self._connection = connection
+        self._keyring = keyring
+        self._sequencer = sequencer
+        self._head = head
+
+    def entry(self, stored: StoredEntry) -> LoggedEnvelope:
+        receipt = self._sequencer.receipt(stored.index, self._head)
+        return LoggedEnvelope(stored.envelope, stored.index, receipt.proof)
+
+    def at(self, index: int) -> LoggedEnvelope:
+        stored = log.entry(self._connection, index)
+        if stored is None:
+            raise _damaged(f"entry {index}")
+        return self.entry(stored)
+
+    def statement(self, record_id: str) -> LoggedEnvelope | None:
+        stored = log.entry_of_record(self._connection, digest.parse(record_id))
+        # What was registered after this checkpoint cannot be proved against it.
+        if stored is None or stored.index >= self._head.checkpoint.size:
+            return None
+        return self.entry(stored)
+
+    def data_of(
+        self, released: LoggedEnvelope | None
+    ) -> tuple[list[LoggedEnvelope], list[LoggedEnvelope]]:
+        """The attributions of a release, and the datasets that it or they name."""
+        if released is None:
+            return [], []
+        envelope = Envelope.parse(released.envelope)
+        said: release.Release = predicate.parse(envelope.payload).predicate
+        name = digest.text(envelope.record_id)
+        found = catalog.find(
+            self._connection,
+            attribution.PREDICATE_TYPE,
+            name=said.name,
+            version=said.version,
+            limit=MAX_ATTRIBUTIONS,
+        )
+        attributions = []
+        wanted = dict.fromkeys(said.trained_on)
+        for _, stored in found:
+            claim = predicate.parse(Envelope.parse(stored.envelope).payload).predicate
+            if claim.release == name and stored.index < self._head.checkpoint.size:
+                attributions.append(self.entry(stored))
+                wanted.update(dict.fromkeys(item.dataset for item in claim.datasets))
+        datasets = [self.statement(record_id) for record_id in wanted]
+        return attributions, [item for item in datasets if item is not None]
+
+    def key_events(self, signed: Iterable[LoggedEnvelope | None]) -> list[LoggedEnvelope]:
+        """All events of every key that signed something here."""
+        keys = {
+            Envelope.parse(item.envelope).keyid for item in signed if item is not None
+        }
+        indices = {event.index for key_id in keys for event in self._keyring.events(key_id)}
+        return [self.at(index) for index in indices if 0 < index < self._head.checkpoint.size]
+
+
+def _damaged(where: str) -> DamagedError:
+    return DamagedError(
+        Reason.STORED_BYTES,
+        "the index names something that is not stored",
+        where=where,
+        hint="run: provreg db rebuild",
+    )
