@@ -74,15 +74,15 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any] | None] = {}
+        self._wrapped: "dict[str, grpc.RpcMethodHandler[Any, Any] | None]" = {}
 
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any]"]
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
         """Find the method's handler, wrapped."""
         method = handler_call_details.method
         known = self._wrapped.get(method)
@@ -110,8 +110,8 @@ class Guard(grpc.aio.ServerInterceptor):
         caller.set(principal)
 
     def _wrap(
-        self, handler: grpc.RpcMethodHandler[Any, Any], rule: str | None
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+        self, handler: "grpc.RpcMethodHandler[Any, Any]", rule: str | None
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
         codec = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
