@@ -165,7 +165,9 @@ class Capsule:
             parts[part.name] = content
         if start != len(data):
             raise _malformed(
-                "the parts are not as long as the index says", f"{start} bytes", f"{len(data)} bytes"
+                "the parts are not as long as the index says",
+                f"{start} bytes",
+                f"{len(data)} bytes",
             )
         try:
             log = VerifierKey.parse(index.log)
@@ -264,9 +266,7 @@ def _read_path(name: str, data: bytes) -> tuple[int, tuple[bytes, ...]]:
             where=name,
         )
     (position,) = _POSITION.unpack_from(data)
-    return position, tuple(
-        hashes[i : i + SHA256_SIZE] for i in range(0, len(hashes), SHA256_SIZE)
-    )
+    return position, tuple(hashes[i : i + SHA256_SIZE] for i in range(0, len(hashes), SHA256_SIZE))
 
 
 def _malformed(why: str, expected: str = "", actual: str = "", *, where: str = "") -> RegistryError:

@@ -32,11 +32,8 @@ class Link:
         return self.then.verdict is Verdict.VALID
 
     def also(self, more: "Link") -> "Link":
-        """This step and another condition on it; the first that does not hold says why."""
-        return Link(
-            more.then if self.then.verdict is Verdict.VALID else self.then,
-            more.now if self.now.verdict is Verdict.VALID else self.now,
-        )
+        """This step, and another condition on it; the first that does not hold says why."""
+        return Link(_also(self.then, more.then), _also(self.now, more.now))
 
     def after(self, *needs: "Link") -> "Link":
         """This step, if those that it rests on hold."""
@@ -44,6 +41,11 @@ class Link:
             _after(self.then, [link.then for link in needs]),
             _after(self.now, [link.now for link in needs]),
         )
+
+
+def _also(own: Check, more: Check) -> Check:
+    fails = own.verdict is Verdict.VALID and more.verdict is not Verdict.VALID
+    return more if fails else own
 
 
 def _after(own: Check, needs: list[Check]) -> Check:

@@ -26,8 +26,7 @@ _BINDINGS = {
 _RESIDUE = (
     "That every call was recorded: what never reached the shim left no trace.",
     "The true time beyond the order of the log: times in records are the signer's own clock.",
-    "That what the publisher says about training, data and licences is true: it is signed, "
-    "not observed.",
+    "That what the publisher says of training, data and licences is true: it is only signed.",
 )
 
 
@@ -154,11 +153,7 @@ class Report(Value, frozen=True):
         """Say in words what the verdicts on ``links`` amount to."""
         chain = tuple(links)
         then, now = tuple(link.then for link in chain), tuple(link.now for link in chain)
-        sure = {
-            link.now.link
-            for link in chain
-            if link.holds and link.now.verdict is Verdict.VALID
-        }
+        sure = {link.now.link for link in chain if link.holds and link.now.verdict is Verdict.VALID}
         said = _sentences(sure, facts)
         if LOG_KEY not in sure:
             doubt = "If the log key in the capsule is one that you trust: "
@@ -195,7 +190,14 @@ class Report(Value, frozen=True):
             ("Not provable", self.not_provable),
         ):
             lines += ["", title, *(f"  - {sentence}" for sentence in sentences or ["nothing"])]
-        return "\n".join(lines) + "\n"
+        return "".join(f"{_plain(line)}\n" for line in lines)
+
+
+def _plain(line: str) -> str:
+    """Text from statements must not forge lines of a report, or drive a terminal."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line
+    )
 
 
 def _check_line(check: Check, clock: str) -> str:
@@ -265,9 +267,7 @@ def _not_provable(facts: Facts) -> tuple[str, ...]:
     if not facts.datasets:
         said.append("On which data the version was trained: no dataset in this capsule says so.")
     if facts.output and facts.output.uncovered:
-        said.append(
-            f"What the record does not commit to: {', '.join(facts.output.uncovered)}."
-        )
+        said.append(f"What the record does not commit to: {', '.join(facts.output.uncovered)}.")
     return tuple(said)
 
 

@@ -73,9 +73,7 @@ class Signed:
                 return granted if own else waiting(self.name, granted.link)
             return judge(self.name, lambda: self._admit(statement, event))
 
-        return Link(
-            decide(signer.link.then, signer.then), decide(signer.link.now, signer.now)
-        )
+        return Link(decide(signer.link.then, signer.then), decide(signer.link.now, signer.now))
 
     def _admit(self, statement: Statement[Any], event: KeyEvent) -> str:
         admit(statement, event)
@@ -126,9 +124,7 @@ class Signers:
         """
         self._head = head
         events = [("operator", operator), *key_events]
-        self._keys = dict(
-            _introduced(item) for _, item in events if isinstance(item, Read)
-        )
+        self._keys = dict(_introduced(item) for _, item in events if isinstance(item, Read))
         self._then: dict[str, list[LoggedKeyEvent]] = {}
         self._now: dict[str, list[LoggedKeyEvent]] = {}
         signed = [(name, self.check(name, item)) for name, item in events]
@@ -151,11 +147,16 @@ class Signers:
         try:
             key = self._signed_by(item)
             if key is None:
-                return Signed(name, item, None, verdict.indeterminate(
+                return Signed(
                     name,
-                    Reason.UNKNOWN_SIGNER,
-                    f"the capsule holds no key event for the key {item.envelope.keyid or '?'}",
-                ))
+                    item,
+                    None,
+                    verdict.indeterminate(
+                        name,
+                        Reason.UNKNOWN_SIGNER,
+                        f"the capsule holds no key event for the key {item.envelope.keyid or '?'}",
+                    ),
+                )
             if self._head is None:
                 return Signed(name, item, key, waiting(name, CHECKPOINT))
             _verify_logged(item, key, self._head)

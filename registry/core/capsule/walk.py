@@ -16,7 +16,7 @@ from registry.core.records import attribution, batch, dataset, inference, key_ev
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
-from registry.core.verdict import Check, Verdict
+from registry.core.verdict import Check
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
 
 
@@ -155,8 +155,7 @@ class _Walk:
             if item is not None:
                 shares = [share.dataset for share in item.statement.predicate.datasets]
                 named.update(shares)
-                about = Link.both(judge(name, lambda item=item: _about(item, said)))
-                about = about.also(Link.both(_references(name, shares, held)))
+                about = _about(item, said).also(Link.both(_references(name, shares, held)))
                 self.links[name] = self.links[name].also(about).after(self.links["release"])
         for name, item in datasets.items():
             if item is not None and item.record_id not in named:
@@ -275,20 +274,21 @@ def _references(name: str, wanted: Iterable[str], held: set[str]) -> Check:
     return verdict.valid(name, "every dataset that is named is in the capsule")
 
 
-def _about(item: Read, said: Read | None) -> str:
+def _about(item: Read, said: Read | None) -> Link:
     claim: attribution.Attribution = item.statement.predicate
     if said is not None:
         predicate: release.Release = said.statement.predicate
         expected = f"{predicate.name}@{predicate.version}, release {said.record_id}"
         actual = f"{claim.name}@{claim.version}, release {claim.release}"
         if actual != expected:
-            raise VerificationError(
+            error = VerificationError(
                 Reason.SUBJECT_MISMATCH,
                 "this attribution is about another release",
                 expected=expected,
                 actual=actual,
             )
-    return "about this release"
+            return Link.both(verdict.invalid(item.name, error))
+    return Link.both(verdict.valid(item.name))
 
 
 def _unnamed(item: Read) -> RegistryError:
