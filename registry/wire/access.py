@@ -18,12 +18,12 @@ _ROLES = {
 _NAMES = {number: name for name, number in _ROLES.items()}
 
 
-def roles_to_proto(roles: Iterable[str]) -> "list[access_pb2.Role]":
+def roles_to_proto(roles: Iterable[str]) -> "list[access_pb2.Role.ValueType]":
     """Write roles."""
     return [_ROLES[role] for role in roles]
 
 
-def roles_from_proto(roles: "Iterable[access_pb2.Role]") -> tuple[str, ...]:
+def roles_from_proto(roles: "Iterable[access_pb2.Role.ValueType]") -> tuple[str, ...]:
     """Read roles.
 
     Raises:

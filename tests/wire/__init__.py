@@ -1,0 +1,1 @@
+"""Translations between messages and core values, there and back."""
