@@ -229,6 +229,8 @@ class Registration:
         self._require_records([said.release, *(item.dataset for item in said.datasets)])
 
     def _require_records(self, record_ids: Sequence[str]) -> None:
+        if not record_ids:
+            return
         with self._database.read() as connection:
             for record_id in record_ids:
                 if log.entry_of_record(connection, digest.parse(record_id)) is None:

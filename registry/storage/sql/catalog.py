@@ -6,7 +6,7 @@ Rows become values here and nowhere else.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from registry.storage.blobs.port import BlobInfo
 from registry.storage.sql import log
@@ -15,6 +15,15 @@ from registry.storage.sql.log import StoredEntry
 
 _LOOKUP = 500
 """Values in one ``IN`` list."""
+
+# Built once: this runs for every group of statements, and building costs more than asking.
+_FIND_VERSIONS = select(
+    t.versions.c.predicate_type, t.versions.c.name, t.versions.c.version, t.versions.c.entry_index
+).where(
+    t.versions.c.predicate_type.in_(bindparam("kinds", expanding=True)),
+    t.versions.c.name.in_(bindparam("names", expanding=True)),
+    t.versions.c.version.in_(bindparam("versions", expanding=True)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +138,17 @@ def taken_versions(
     """Which of these (predicate type, name, version) are taken, and by which entry."""
     found = {}
     wanted = set(keys)
+    kinds = sorted({kind for kind, _, _ in wanted})
     names = sorted({name for _, name, _ in wanted})
-    table = t.versions.c
+    versions = sorted({version for _, _, version in wanted})
     for start in range(0, len(names), _LOOKUP):
         rows = connection.execute(
-            select(table.predicate_type, table.name, table.version, table.entry_index).where(
-                table.name.in_(names[start : start + _LOOKUP]),
-                table.version.in_(sorted({version for _, _, version in wanted})),
-            )
+            _FIND_VERSIONS,
+            {"kinds": kinds, "names": names[start : start + _LOOKUP], "versions": versions},
         )
-        for row in rows:
-            key = (row.predicate_type, row.name, row.version)
-            if key in wanted:
-                found[key] = row.entry_index
+        for kind, name, version, index in rows:
+            if (kind, name, version) in wanted:
+                found[kind, name, version] = index
     return found
 
 

@@ -3,12 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from registry.storage.sql import tables as t
 
 _LOOKUP = 500
 """Values in one ``IN`` list; SQLite takes 32,766, older ones 999."""
+
+# Built once: this runs for every group of statements, and building costs more than asking.
+_FIND_LEAVES = select(t.entries.c.leaf_hash, t.entries.c.entry_index).where(
+    t.entries.c.leaf_hash.in_(bindparam("wanted", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +110,7 @@ def find_leaves(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, 
     """Which of these leaf hashes are in the log, and where."""
     found: dict[bytes, int] = {}
     for start in range(0, len(hashes), _LOOKUP):
-        rows = connection.execute(
-            select(t.entries.c.leaf_hash, t.entries.c.entry_index).where(
-                t.entries.c.leaf_hash.in_(hashes[start : start + _LOOKUP])
-            )
-        )
+        rows = connection.execute(_FIND_LEAVES, {"wanted": hashes[start : start + _LOOKUP]})
         found.update((bytes(row.leaf_hash), row.entry_index) for row in rows)
     return found
 

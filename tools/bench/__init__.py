@@ -1,0 +1,1 @@
+"""One script per promise with a number; each prints its baseline from the same run."""
