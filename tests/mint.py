@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from registry.core import encoding
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.capsule.build import build
@@ -374,8 +373,3 @@ def tell(world: World, *, calls: int = 3, output: bytes = OUTPUT) -> Told:
         datasets=(data,),
         attributions=(claim,),
     )
-
-
-def canonical(value: object) -> bytes:
-    """RFC 8785 bytes of plain Python values."""
-    return encoding.write_json(value)

@@ -1,6 +1,6 @@
 """In-toto Statement v1 (https://in-toto.io/Statement/v1): subjects, and what is said of them."""
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -8,7 +8,7 @@ from registry.core import digest
 from registry.core.encoding import Hex32, Hex64, Text, Value
 from registry.errors import MalformedError, Reason
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 """The ``_type`` of every statement."""
 
 MAX_SUBJECTS = 1024

@@ -40,7 +40,7 @@ from registry.core.tlog.note import VerifierKey
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
 
 SCHEMA: Final = "https://provreg.dev/capsule/v1"
-"""The schema of a capsule's index."""
+"""The schema of a capsule's index; a literal, because its type is one."""
 
 MAX_CAPSULE_BYTES = 32 * 1024 * 1024
 """Bytes of a capsule; one with a handful of files and datasets takes about 20,000."""
@@ -165,25 +165,27 @@ class Capsule:
             parts[part.name] = content
         if start != len(data):
             raise _malformed(
-                "the parts are not as long as the index says",
-                f"{start} bytes",
-                f"{len(data)} bytes",
+                why="the parts are not as long as the index says",
+                expected=f"{start} bytes",
+                actual=f"{len(data)} bytes",
             )
         try:
             log = VerifierKey.parse(index.log)
         except MalformedError as error:
-            raise _malformed("the index names no log key", actual=str(error)) from error
+            raise _malformed(why="the index names no log key", actual=str(error)) from error
         try:
             capsule = cls._from_parts(log, parts)
         except KeyError as error:
-            raise _malformed("a part is missing", str(error.args[0]), ", ".join(parts)) from error
+            raise _malformed(
+                why="a part is missing", expected=str(error.args[0]), actual=", ".join(parts)
+            ) from error
         expected = [name for name, _ in capsule.parts()]
         actual = [part.name for part in index.parts]
         if actual != expected:
             raise _malformed(
-                "these are not the parts of a capsule, in their order",
-                ", ".join(expected),
-                ", ".join(actual),
+                why="these are not the parts of a capsule, in their order",
+                expected=", ".join(expected),
+                actual=", ".join(actual),
             )
         return capsule
 
@@ -197,7 +199,7 @@ class Capsule:
             while (name := f"{kind}/{len(items)}") in parts:
                 items.append(logged(name))
                 if len(items) > 1 and items[-1].index <= items[-2].index:
-                    raise _malformed("these statements are not in log order", where=name)
+                    raise _malformed(why="these statements are not in log order", where=name)
             return tuple(items)
 
         position, path = _read_path("record.path", parts["record.path"])
@@ -220,23 +222,27 @@ class Capsule:
 def _read_index(data: bytes) -> tuple[_Index, int]:
     if len(data) > MAX_CAPSULE_BYTES:
         raise _malformed(
-            "this is too large", f"at most {MAX_CAPSULE_BYTES} bytes", f"{len(data)} bytes"
+            why="this is too large",
+            expected=f"at most {MAX_CAPSULE_BYTES} bytes",
+            actual=f"{len(data)} bytes",
         )
     if not data.startswith(_HEADER) or data[_HEADER_BYTES - 1 : _HEADER_BYTES] != b"\n":
         raise _malformed(
-            "the first line is another",
+            why="the first line is another",
             expected="provreg-capsule/v1 <64 hexadecimal digits>",
             actual=repr(data[:24]),
         )
     end = data.find(b"\n", _HEADER_BYTES, _HEADER_BYTES + MAX_INDEX_BYTES) + 1
     if not end:
-        raise _malformed("the index does not end", f"a line of at most {MAX_INDEX_BYTES} bytes")
+        raise _malformed(
+            why="the index does not end", expected=f"a line of at most {MAX_INDEX_BYTES} bytes"
+        )
     expected = data[len(_HEADER) : _HEADER_BYTES - 1].decode("latin-1")
     _check_digest("index", expected, data[_HEADER_BYTES:end])
     try:
         return encoding.read_json(data[_HEADER_BYTES : end - 1], _Index, what="capsule index"), end
     except MalformedError as error:
-        raise _malformed("the index is not one", actual=str(error)) from error
+        raise _malformed(why="the index is not one", actual=str(error)) from error
 
 
 def _check_digest(where: str, expected: str, content: bytes) -> None:
@@ -260,16 +266,16 @@ def _read_path(name: str, data: bytes) -> tuple[int, tuple[bytes, ...]]:
     hashes = data[_POSITION.size :]
     if not _POSITION.size <= len(data) <= _MAX_PATH_BYTES or len(hashes) % SHA256_SIZE:
         raise _malformed(
-            "this is not a path",
-            f"8 bytes and at most {MAX_PROOF_HASHES} hashes",
-            f"{len(data)} bytes",
+            why="this is not a path",
+            expected=f"8 bytes and at most {MAX_PROOF_HASHES} hashes",
+            actual=f"{len(data)} bytes",
             where=name,
         )
     (position,) = _POSITION.unpack_from(data)
     return position, tuple(hashes[i : i + SHA256_SIZE] for i in range(0, len(hashes), SHA256_SIZE))
 
 
-def _malformed(why: str, expected: str = "", actual: str = "", *, where: str = "") -> RegistryError:
+def _malformed(*, why: str, expected: str = "", actual: str = "", where: str = "") -> RegistryError:
     return MalformedError(
         Reason.MALFORMED_CAPSULE,
         f"this is not a capsule: {why}",

@@ -21,6 +21,9 @@ from registry.errors import MalformedError, Reason, RegistryError, VerificationE
 CHECKPOINT = "checkpoint"
 """The link on which every proof of inclusion rests."""
 
+MAX_KEYS_TRIED = 16
+"""Keys of a capsule among which the signer of an envelope is sought that names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -185,6 +188,8 @@ class Signers:
             if key is not None:
                 item.envelope.verify(key)
             return key
+        if len(self._keys) > MAX_KEYS_TRIED:
+            return None
         for key in self._keys.values():
             try:
                 item.envelope.verify(key)
