@@ -4,7 +4,7 @@ from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from registry.core import digest
+from registry.core.digest import DigestSet
 from registry.core.encoding import Hex32, Hex64, Text, Value
 from registry.errors import MalformedError, Reason
 
@@ -31,11 +31,9 @@ class Subject(Value, frozen=True):
     digest: SubjectDigest
 
     @classmethod
-    def of(cls, name: str, digests: digest.DigestSet) -> "Subject":
+    def of(cls, name: str, digests: DigestSet) -> "Subject":
         """A subject whose bytes were at hand."""
-        return cls(
-            name=name, digest=SubjectDigest(sha256=digests.sha256, sha512=digests.sha512)
-        )
+        return cls(name=name, digest=SubjectDigest(sha256=digests.sha256, sha512=digests.sha512))
 
     @classmethod
     def named(cls, name: str, raw: bytes) -> "Subject":
@@ -49,9 +47,7 @@ class Statement(Value, Generic[P], frozen=True):
     type_: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(name="_type")
     predicate: P
     predicate_type: str = msgspec.field(name="predicateType")
-    subject: Annotated[
-        tuple[Subject, ...], msgspec.Meta(min_length=1, max_length=MAX_SUBJECTS)
-    ]
+    subject: Annotated[tuple[Subject, ...], msgspec.Meta(min_length=1, max_length=MAX_SUBJECTS)]
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -76,7 +72,7 @@ def predicate_type(payload: bytes) -> str:
 
 
 def check_subject(
-    subject: tuple[Subject, ...], name: str, digests: digest.DigestSet | None = None
+    subject: tuple[Subject, ...], name: str, digests: DigestSet | None = None
 ) -> None:
     """Check that a statement has the one subject that its predicate speaks of.
 
