@@ -1,0 +1,86 @@
+"""Re-derives the log from its leaves and compares: every root, tile, entry and blob."""
+
+from collections.abc import Callable
+
+from registry.core.digest import text as digest_text
+from registry.core.records import batch
+from registry.core.records.key_event import KeyEvent
+from registry.core.tlog.checkpoint import SignedCheckpoint
+from registry.core.tlog.note import VerifierKey
+from registry.errors import RegistryError
+from registry.services.indexing import PAGE, hash_blob, open_entry
+from registry.services.keyring import Keyring
+from registry.services.tree import Tree
+from registry.storage.blobs.port import BlobStore
+from registry.storage.sql import catalog, log
+from registry.storage.sql.engine import Database
+
+Progress = Callable[[str, int], None]
+"""Told what is being done, and how many are done."""
+
+
+def check_log(
+    database: Database, blobs: BlobStore, key: VerifierKey, progress: Progress
+) -> tuple[int, list[str]]:
+    """Re-derive everything; how many entries there are, and every fault found, in plain words."""
+    faults: list[str] = []
+    tree = Tree(database)
+    tree.load(0)
+    keyring = Keyring()
+    start = 0
+    with database.read() as connection:
+        signed = dict(log.checkpoints(connection))
+        while page := log.entries_from(connection, start, PAGE):
+            for stored in page:
+                try:
+                    opened = open_entry(keyring, stored)
+                except RegistryError as error:
+                    faults.append(f"entry {stored.index}: {error}")
+                else:
+                    said = opened.statement.predicate
+                    if isinstance(said, KeyEvent):
+                        keyring.add(stored.index, said)
+                    if isinstance(said, batch.Batch) and not catalog.batch(
+                        connection, stored.index
+                    ):
+                        faults.append(f"entry {stored.index}: the batch is not in the catalog")
+                if catalog.listed(connection, stored.index) is None:
+                    faults.append(f"entry {stored.index}: not in the catalog")
+                for level, index, data in tree.append(stored.leaf_hash):
+                    if log.tile(connection, level, index) != data:
+                        faults.append(f"tile/{level}/{index}: missing or different")
+                note = signed.pop(tree.size, None)
+                if note is not None:
+                    faults.extend(_compare(note, key, tree))
+            start += len(page)
+            progress("entries", start)
+        faults.extend(f"checkpoint {size}: beyond the log" for size in signed)
+        if start and log.newest_checkpoint(connection) is None:
+            faults.append("the log has entries and no checkpoint")
+    faults.extend(_check_blobs(database, blobs, progress))
+    return start, faults
+
+
+def _compare(note: bytes, key: VerifierKey, tree: Tree) -> list[str]:
+    try:
+        checkpoint = SignedCheckpoint.open(note, key).checkpoint
+    except RegistryError as error:
+        return [f"checkpoint {tree.size}: {error}"]
+    if checkpoint.size != tree.size or checkpoint.root != tree.root():
+        return [f"checkpoint {tree.size}: signed another root than the entries have"]
+    return []
+
+
+def _check_blobs(database: Database, blobs: BlobStore, progress: Progress) -> list[str]:
+    faults = []
+    for number, sha256 in enumerate(blobs, 1):
+        info = hash_blob(blobs, sha256)
+        if info.sha256 != sha256:
+            faults.append(f"blob {digest_text(sha256)}: its bytes have another digest")
+        else:
+            with database.read() as connection:
+                listed = catalog.blobs(connection, [sha256]).get(sha256)
+            if listed != info:
+                faults.append(f"blob {digest_text(sha256)}: missing or different in the catalog")
+        progress("blobs", number)
+    return faults
