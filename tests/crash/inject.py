@@ -15,7 +15,6 @@ Operations on anything outside ``watch`` are neither counted nor harmed.
 """
 
 import contextlib
-import ctypes
 import errno as errors
 import fcntl
 import functools
@@ -35,6 +34,7 @@ from types import TracebackType
 from typing import IO, NamedTuple, Self
 
 from tests.crash import inject_launch
+from tests.crash.call_paths import OPERANDS, paths_of_call
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
@@ -47,10 +47,6 @@ _IOCTL_SEND = 0xC0182101
 _IOCTL_ID_VALID = 0x40082102
 _FLAG_CONTINUE = 1
 
-_AT_FDCWD = -100
-_PAGE_BYTES = 4096
-_PATH_MAX_BYTES = 4096
-
 
 class Call(NamedTuple):
     """One file operation: the system call and the path it is about.
@@ -60,28 +56,6 @@ class Call(NamedTuple):
 
     name: str
     path: str
-
-
-class _Operand(NamedTuple):
-    """Where a call keeps one of its paths, by argument number.
-
-    Without ``path`` the file descriptor itself is meant, without ``folder`` the working directory.
-    """
-
-    folder: int | None
-    path: int | None
-
-
-_OPERANDS: dict[str, tuple[_Operand, ...]] = {
-    **dict.fromkeys(("write", "pwrite64", "writev", "pwritev", "pwritev2"), (_Operand(0, None),)),
-    **dict.fromkeys(("fsync", "fdatasync", "ftruncate", "fallocate"), (_Operand(0, None),)),
-    **dict.fromkeys(
-        ("open", "creat", "mkdir", "rmdir", "unlink", "truncate"), (_Operand(None, 0),)
-    ),
-    **dict.fromkeys(("openat", "openat2", "mkdirat", "unlinkat"), (_Operand(0, 1),)),
-    **dict.fromkeys(("rename", "link"), (_Operand(None, 0), _Operand(None, 1))),
-    **dict.fromkeys(("renameat", "renameat2", "linkat"), (_Operand(0, 1), _Operand(2, 3))),
-}
 
 
 class _Plan(NamedTuple):
@@ -155,7 +129,7 @@ class Injector:
             lasting: Fail every operation from the n-th on, as a full disk does.
             calls: Count only these system calls.
         """
-        if calls is not None and (unknown := set(calls) - set(_OPERANDS)):
+        if calls is not None and (unknown := set(calls) - set(OPERANDS)):
             raise ValueError(f"not supervised: {sorted(unknown)}")
         with self._lock:
             self.trace = []
@@ -290,7 +264,7 @@ class Injector:
         name = self._names[number]
         path = None
         if self._plan is not None:
-            path = self._watched_path(thread, name, arguments)
+            path = self._watched_path(paths_of_call(name, thread, arguments))
         # What was read is the process's only if it still waits: its number may already be another.
         answer: int | None = 0
         if path is not None and _is_waiting(listener, identifier):
@@ -329,18 +303,12 @@ class Injector:
             self.hit = call
         self._struck.set()
 
-    def _watched_path(self, thread: int, name: str, arguments: Sequence[int]) -> str | None:
-        """The path the call is about, if it lies below the watched folder."""
-        found = None
-        for operand in _OPERANDS[name]:
-            try:
-                path = _resolve(thread, operand, arguments)
-            except OSError:
-                # A bad pointer or descriptor, or a process that is gone: nothing to supervise.
-                continue
+    def _watched_path(self, paths: Sequence[str]) -> str | None:
+        """The last of these paths below the watched folder."""
+        for path in reversed(paths):
             if path == self._watch or path.startswith(self._watch + "/"):
-                found = path
-        return found
+                return path
+        return None
 
 
 def _receive_listener(supervisor: socket.socket) -> int:
@@ -361,39 +329,6 @@ def _is_waiting(listener: int, identifier: int) -> bool:
             return False
         raise
     return True
-
-
-def _resolve(thread: int, operand: _Operand, arguments: Sequence[int]) -> str:
-    folder = Path(f"/proc/{thread}/cwd")
-    if operand.folder is not None:
-        # Descriptors are 32 bits wide, whatever the rest of the register holds.
-        descriptor = ctypes.c_int32(arguments[operand.folder]).value
-        if descriptor != _AT_FDCWD:
-            folder = Path(f"/proc/{thread}/fd/{descriptor}")
-    if operand.path is None:
-        return str(folder.readlink())
-    path = Path(_read_text(thread, arguments[operand.path]))
-    if not path.is_absolute():
-        path = folder.readlink() / path
-    # The last part may be a link that is itself replaced: only its folder is followed.
-    return str(path.parent.resolve() / path.name)
-
-
-def _read_text(thread: int, address: int) -> str:
-    """A NUL-terminated path in the memory of another process."""
-    text = b""
-    memory = os.open(f"/proc/{thread}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while b"\0" not in text and len(text) < _PATH_MAX_BYTES:
-            # Up to the end of the page: the next one need not exist.
-            position = address + len(text)
-            part = os.pread(memory, _PAGE_BYTES - position % _PAGE_BYTES, position)
-            if not part:
-                raise OSError(errors.EFAULT, os.strerror(errors.EFAULT))
-            text += part
-    finally:
-        os.close(memory)
-    return os.fsdecode(text.partition(b"\0")[0])
 
 
 @functools.cache
