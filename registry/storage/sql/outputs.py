@@ -120,9 +120,11 @@ def find(connection: Connection, content_digest: bytes) -> list[int]:
         )
         for row in rows:
             pairs = _read_page(row.data)
-            start, end = np.searchsorted(pairs[:, 0], [key, key + 1] if key + 1 < _KEY_SPACE else [key, key], side="left")
-            if key + 1 == _KEY_SPACE:
-                end = len(pairs)
+            keys = pairs[:, 0]
+            # A plain integer would be compared as a float, which cannot tell such keys apart.
+            wanted = np.uint64(key)
+            start = np.searchsorted(keys, wanted, side="left")
+            end = np.searchsorted(keys, wanted, side="right")
             found.extend(int(value) for value in pairs[start:end, 1])
             # Only a page that starts with this very key can continue one before it.
             if bytes(row.first_key) != key_bytes or len(found) > MAX_MATCHES:
