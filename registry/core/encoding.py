@@ -8,14 +8,15 @@ JSON is RFC 8785 without floats. Values are typed :class:`msgspec.Struct` classe
 wrong types and missing members are refused by type, everything else by comparing bytes.
 
 JSON that others wrote in a spelling of their own, such as the header of a safetensors file, is
-read by :func:`read_foreign_json`: any order and white space, but one meaning only.
+read by :func:`read_foreign_json`: any order and white space, but one meaning only. Where numbers
+need not be integers, :func:`read_foreign_numbers` hands them out as text, never as floats.
 """
 
 import base64
 import binascii
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -54,6 +55,12 @@ AsciiKey = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,512}\Z")]
 
 Time = Annotated[str, msgspec.Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z\Z")]
 """A claimed UTC time, to the second or the microsecond; a claim, never a proof."""
+
+
+class Number(str):
+    """A JSON number as it was spelled; what it means depends on the type it is read as."""
+
+    __slots__ = ()
 
 
 class Value(
@@ -106,12 +113,31 @@ def read_foreign_json(data: bytes, *, what: str, max_depth: int = MAX_FOREIGN_DE
     Raises:
         MalformedError: ``MALFORMED_JSON``.
     """
+    return _read_foreign(data, what, max_depth, _safe_integer, _no_number)
+
+
+def read_foreign_numbers(data: bytes, *, what: str, max_depth: int = MAX_FOREIGN_DEPTH) -> object:
+    """As :func:`read_foreign_json`, with every number, of any kind and size, as a :class:`Number`.
+
+    Raises:
+        MalformedError: ``MALFORMED_JSON``.
+    """
+    return _read_foreign(data, what, max_depth, Number, Number)
+
+
+def _read_foreign(
+    data: bytes,
+    what: str,
+    max_depth: int,
+    read_integer: Callable[[str], object],
+    read_float: Callable[[str], object],
+) -> object:
     try:
-        value = json.loads(
+        value: object = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_object_without_duplicates,
-            parse_int=_safe_integer,
-            parse_float=_no_number,
+            parse_int=read_integer,
+            parse_float=read_float,
             parse_constant=_no_number,
         )
         # Only an escape can smuggle in half a surrogate pair, and then no UTF-8 can hold it.

@@ -1,0 +1,234 @@
+"""The JSON response of the Open Inference Protocol v2: outputs in a file that people can read.
+
+::
+
+    {"model_name":"acme/x","outputs":[{"name":"y","datatype":"FP32","shape":[1,3],
+     "data":[0.1,2.5,-3.0]}]}
+
+``data`` is row-major, flat or nested as the shape says. A number of a floating-point type goes from
+its decimal digits to binary64 and from there to its type, rounding half to even both times; one
+that overflows fails. A number of an integer type is exact: binary64 would change large ones. JSON
+has no NaN, no infinities and no bytes that are not UTF-8, so tensors that hold them have no such
+file. BF16 has none either: the protocol knows it as raw bytes only.
+
+Members that the protocol has beside the outputs do not count; members that it has not are refused.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from registry.core import encoding
+from registry.core.encoding import Number
+from registry.core.profiles.tensor import (
+    ELEMENT_BYTES,
+    MAX_TENSORS,
+    Tensor,
+    by_name,
+    join_elements,
+    split_elements,
+)
+from registry.errors import MalformedError, Reason
+
+MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
+"""Bytes of one response file."""
+
+_CODES = {
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
+}
+_FLOATS = ("FP16", "FP32", "FP64")
+_MAX_INTEGER_DIGITS = 20
+_RESPONSE_MEMBERS = {"model_name", "model_version", "id", "parameters", "outputs"}
+_OUTPUT_MEMBERS = {"name", "shape", "datatype", "parameters", "data"}
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResponse:
+    """What a response says: which model it names, which is no proof, and the outputs."""
+
+    model_name: str
+    outputs: tuple[Tensor, ...]
+
+    def to_bytes(self) -> bytes:
+        """Write the response; floating-point numbers read back to the same bits.
+
+        Raises:
+            MalformedError: ``PROFILE`` for what JSON cannot hold.
+        """
+        return encoding.write_json(
+            {
+                "model_name": self.model_name,
+                "outputs": [
+                    {
+                        "name": tensor.name,
+                        "datatype": tensor.datatype,
+                        "shape": list(tensor.shape),
+                        "data": _values(tensor),
+                    }
+                    for tensor in by_name(self.outputs)
+                ],
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "InferenceResponse":
+        """Read a response.
+
+        Raises:
+            MalformedError: ``MALFORMED_JSON`` for what is no JSON, which duplicate keys and NaN are
+                not; ``PROFILE`` for what is no response or does not fit its type.
+        """
+        if len(data) > MAX_DOCUMENT_BYTES:
+            _refuse(
+                "this response is too large",
+                expected=f"at most {MAX_DOCUMENT_BYTES} bytes",
+                actual=f"{len(data)} bytes",
+            )
+        document = encoding.read_foreign_numbers(data, what="inference response")
+        members = _members(document, _RESPONSE_MEMBERS, "response")
+        model_name, outputs = members.get("model_name"), members.get("outputs")
+        if type(model_name) is not str or not isinstance(outputs, list):
+            _refuse("a response has a model_name and a list of outputs")
+        if not 1 <= len(outputs) <= MAX_TENSORS:
+            _refuse("a response has outputs", expected=f"1 to {MAX_TENSORS}")
+        tensors = tuple(_tensor(item) for item in outputs)
+        by_name(tensors)
+        return cls(model_name, tensors)
+
+
+def _tensor(item: object) -> Tensor:
+    members = _members(item, _OUTPUT_MEMBERS, "output")
+    name, datatype, sizes = members.get("name"), members.get("datatype"), members.get("shape")
+    if type(name) is not str or type(datatype) is not str or not isinstance(sizes, list):
+        _refuse("an output has a name, a datatype and a shape")
+    where = f"tensor {name[:80]!r}"
+    if "data" not in members:
+        _refuse("this output has no data", where)
+    shape = tuple(_integer(size, where) for size in sizes)
+    elements = _flatten(members["data"], shape, where)
+    tensor = Tensor(name, datatype, shape, _raw(datatype, elements, where))
+    tensor.validate()
+    return tensor
+
+
+def _members(item: object, known: set[str], what: str) -> dict[str, object]:
+    if not isinstance(item, dict):
+        _refuse(f"this {what} is no object")
+    if strange := sorted(set(item) - known):
+        _refuse(
+            f"this {what} has a member that the protocol does not know",
+            expected=", ".join(sorted(known)),
+            actual=repr(strange[0][:80]),
+        )
+    return item
+
+
+def _flatten(data: object, shape: tuple[int, ...], where: str) -> list[object]:
+    """The elements of ``data``, which is one flat list or lists within lists of just that shape."""
+    if not isinstance(data, list):
+        _refuse("the data of an output is a list", where)
+    if not any(isinstance(item, list) for item in data):
+        return data
+    level: list[object] = [data]
+    for size in shape:
+        if not all(isinstance(item, list) and len(item) == size for item in level):
+            _refuse("shape and nested data disagree", where, expected=str(shape))
+        level = [child for item in level if isinstance(item, list) for child in item]
+    return level
+
+
+def _raw(datatype: str, elements: Sequence[object], where: str) -> bytes:
+    if datatype == "BYTES":
+        texts = [_text(item, where) for item in elements]
+        return join_elements([text.encode() for text in texts])
+    if datatype == "BOOL":
+        if not all(isinstance(item, bool) for item in elements):
+            _refuse("this is no truth value", where, expected="true or false")
+        return bytes(map(bool, elements))
+    code = _CODES.get(datatype)
+    if code is None:
+        _refuse("this datatype has no JSON form", where, actual=repr(datatype[:32]))
+    read: Callable[[object, str], float] = _float if datatype in _FLOATS else _integer
+    values = [read(item, where) for item in elements]
+    try:
+        return struct.pack(f"<{len(values)}{code}", *values)
+    except (OverflowError, struct.error) as error:
+        _refuse("a number is outside the range of its type", where, expected=datatype, cause=error)
+
+
+def _text(item: object, where: str) -> str:
+    if type(item) is not str:
+        _refuse("an element of BYTES is a string", where, actual=ascii(item)[:32])
+    return item
+
+
+def _float(item: object, where: str) -> float:
+    value = float(_number(item, where))
+    # The decimal itself may overflow binary64, where struct would write an infinity.
+    if not math.isfinite(value):
+        _refuse("a number is outside the range of its type", where, actual=str(item)[:32])
+    return value
+
+
+def _integer(item: object, where: str) -> int:
+    number = _number(item, where)
+    # The length is checked first, since int() is quadratic.
+    if not number.lstrip("-").isdigit() or len(number) > _MAX_INTEGER_DIGITS:
+        _refuse("this is no integer of at most 64 bits", where, actual=number[:32])
+    return int(number)
+
+
+def _number(item: object, where: str) -> Number:
+    if not isinstance(item, Number):
+        _refuse("this is no number", where, actual=ascii(item)[:32])
+    return item
+
+
+def _values(tensor: Tensor) -> Sequence[object]:
+    """The elements of a tensor as JSON can hold them."""
+    tensor.validate()
+    where = f"tensor {tensor.name[:80]!r}"
+    if tensor.datatype == "BYTES":
+        return [_decoded(element, where) for element in split_elements(tensor.raw)]
+    if tensor.datatype == "BOOL":
+        return [byte == 1 for byte in tensor.raw]
+    code = _CODES.get(tensor.datatype)
+    if code is None:
+        _refuse("this datatype has no JSON form", where, actual=tensor.datatype)
+    count = len(tensor.raw) // ELEMENT_BYTES[tensor.datatype]
+    values = struct.unpack(f"<{count}{code}", tensor.raw)
+    if tensor.datatype in _FLOATS and not all(map(math.isfinite, values)):
+        _refuse("JSON has neither NaN nor infinities", where)
+    return values
+
+
+def _decoded(element: bytes, where: str) -> str:
+    try:
+        return element.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _refuse("JSON holds no bytes that are not UTF-8", where, cause=error)
+
+
+def _refuse(
+    what: str,
+    where: str = "",
+    *,
+    expected: str = "",
+    actual: str = "",
+    cause: Exception | None = None,
+) -> NoReturn:
+    raise MalformedError(
+        Reason.PROFILE, what, where=where, expected=expected, actual=actual
+    ) from cause
