@@ -12,7 +12,7 @@ strictly increasing order of UTF-8 path bytes, because RFC 8785 would sort keys 
 
 import unicodedata
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import msgspec
 
@@ -22,7 +22,7 @@ from registry.core.encoding import Count, Value
 from registry.core.tlog import merkle
 from registry.errors import LimitExceededError, MalformedError, Reason
 
-SCHEMA = "https://provreg.dev/model-manifest/v1"
+SCHEMA: Final = "https://provreg.dev/model-manifest/v1"
 """The schema of a model manifest."""
 
 MAX_FILES = 100_000

@@ -36,7 +36,8 @@ def root(leaf_hashes: Sequence[bytes], algorithm: Callable[[bytes], Any] = _sha2
     ``algorithm`` is for the SHA-512 twin of a batch root; leaf hashes must then be SHA-512, too.
     """
     if not leaf_hashes:
-        return algorithm(b"").digest()
+        empty: bytes = algorithm(b"").digest()
+        return empty
     level = leaf_hashes
     while len(level) > 1:
         pairs = [
