@@ -7,14 +7,6 @@ import pytest
 from tests import postgres
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep pytest-alembic 0.13.1 from collecting this very file, which pytest 9.2 does not survive.
-
-    Its tests are imported by name where they belong, in ``tests/migrations``.
-    """
-    config.option.pytest_alembic_tests_path = "nowhere"
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.PostgresServer]:
     """Run one PostgreSQL for the whole session."""

@@ -272,5 +272,7 @@ def _log_unless_ready(server: PostgresServer, keeper: subprocess.Popen[str]) -> 
 
 def _stop(keeper: subprocess.Popen[str]) -> None:
     assert keeper.stdin is not None
+    assert keeper.stdout is not None
     keeper.stdin.close()
     keeper.wait(_STOP_SECONDS)
+    keeper.stdout.close()

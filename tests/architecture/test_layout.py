@@ -1,5 +1,6 @@
 """The layout of the house holds, and the check would notice if it did not."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ CAPTION = '"""A room."""\n'
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A small checkout with nothing wrong in it."""
-    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    git(tmp_path, "init", "--quiet")
     build(tmp_path, "README.md", "# House\n")
     build(tmp_path, ".ci/run", "#!/bin/sh\n")
     build(tmp_path, "registry/__init__.py", CAPTION)
@@ -26,8 +27,14 @@ def build(house: Path, path: str, text: str = CAPTION) -> str:
     file = house / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
-    subprocess.run(["git", "add", "--force", path], cwd=house, check=True)
+    git(house, "add", "--force", path)
     return path
+
+
+def git(house: Path, *words: str) -> None:
+    program = shutil.which("git")
+    assert program is not None
+    subprocess.run([program, *words], cwd=house, check=True)
 
 
 def found(house: Path) -> list[str]:
