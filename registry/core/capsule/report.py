@@ -1,6 +1,6 @@
 """Reports: every link with its verdict on both clocks, and what that proves, in plain words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Self
 
 from registry.core import encoding
@@ -224,20 +224,26 @@ def _sentences(sure: set[str], facts: Facts) -> list[str]:
                 f"as entry {release.index}, with manifest {release.manifest}."
             )
     if release is not None and "manifest" in sure:
-        said.append(f"{release.name} consists of exactly the {len(facts.files)} files listed.")
+        said.append(
+            f"{release.name} consists of exactly {_count(facts.files, 'file')}: those listed."
+        )
     said += [
         f"{item.publisher} registered dataset {item.name} under {item.licence!r}, with "
-        f"{len(item.contributors)} contributors, as entry {item.index}."
+        f"{_count(item.contributors, 'contributor')}, as entry {item.index}."
         for item in facts.datasets
         if item.part in sure
     ]
     said += [
-        f"{item.issuer} signed an attribution of this version to {len(item.datasets)} datasets "
-        f"({item.method}), as entry {item.index}."
+        f"{item.issuer} signed an attribution of this version to "
+        f"{_count(item.datasets, 'dataset')} ({item.method}), as entry {item.index}."
         for item in facts.attributions
         if item.part in sure
     ]
     return said
+
+
+def _count(items: Sized, noun: str) -> str:
+    return f"{len(items)} {noun}" if len(items) == 1 else f"{len(items)} {noun}s"
 
 
 def _conditions(chain: tuple[Link, ...], facts: Facts) -> list[str]:
