@@ -1,0 +1,147 @@
+"""A real registry in a process of its own: ``python -m tests.running DATA [DATABASE]``.
+
+::
+
+    with running_registry(data) as running:
+        alice = running.admit("acme", "publisher", namespaces=["acme/*"])
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from registry.api.v1 import access_service_pb2 as access_pb
+from registry.api.v1 import access_service_pb2_grpc as access_rpc
+from registry.config import ServerSettings
+from registry.core.keys import PublicKey
+from registry.server.app import run
+from registry.signing.file import StatementSigner
+from registry.wire.access import roles_to_proto
+
+STOP_SECONDS = 30
+"""How long a registry may take to stop."""
+
+REPOSITORY = Path(__file__).parents[1]
+"""Where ``tests`` can be imported from."""
+
+Metadata = tuple[tuple[str, str], ...]
+"""What a call carries beside its request."""
+
+
+def bearer(token: str) -> Metadata:
+    """The metadata that authenticates a call."""
+    return (("authorization", f"Bearer {token}"),)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A principal with its token and key."""
+
+    name: str
+    token: str
+    signer: StatementSigner
+
+    @property
+    def metadata(self) -> Metadata:
+        """What authenticates its calls."""
+        return bearer(self.token)
+
+
+def admit(
+    address: str,
+    admin_token: str,
+    name: str,
+    *roles: str,
+    namespaces: Sequence[str] = (),
+    keys: Sequence[PublicKey] | None = None,
+) -> Caller:
+    """Add a principal to the registry at ``address``."""
+    signer = StatementSigner.generate()
+    given = [signer.public_key] if keys is None else keys
+    with grpc.insecure_channel(address) as channel:
+        answer = access_rpc.AccessServiceStub(channel).AddPrincipal(
+            access_pb.AddPrincipalRequest(
+                name=name,
+                roles=roles_to_proto(roles),
+                namespaces=namespaces,
+                keys=[key.der for key in given],
+            ),
+            metadata=bearer(admin_token),
+        )
+    return Caller(name, answer.token, signer)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A registry that answers."""
+
+    address: str
+    data: Path
+    process: "subprocess.Popen[str]"
+
+    @property
+    def admin_token(self) -> str:
+        """The first administrator's token."""
+        return admin_token(self.data)
+
+    def admit(self, name: str, *roles: str, namespaces: Sequence[str] = ()) -> Caller:
+        """Add a principal."""
+        return admit(self.address, self.admin_token, name, *roles, namespaces=namespaces)
+
+    def kill(self) -> None:
+        """Kill it as ``kill -9`` does."""
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+
+def admin_token(data: Path) -> str:
+    """The first administrator's token of the registry in ``data``."""
+    return (data / "admin.token").read_text().strip()
+
+
+def command(data: Path, database: str | None = None) -> list[str]:
+    """The command that runs a registry; run it in :data:`REPOSITORY`."""
+    return [
+        sys.executable,
+        "-u",
+        "-m",
+        "tests.running",
+        str(data),
+        *([database] if database else []),
+    ]
+
+
+def address_in(line: str) -> str:
+    """The address in the first line that a registry prints."""
+    return line.split()[-1] if line else ""
+
+
+def start(data: Path, database: str | None = None) -> "subprocess.Popen[str]":
+    """Start a registry, and do not wait for it."""
+    return subprocess.Popen(
+        command(data, database), stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
+
+
+@contextmanager
+def running_registry(data: Path, database: str | None = None) -> Iterator[Running]:
+    """Run a registry until the end of the block."""
+    process = start(data, database)
+    assert process.stdout is not None
+    try:
+        address = address_in(process.stdout.readline())
+        assert address, "the registry did not start"
+        yield Running(address, data, process)
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+        process.stdout.close()
+
+
+if __name__ == "__main__":
+    run(ServerSettings(Path(sys.argv[1]), listen="127.0.0.1:0", database=(sys.argv + [None])[2]))
