@@ -1,0 +1,1 @@
+"""Asks a registry, and believes nothing that it cannot verify."""

@@ -1,0 +1,150 @@
+"""Blobs to and from a registry."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from registry.api.v1 import artifact_service_pb2 as pb
+from registry.api.v1 import artifact_service_pb2_grpc as rpc
+from registry.client import transfer
+from registry.client.channel import Connection, transfer_seconds
+from registry.client.session import Session
+from registry.client.transfer import Progress, no_progress
+from registry.core import digest
+from registry.core.tlog.note import VerifierKey
+from registry.errors import LimitExceededError, MalformedError, Reason, VerificationError
+
+MAX_ASKED: Final = 10_000
+"""Digests in one question about missing blobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """What the registry says that it stored, in agreement with what was sent."""
+
+    sha256: bytes
+    sha512: bytes
+    size: int
+
+
+class ArtifactCalls(Session):
+    """Asks about blobs, sends and receives them."""
+
+    def __init__(self, connection: Connection, log_key: VerifierKey) -> None:
+        super().__init__(connection, log_key)
+        self._artifacts = rpc.ArtifactServiceStub(connection.channel)
+
+    def find_missing(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Which of these blobs the registry does not have."""
+        missing: list[bytes] = []
+        for start in range(0, len(digests), MAX_ASKED):
+            asked = digests[start : start + MAX_ASKED]
+            request = pb.FindMissingRequest(sha256=asked)
+            answer = self.connection.call(self._artifacts.FindMissing, request)
+            known = set(asked)
+            missing.extend(item for item in answer.missing if item in known)
+        return missing
+
+    def stat(self, sha256: bytes) -> StoredBlob:
+        """What the registry knows of a blob.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_BLOB``.
+        """
+        request = pb.StatRequest(sha256=sha256)
+        blob = self.connection.call(self._artifacts.Stat, request).blob
+        return StoredBlob(blob.sha256, blob.sha512, blob.size)
+
+    def upload(
+        self, path: Path, size: int, sha256: bytes, progress: Progress = no_progress
+    ) -> StoredBlob:
+        """Send a file whose size and digest are known.
+
+        Raises:
+            MalformedError: ``FILE_CHANGED``.
+            VerificationError: ``DIGEST_MISMATCH``: the file is not what its digest names any more.
+        """
+        with path.open("rb", buffering=0) as file:
+            return self._upload(file, sha256, size, progress, str(path))
+
+    def upload_bytes(self, data: bytes) -> StoredBlob:
+        """Send bytes that are in memory."""
+        return self._upload(BytesIO(data), digest.sha256(data), len(data), no_progress, "bytes")
+
+    def _upload(
+        self, file: BinaryIO, sha256: bytes, size: int, progress: Progress, where: str
+    ) -> StoredBlob:
+        failures: list[MalformedError] = []
+
+        def requests() -> Iterator[pb.UploadRequest]:
+            # gRPC runs this in a thread of its own and tells nobody why it ended.
+            try:
+                yield from transfer.upload_requests(file, sha256, size, progress, where)
+            except MalformedError as error:
+                failures.append(error)
+                raise
+
+        try:
+            answer = self.connection.send(
+                self._artifacts.Upload, requests(), transfer_seconds(size)
+            )
+        except Exception:
+            if failures:
+                raise failures[0] from None
+            raise
+        blob = answer.blob
+        if (blob.sha256, blob.size) != (sha256, size):
+            raise VerificationError(
+                Reason.DIGEST_MISMATCH,
+                "the registry stored something else than was sent",
+                where=where,
+                expected=f"{digest.text(sha256)}, {size} bytes",
+                actual=f"{digest.text(blob.sha256)}, {blob.size} bytes",
+            )
+        return StoredBlob(blob.sha256, blob.sha512, blob.size)
+
+    def download(self, sha256: bytes, size: int, offset: int = 0) -> Iterator[bytes]:
+        """The bytes of a blob from ``offset`` on, as the registry sends them: hash them.
+
+        ``size`` is that of the whole blob; it only bounds how long the transfer may take.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_BLOB``.
+            VerificationError: ``CHUNK_OUT_OF_ORDER``.
+        """
+        request = pb.DownloadRequest(sha256=sha256, offset=offset)
+        answers = self.connection.receive(
+            self._artifacts.Download, request, transfer_seconds(size - offset)
+        )
+        return transfer.received_chunks(answers, sha256, offset)
+
+    def read_blob(self, sha256: bytes, limit: int) -> bytes:
+        """A whole small blob, checked.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_BLOB``.
+            LimitExceededError: ``BLOB_TOO_LARGE``.
+            VerificationError: ``DIGEST_MISMATCH``.
+        """
+        data = bytearray()
+        for piece in self.download(sha256, limit):
+            data += piece
+            if len(data) > limit:
+                raise LimitExceededError(
+                    Reason.BLOB_TOO_LARGE,
+                    "this blob is larger than what it should be",
+                    where=digest.text(sha256),
+                    expected=f"at most {limit} bytes",
+                )
+        actual = hashlib.sha256(data).digest()
+        if actual != sha256:
+            raise VerificationError(
+                Reason.DIGEST_MISMATCH,
+                "the registry sent other bytes than were asked for",
+                expected=digest.text(sha256),
+                actual=digest.text(actual),
+            )
+        return bytes(data)

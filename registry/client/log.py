@@ -1,0 +1,91 @@
+"""Checkpoints, proofs and entries of a log, each verified."""
+
+from dataclasses import dataclass
+
+from registry.api.v1 import log_service_pb2 as pb
+from registry.api.v1 import log_service_pb2_grpc as rpc
+from registry.client.channel import Connection
+from registry.client.session import Session, require
+from registry.core.tlog import entry
+from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from registry.core.tlog.entry import Entry
+from registry.core.tlog.merkle import verify_consistency
+from registry.core.tlog.note import VerifierKey
+from registry.core.tlog.receipt import Receipt
+from registry.wire import log as wire
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEntry:
+    """One entry of the log and its proof."""
+
+    body: bytes
+    entry: Entry
+    receipt: Receipt
+
+
+class LogCalls(Session):
+    """Reads the log."""
+
+    def __init__(self, connection: Connection, log_key: VerifierKey) -> None:
+        super().__init__(connection, log_key)
+        self._log = rpc.LogServiceStub(connection.channel)
+
+    def checkpoint(self) -> SignedCheckpoint:
+        """The newest checkpoint; proven to extend the one that this session saw before.
+
+        Raises:
+            NotFoundError: ``BEYOND_TREE`` for an empty log.
+            VerificationError: ``FORK`` or ``CONSISTENCY_PROOF``.
+        """
+        before = self.heads.newest
+        if before is not None:
+            return self.consistency(before.checkpoint)
+        request = pb.GetCheckpointRequest()
+        answer = self.connection.call(self._log.GetCheckpoint, request)
+        return self.heads.open(answer.checkpoint, 0)
+
+    def consistency(self, before: Checkpoint) -> SignedCheckpoint:
+        """The newest checkpoint, proven to extend ``before``.
+
+        Raises:
+            NotFoundError: ``BEYOND_TREE`` if the log never had that size.
+            VerificationError: ``FORK`` or ``CONSISTENCY_PROOF``.
+        """
+        request = pb.GetConsistencyRequest(size=before.size)
+        known = self.heads.size
+        answer = self.connection.call(self._log.GetConsistency, request)
+        head = self.heads.open(answer.checkpoint, known)
+        after = head.checkpoint
+        verify_consistency(before.size, after.size, tuple(answer.proof), before.root, after.root)
+        return head
+
+    def proof(self, which: int | bytes) -> LoggedEntry:
+        """One entry by index, or the first entry of a statement by record id, with its proof.
+
+        Raises:
+            NotFoundError: ``BEYOND_TREE`` or ``UNKNOWN_RECORD``.
+            VerificationError: ``INCLUSION_PROOF``.
+        """
+        if isinstance(which, int):
+            request = pb.GetProofRequest(index=which)
+        else:
+            request = pb.GetProofRequest(record_id=which)
+        known = self.heads.size
+        answer = self.connection.call(self._log.GetProof, request)
+        receipt = wire.receipt_from_proto(answer.receipt)
+        self.heads.verify(receipt, answer.body, known)
+        parsed = entry.parse(answer.body)
+        require(which in (receipt.index, parsed.digest), "entry", str(which)[:80])
+        return LoggedEntry(answer.body, parsed, receipt)
+
+
+def fetch_log_key(connection: Connection) -> VerifierKey:
+    """The key that a registry says its log has. It proves nothing: pin it, or compare it.
+
+    Raises:
+        MalformedError: ``MALFORMED_KEY``.
+    """
+    stub = rpc.LogServiceStub(connection.channel)
+    answer = connection.call(stub.GetLogKey, pb.GetLogKeyRequest())
+    return VerifierKey.parse(answer.vkey)
