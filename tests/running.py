@@ -118,7 +118,7 @@ def command(data: Path, database: str | None = None) -> list[str]:
 
 def address_in(line: str) -> str:
     """The address in the first line that a registry prints."""
-    return line.split()[-1] if line else ""
+    return line.rsplit(maxsplit=1)[-1] if line else ""
 
 
 def start(data: Path, database: str | None = None) -> "subprocess.Popen[str]":
@@ -144,4 +144,5 @@ def running_registry(data: Path, database: str | None = None) -> Iterator[Runnin
 
 
 if __name__ == "__main__":
-    run(ServerSettings(Path(sys.argv[1]), listen="127.0.0.1:0", database=(sys.argv + [None])[2]))
+    folder, *urls = sys.argv[1:]
+    run(ServerSettings(Path(folder), listen="127.0.0.1:0", database=urls[0] if urls else None))

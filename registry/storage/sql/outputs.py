@@ -208,10 +208,12 @@ class Compaction:
         parts = []
         for run_id in self._sources:
             # The page before the slice may reach into it.
+            # Not max(): PostgreSQL before 18 has none for bytes.
             start = connection.execute(
-                select(func.max(pages.c.first_key)).where(
-                    pages.c.run_id == run_id, pages.c.first_key < _key_bytes(low)
-                )
+                select(pages.c.first_key)
+                .where(pages.c.run_id == run_id, pages.c.first_key < _key_bytes(low))
+                .order_by(pages.c.first_key.desc())
+                .limit(1)
             ).scalar()
             query = select(pages.c.data).where(
                 pages.c.run_id == run_id,
@@ -234,8 +236,6 @@ class Compaction:
         connection.execute(
             update(t.output_runs).where(t.output_runs.c.run_id == self._target).values(complete=1)
         )
-        connection.execute(
-            delete(t.output_pages).where(t.output_pages.c.run_id.in_(self._sources))
-        )
+        connection.execute(delete(t.output_pages).where(t.output_pages.c.run_id.in_(self._sources)))
         connection.execute(delete(t.output_runs).where(t.output_runs.c.run_id.in_(self._sources)))
         self._sources = []
