@@ -1,7 +1,14 @@
 """Settings, frozen and read once. The only room that looks at the environment."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+from registry.errors import MalformedError, Reason
+
+MAX_TOKEN_FILE_CHARACTERS = 4096
+"""Characters of a token file that are read."""
 
 DEFAULT_LISTEN = "127.0.0.1:7070"
 """Where a registry listens if not told otherwise."""
@@ -26,3 +33,62 @@ class ServerSettings:
     origin: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How to reach a registry; what is not given on the command line comes from the environment.
+
+    Attributes:
+        server: Host and port. [PROVREG_SERVER]
+        token: The bearer token. [PROVREG_TOKEN, or the file named by PROVREG_TOKEN_FILE]
+        log_key: The verifier key to insist on, or ``@FILE``. [PROVREG_LOG_KEY]
+        ca_file: PEM certificates to believe. [PROVREG_CA_FILE]
+        folder: Where keys of known logs are kept. [PROVREG_CONFIG_DIR]
+    """
+
+    server: str
+    token: str | None
+    log_key: str | None
+    ca_file: Path | None
+    folder: Path
+
+    @classmethod
+    def read(
+        cls,
+        server: str | None = None,
+        token_file: str | None = None,
+        log_key: str | None = None,
+        ca_file: str | None = None,
+    ) -> Self:
+        """Read the environment for whatever was not given.
+
+        Raises:
+            MalformedError: ``BAD_SETTING`` if the token file cannot be read.
+        """
+        environment = os.environ
+        named = token_file or environment.get("PROVREG_TOKEN_FILE")
+        token = environment.get("PROVREG_TOKEN")
+        if token_file or (named and not token):
+            token = _read_token(Path(named or ""))
+        authorities = ca_file or environment.get("PROVREG_CA_FILE")
+        base = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        return cls(
+            server or environment.get("PROVREG_SERVER") or DEFAULT_LISTEN,
+            token or None,
+            log_key or environment.get("PROVREG_LOG_KEY"),
+            Path(authorities) if authorities else None,
+            Path(environment.get("PROVREG_CONFIG_DIR") or base / "provreg"),
+        )
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")[:MAX_TOKEN_FILE_CHARACTERS].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "this token file cannot be read",
+            where=str(path),
+            actual=str(error),
+        ) from error

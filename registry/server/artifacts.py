@@ -8,11 +8,16 @@ from typing import Any
 
 import grpc.aio
 
+from registry.api.v1 import artifact_pb2
 from registry.api.v1 import artifact_service_pb2 as pb
 from registry.api.v1 import artifact_service_pb2_grpc as rpc
-from registry.api.v1 import artifact_pb2
-from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
-from registry.errors import VerificationError
+from registry.errors import (
+    LimitExceededError,
+    MalformedError,
+    Reason,
+    RegistryError,
+    VerificationError,
+)
 from registry.services.artifacts import Artifacts
 from registry.storage.blobs.port import CHUNK_BYTES, BlobWriter
 from registry.wire import artifact as wire
@@ -124,9 +129,7 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
             while data := await asyncio.to_thread(file.read, CHUNK_BYTES * READ_AHEAD_CHUNKS):
                 for start in range(0, len(data), CHUNK_BYTES):
                     piece = data[start : start + CHUNK_BYTES]
-                    yield pb.DownloadResponse(
-                        chunk=artifact_pb2.Chunk(offset=offset, data=piece)
-                    )
+                    yield pb.DownloadResponse(chunk=artifact_pb2.Chunk(offset=offset, data=piece))
                     offset += len(piece)
 
 

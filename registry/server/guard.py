@@ -74,15 +74,15 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._wrapped: "dict[str, grpc.RpcMethodHandler[Any, Any] | None]" = {}
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any] | None] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any]"]
+            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any]":
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Find the method's handler, wrapped."""
         method = handler_call_details.method
         known = self._wrapped.get(method)
@@ -128,11 +128,10 @@ class Guard(grpc.aio.ServerInterceptor):
             return grpc.stream_unary_rpc_method_handler(
                 self._unary(handler.stream_unary, rule), **codec
             )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(handler.unary_unary, rule), **codec
-        )
+        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, rule), **codec)
 
-    def _unary(self, method: Handler, rule: str | None) -> Handler:
+    # The stubs know only the blocking forms of methods: hence Any.
+    def _unary(self, method: Any, rule: str | None) -> Handler:
         async def answer(request: Any, context: Context) -> Any:
             try:
                 self._admit(context, rule)
@@ -142,7 +141,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return answer
 
-    def _stream(self, method: Handler, rule: str | None) -> Handler:
+    def _stream(self, method: Any, rule: str | None) -> Handler:
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 self._admit(context, rule)

@@ -25,8 +25,7 @@ class LineageServicer(rpc.LineageServiceServicer):
         found = await asyncio.to_thread(self._lineage.find, list(request.content_digests))
         return pb.FindOutputResponse(
             locations=[
-                pb.OutputLocation(batch_index=index, position=position)
-                for index, position in found
+                pb.OutputLocation(batch_index=index, position=position) for index, position in found
             ]
         )
 

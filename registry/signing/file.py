@@ -3,7 +3,7 @@
 import os
 import stat
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -61,7 +61,7 @@ class StatementSigner:
         """Write the key to a new file, durably; never over an existing one."""
         _save(path, self._key)
 
-    def sign(self, statement: Statement[object]) -> Envelope:
+    def sign(self, statement: Statement[Any]) -> Envelope:
         """Sign a statement into an envelope."""
         payload = encoding.write_json(statement)
         signature = self._key.sign(dsse.pae(dsse.PAYLOAD_TYPE, payload), _ECDSA)
@@ -113,6 +113,20 @@ class LogSigner:
         return SignedCheckpoint(checkpoint, str(Note(text, (line,))).encode())
 
 
+def write_public(path: Path, key: PublicKey) -> None:
+    """Write a public key as PEM; it is no secret.
+
+    Raises:
+        OSError: The file cannot be written, or exists.
+    """
+    parsed = serialization.load_der_public_key(key.der)
+    pem = parsed.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    with path.open("xb") as file:
+        file.write(pem)
+
+
 def _load(path: Path) -> object:
     try:
         with path.open("rb") as file:
@@ -120,11 +134,15 @@ def _load(path: Path) -> object:
             mode = os.fstat(file.fileno()).st_mode
     except FileNotFoundError as error:
         raise NotFoundError(
-            Reason.MALFORMED_KEY, "there is no such key file", where=str(path),
+            Reason.MALFORMED_KEY,
+            "there is no such key file",
+            where=str(path),
             hint=f"create one with: provreg key generate {path}",
         ) from error
     if len(data) > MAX_KEY_FILE_BYTES:
-        raise MalformedError(Reason.MALFORMED_KEY, "this file is too long for a key", where=str(path))
+        raise MalformedError(
+            Reason.MALFORMED_KEY, "this file is too long for a key", where=str(path)
+        )
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise MalformedError(
             Reason.MALFORMED_KEY,
@@ -152,7 +170,9 @@ def _save(path: Path, key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKe
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
         raise ConflictError(
-            Reason.TARGET_EXISTS, "this file exists already", where=str(path),
+            Reason.TARGET_EXISTS,
+            "this file exists already",
+            where=str(path),
             hint="a key is never overwritten; choose another name",
         ) from error
     with os.fdopen(descriptor, "wb") as file:

@@ -1,0 +1,35 @@
+"""``provreg serve``: run a registry."""
+
+from pathlib import Path
+
+import click
+
+from registry.config import DEFAULT_LISTEN, ServerSettings
+from registry.server.app import run
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("provreg-data"),
+    show_default=True,
+    help="The data folder; made on first start.",
+)
+@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="HOST:PORT")
+@click.option("--database", metavar="URL", help="postgresql+psycopg://…; SQLite in --data if absent.")
+@click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
+@click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
+@click.option("--tls-key", type=_FILE, help="PEM private key.")
+def command(
+    data: Path,
+    listen: str,
+    database: str | None,
+    origin: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> None:
+    """Run a registry until it is told to stop."""
+    run(ServerSettings(data, listen, database, origin, tls_cert, tls_key))
