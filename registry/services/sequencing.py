@@ -188,7 +188,8 @@ class Sequencer:
         stopping = False
         while not stopping:
             group = [self._waiting.get()]
-            while len(group) < MAX_GROUP and not self._waiting.empty():
+            # A key event ends its group: what follows is judged by a keyring that knows of it.
+            while len(group) < MAX_GROUP and not _ends(group[-1]) and not self._waiting.empty():
                 group.append(self._waiting.get())
             stopping = None in group
             tickets = [ticket for ticket in group if ticket is not None]
@@ -366,6 +367,10 @@ def store_batch(
     )
     catalog.add_batches(connection, [row])
     outputs.add(connection, index, stored.outputs)
+
+
+def _ends(ticket: _Ticket | None) -> bool:
+    return ticket is None or ticket.submission.key_event is not None
 
 
 def _check_free(key: tuple[str, str, str], taken: dict[tuple[str, str, str], int]) -> None:

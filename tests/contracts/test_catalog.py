@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from registry.core.digest import sha256
+from registry.errors import ConflictError, Reason
 from registry.storage.blobs.port import BlobInfo
 from registry.storage.sql import access, catalog, log
 from registry.storage.sql.access import StoredPrincipal, StoredToken
@@ -198,8 +199,9 @@ def test_a_token_is_read_back(database: Database) -> None:
 
 def test_a_name_is_given_to_one_principal_only(database: Database) -> None:
     add_acme(database)
-    with pytest.raises(IntegrityError), database.write() as connection:
+    with pytest.raises(ConflictError) as refused, database.write() as connection:
         access.add_principal(connection, ACME)
+    assert refused.value.reason is Reason.PRINCIPAL_EXISTS
 
 
 def test_a_token_belongs_to_somebody(database: Database) -> None:
