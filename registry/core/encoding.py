@@ -53,7 +53,13 @@ Text = Annotated[str, msgspec.Meta(max_length=4096)]
 AsciiKey = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,512}\Z")]
 """An object key that sorts the same by UTF-8 and by UTF-16, as RFC 8785 sorts."""
 
-Time = Annotated[str, msgspec.Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z\Z")]
+# Not \d, which takes the digits of every script.
+Time = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z\Z"
+    ),
+]
 """A claimed UTC time, to the second or the microsecond; a claim, never a proof."""
 
 
