@@ -1,0 +1,91 @@
+"""``provreg log``: read and check the transparency log."""
+
+from pathlib import Path
+
+import click
+
+from registry.cli.connection import connect
+from registry.cli.db import data_options
+from registry.cli.output import REFUSED, VERIFIED, json_option, show
+from registry.config import ServerSettings
+from registry.core import digest
+from registry.core.tlog.checkpoint import SignedCheckpoint
+from registry.errors import ConflictError, Reason
+from registry.server.offline import open_offline
+from registry.services.audit import check_log
+
+
+@click.group()
+def command() -> None:
+    """Read and check the transparency log."""
+
+
+@command.command()
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An older checkpoint that the newest one must extend.",
+)
+@json_option
+@click.pass_context
+def checkpoint(ctx: click.Context, since: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Show the newest signed checkpoint, checked."""
+    with connect(ctx) as client:
+        if since is not None:
+            older = SignedCheckpoint.open(since.read_bytes(), client.heads.key)
+            head = client.consistency(older.checkpoint)
+        else:
+            head = client.checkpoint()
+    value = {
+        "origin": head.checkpoint.origin,
+        "size": head.checkpoint.size,
+        "root": head.checkpoint.root.hex(),
+        "note": head.note.decode(),
+    }
+    show(value, head.note.decode().splitlines(), as_json=as_json)
+
+
+@command.command()
+@click.argument("which", metavar="INDEX|sha256:RECORD")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the receipt here."
+)
+@json_option
+@click.pass_context
+def prove(ctx: click.Context, which: str, out: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Show an entry's inclusion proof, checked; a C2SP tlog-proof."""
+    if which.isascii() and which.isdigit():
+        wanted: int | bytes = int(which[:19])
+    else:
+        wanted = digest.parse(which)
+    with connect(ctx) as client:
+        entry = client.proof(wanted)
+    receipt = entry.receipt
+    if out is not None:
+        if out.exists():
+            raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
+        out.write_bytes(receipt.to_bytes())
+    value = {
+        "index": receipt.index,
+        "size": receipt.head.checkpoint.size,
+        "body": entry.body.decode(),
+        "proof": receipt.to_bytes().decode(),
+    }
+    show(value, receipt.to_bytes().decode().splitlines(), as_json=as_json)
+
+
+@command.command()
+@data_options
+@json_option
+def fsck(data: Path, database: str | None, as_json: bool) -> int:  # noqa: FBT001
+    """Re-derive everything from the leaves and compare. With the registry stopped."""
+    with open_offline(ServerSettings(data, database=database)) as stopped:
+        count, faults = check_log(
+            stopped.database, stopped.blobs, stopped.key, lambda _what, _done: None
+        )
+    show(
+        {"entries": count, "faults": faults},
+        [*faults, f"{count} entries checked, {len(faults)} faults"],
+        as_json=as_json,
+    )
+    return REFUSED if faults else VERIFIED

@@ -1,0 +1,134 @@
+"""``provreg principal``: let publishers, nodes and auditors in, and out again."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from registry.cli.connection import connect
+from registry.cli.output import json_option, show
+from registry.client.principals import PrincipalCalls
+from registry.core.access import ROLES, Principal
+from registry.core.keys import MAX_KEY_BYTES, PublicKey
+
+
+@click.group()
+def command() -> None:
+    """Let publishers, nodes and auditors in, and out again."""
+
+
+@command.command()
+@click.argument("name")
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES))
+@click.option(
+    "--namespace", "namespaces", multiple=True, metavar="acme/*", help="May publish under this."
+)
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A public key, as key generate writes it.",
+)
+@click.option(
+    "--expires",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
+    help="When the token stops working (UTC); never if absent.",
+)
+@click.option(
+    "--token-out",
+    type=click.Path(path_type=Path),
+    help="Write the token to this new file instead of showing it.",
+)
+@json_option
+@click.pass_context
+def add(
+    ctx: click.Context,
+    name: str,
+    roles: tuple[str, ...],
+    namespaces: tuple[str, ...],
+    keys: tuple[Path, ...],
+    expires: datetime | None,
+    token_out: Path | None,
+    as_json: bool,  # noqa: FBT001 - click passes it
+) -> None:
+    """Add the principal NAME. Its token is shown once."""
+    public = [PublicKey.parse(path.read_bytes()[: MAX_KEY_BYTES + 1]) for path in keys]
+    with connect(ctx) as client:
+        token, added = PrincipalCalls(client).add(
+            name,
+            roles,
+            namespaces,
+            public,
+            None if expires is None else expires.replace(tzinfo=UTC),
+        )
+    if token_out is not None:
+        # Made unreadable for others before anything is in it.
+        token_out.touch(mode=0o600, exist_ok=False)
+        token_out.write_text(token + "\n", encoding="ascii")
+        token = f"in {token_out}"
+    show(
+        {"principal": _value(added), "token": token},
+        [*_lines(added), f"  token       {token}"],
+        as_json=as_json,
+    )
+
+
+@command.command()
+@click.argument("name")
+@click.option("--compromised", is_flag=True, help="Somebody else may have had its keys.")
+@json_option
+@click.pass_context
+def revoke(
+    ctx: click.Context,
+    name: str,
+    compromised: bool,  # noqa: FBT001 - click passes it
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """End the tokens and keys of the principal NAME."""
+    with connect(ctx) as client:
+        principal = PrincipalCalls(client).revoke(name, compromised=compromised)
+    show(_value(principal), _lines(principal), as_json=as_json)
+
+
+@command.command("list")
+@json_option
+@click.pass_context
+def list_all(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click passes it
+    """List all principals."""
+    with connect(ctx) as client:
+        found = PrincipalCalls(client).list()
+    show(
+        [_value(item) for item in found],
+        [line for item in found for line in _lines(item)],
+        as_json=as_json,
+    )
+
+
+def _value(principal: Principal) -> dict[str, object]:
+    return {
+        "name": principal.name,
+        "roles": principal.roles,
+        "namespaces": principal.namespaces,
+        "key_ids": principal.key_ids,
+        "expires_at": _time(principal.expires_at),
+        "revoked_at": _time(principal.revoked_at),
+    }
+
+
+def _lines(principal: Principal) -> list[str]:
+    lines = [
+        principal.name,
+        f"  roles       {', '.join(principal.roles)}",
+        f"  namespaces  {', '.join(principal.namespaces) or 'none'}",
+    ]
+    lines += [f"  key         {key_id}" for key_id in principal.key_ids]
+    if principal.expires_at is not None:
+        lines.append(f"  expires     {_time(principal.expires_at)}")
+    if principal.revoked_at is not None:
+        lines.append(f"  revoked     {_time(principal.revoked_at)}")
+    return lines
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

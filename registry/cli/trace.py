@@ -1,0 +1,63 @@
+"""``provreg trace``: find where an output comes from, and keep the proof."""
+
+from pathlib import Path
+
+import click
+
+from registry.cli.connection import connect
+from registry.cli.output import VERDICT_STATUS, json_option, show
+from registry.cli.verify import digests_of
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.walk import appraise
+from registry.core.verdict import overall
+from registry.errors import NotFoundError, Reason
+
+
+@click.command()
+@click.argument("output", metavar="FILE|sha256:HEX")
+@click.option(
+    "--capsule",
+    "out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the proof into this new file.",
+)
+@click.option("--receipt", type=click.IntRange(min=1), help="Which of several receipts.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    output: str,
+    out: Path | None,
+    receipt: int | None,
+    as_json: bool,  # noqa: FBT001 - click passes it
+) -> int:
+    """Ask which model version made an output, and check the answer here.
+
+    Exit status: 0 valid, 1 invalid or unknown, 3 unavailable, 4 indeterminate.
+    """
+    digests = digests_of(output)
+    with connect(ctx) as client:
+        location = None
+        if receipt is not None:
+            found = client.find_output(digests)
+            if receipt > len(found):
+                raise NotFoundError(
+                    Reason.UNKNOWN_OUTPUT,
+                    "this output has fewer receipts",
+                    expected=f"1 to {len(found)}",
+                    actual=str(receipt),
+                )
+            location = found[receipt - 1]
+        traced = client.trace(digests, location)
+        log_key = client.heads.key
+    # The registry's word is not enough: what is shown comes out of the capsule, judged here.
+    report = appraise(Capsule.parse(traced.capsule), log_key, digests)
+    lines = report.to_text().splitlines()
+    if traced.matches > 1:
+        lines.append(f"{traced.matches} receipts have this output; see another with --receipt N")
+    if out is not None:
+        with out.open("xb") as file:
+            file.write(traced.capsule)
+        lines.append(f"the proof is in {out}; anybody can check it with: provreg verify {out}")
+    show(report, lines, as_json=as_json)
+    return VERDICT_STATUS[overall((*report.checks_then, *report.checks_now))]
