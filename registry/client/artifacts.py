@@ -68,15 +68,20 @@ class ArtifactCalls(Session):
             VerificationError: ``DIGEST_MISMATCH``: the file is not what its digest names any more.
         """
         with path.open("rb", buffering=0) as file:
-            return self._upload(file, sha256, size, progress, str(path))
+            return self.send(file, sha256, size, progress, str(path))
 
     def upload_bytes(self, data: bytes) -> StoredBlob:
         """Send bytes that are in memory."""
-        return self._upload(BytesIO(data), digest.sha256(data), len(data), no_progress, "bytes")
+        return self.send(BytesIO(data), digest.sha256(data), len(data), no_progress, "bytes")
 
-    def _upload(
+    def send(
         self, file: BinaryIO, sha256: bytes, size: int, progress: Progress, where: str
     ) -> StoredBlob:
+        """Send an open file; ``where`` names it in errors.
+
+        Raises:
+            MalformedError, VerificationError: As :meth:`upload`.
+        """
         failures: list[MalformedError] = []
 
         def requests() -> Iterator[pb.UploadRequest]:

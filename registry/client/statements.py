@@ -100,9 +100,13 @@ class Keyring:
         """
         return grant(self._events.get(key_id, ()), before)
 
-    def events(self, key_id: str) -> tuple[LoggedKeyEvent, ...]:
-        """All events of a key, in log order."""
-        return tuple(self._events.get(key_id, ()))
+    def keys_of(self, principal: str) -> tuple[PublicKey, ...]:
+        """The keys that speak for a principal, as of this keyring."""
+        return tuple(
+            self._keys[key_id]
+            for key_id, events in self._events.items()
+            if events[-1].event.action == "add" and events[-1].event.principal == principal
+        )
 
     def open(self, data: bytes, receipt: Receipt, heads: Heads, known: int) -> LoggedStatement:
         """Check one statement that was logged before this keyring was loaded.

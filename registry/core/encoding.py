@@ -17,6 +17,7 @@ import binascii
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -96,7 +97,7 @@ def read_json(data: bytes, kind: type[T], *, what: str = "value") -> T:
             if it is, but spelled in another way (duplicate keys, white space, order, escapes).
     """
     try:
-        value: T = _decoder(kind).decode(data)
+        value: T = _decoder(kind).decode(data)  # type: ignore[arg-type]  # types are hashable
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(
             Reason.MALFORMED_JSON, f"this is not a {what}", actual=str(error)
@@ -274,3 +275,8 @@ def decimal(text: str) -> int:
             Reason.MALFORMED_DECIMAL, "this decimal has leading zeros or is too large", actual=text
         )
     return value
+
+
+def time_text(at: datetime) -> str:
+    """Write a claimed time as :data:`Time` wants it, to the second."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,82 @@
+"""Letting principals in and out again; what the log says of their keys is checked afterwards."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from registry.api.v1 import access_service_pb2 as pb
+from registry.api.v1 import access_service_pb2_grpc as rpc
+from registry.client.channel import WRITE_SECONDS
+from registry.client.registry import RegistryClient
+from registry.core.access import Principal
+from registry.core.keys import PublicKey
+from registry.errors import Reason, VerificationError
+from registry.wire import access as wire
+
+
+class PrincipalCalls:
+    """What an administrator asks of a registry."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
+        self._connection = client.connection
+        self._access = rpc.AccessServiceStub(client.connection.channel)
+
+    def add(
+        self,
+        name: str,
+        roles: Sequence[str],
+        namespaces: Sequence[str],
+        keys: Sequence[PublicKey],
+        expires_at: datetime | None,
+    ) -> tuple[str, Principal]:
+        """Add a principal; returns its token, which nobody can show again, and what it may do.
+
+        Raises:
+            ConflictError: ``PRINCIPAL_EXISTS`` or ``KEY_KNOWN``.
+            VerificationError: ``UNKNOWN_SIGNER`` if the log does not say what was asked for.
+        """
+        request = pb.AddPrincipalRequest(
+            name=name,
+            roles=wire.roles_to_proto(roles),
+            namespaces=namespaces,
+            keys=[key.der for key in keys],
+            expires_at=wire.time_to_proto(expires_at),
+        )
+        answer = self._connection.call(self._access.AddPrincipal, request, WRITE_SECONDS)
+        if keys:
+            ring = self._client.keyring()
+            for key in keys:
+                said = ring.grant(key.key_id, ring.size)
+                told = (said.principal, set(said.roles), set(said.namespaces))
+                if told != (name, set(roles), set(namespaces)):
+                    raise _unlogged("admit the key as was asked", key)
+        return answer.token, wire.principal_from_proto(answer.principal)
+
+    def revoke(self, name: str, *, compromised: bool) -> Principal:
+        """End a principal's tokens and keys.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_PRINCIPAL``.
+            VerificationError: ``UNKNOWN_SIGNER`` if the log still admits one of its keys.
+        """
+        before = self._client.keyring().keys_of(name)
+        request = pb.RevokePrincipalRequest(name=name, compromised=compromised)
+        answer = self._connection.call(self._access.RevokePrincipal, request, WRITE_SECONDS)
+        if before:
+            after = self._client.keyring().keys_of(name)
+            if after:
+                raise _unlogged("end the key", after[0])
+        return wire.principal_from_proto(answer.principal)
+
+    def list(self) -> "list[Principal]":
+        """All principals, says the registry."""
+        answer = self._connection.call(self._access.ListPrincipals, pb.ListPrincipalsRequest())
+        return [wire.principal_from_proto(item) for item in answer.principals]
+
+
+def _unlogged(what: str, key: PublicKey) -> VerificationError:
+    return VerificationError(
+        Reason.UNKNOWN_SIGNER,
+        f"the registry says that it is done, but its log does not {what}",
+        where=f"key {key.key_id}",
+    )
