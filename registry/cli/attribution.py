@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from registry.cli.connection import connect
-from registry.cli.dataset import claimed
 from registry.cli.output import json_option, show
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import text as digest_text
+from registry.core.encoding import time_text
 from registry.core.records import attribution, dataset
 from registry.core.records.attribution import Attribution, DatasetShare
 from registry.core.records.names import split_reference
@@ -90,7 +90,7 @@ def register(  # noqa: PLR0913 - one parameter for each option
             scope="model",
             method=method,
             datasets=shares,
-            issued_at=claimed(ctx.obj["now"]()),
+            issued_at=time_text(ctx.obj["now"]()),
             note=note,
         )
         subject = Subject.named(model, known.version_id)

@@ -1,6 +1,5 @@
 """``provreg dataset``: say what a dataset is, under which licence, and who contributed it."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from registry.client.files import hash_folder, walk
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import DigestSet
 from registry.core.digest import text as digest_text
+from registry.core.encoding import time_text
 from registry.core.records import dataset
 from registry.core.records.dataset import Contributor, Dataset, DatasetFile
 from registry.core.records.names import check_name, check_version
@@ -81,7 +81,7 @@ def register(  # noqa: PLR0913 - one parameter for each option
         contributors=tuple(
             sorted(map(_contributor, contributors), key=lambda item: item.id.encode())
         ),
-        issued_at=claimed(ctx.obj["now"]()),
+        issued_at=time_text(ctx.obj["now"]()),
         description=description,
     )
     subject = Subject.of(f"{name}@{version}", DigestSet.of(dataset.files_bytes(said)))
@@ -106,8 +106,3 @@ def register(  # noqa: PLR0913 - one parameter for each option
         ],
         as_json=as_json,
     )
-
-
-def claimed(at: datetime) -> str:
-    """A time as records write it."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import IntegrityError
-
 from registry.core import encoding
 from registry.core.access import ROLES, Principal
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
@@ -51,11 +49,6 @@ OPERATOR = "operator"
 
 Clock = Callable[[], datetime]
 """Gives the time, in UTC."""
-
-
-def claimed(at: datetime) -> str:
-    """A time as records write it."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _from_seconds(seconds: int | None) -> datetime | None:
@@ -113,9 +106,7 @@ class Access:
 
     def introduce_operator(self) -> None:
         """Make entry 0 of an empty log: the operator's key, admitted by itself."""
-        self._log_key(
-            "add", self._operator.public_key, OPERATOR, ("operator",), (), genesis=True
-        )
+        self._log_key("add", self._operator.public_key, OPERATOR, ("operator",), (), genesis=True)
 
     def add(
         self,
@@ -124,6 +115,7 @@ class Access:
         namespaces: Sequence[str],
         keys: Sequence[PublicKey],
         expires_at: datetime | None,
+        *,
         token: str | None = None,
     ) -> tuple[str, Principal, list[Receipt]]:
         """Add a principal; its token is returned once and never again.
@@ -170,14 +162,9 @@ class Access:
                 self._log_key("add", key, name, principal.roles, principal.namespaces)
                 for key in keys
             ]
-            try:
-                with self._database.write() as connection:
-                    access.add_principal(connection, principal)
-                    access.add_token(connection, stored)
-            except IntegrityError as error:
-                raise ConflictError(
-                    Reason.PRINCIPAL_EXISTS, "there is a principal of this name", where=name
-                ) from error
+            with self._database.write() as connection:
+                access.add_principal(connection, principal)
+                access.add_token(connection, stored)
             self._principals[name] = principal
             self._tokens[stored.token_hash] = stored
         return token, self.describe(name), receipts
@@ -276,7 +263,7 @@ class Access:
                 "principal": name,
                 "roles": list(roles),
                 "namespaces": list(namespaces),
-                "issued_at": claimed(self._clock()),
+                "issued_at": encoding.time_text(self._clock()),
             },
             KeyEvent,
         )

@@ -33,8 +33,16 @@ from registry.core.records.key_event import KeyEvent
 from registry.core.tlog import tree as proofs
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.merkle import verify_inclusion
+from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
-from registry.errors import ConflictError, Reason, RegistryError, UnavailableError
+from registry.errors import (
+    ConflictError,
+    DamagedError,
+    NotFoundError,
+    Reason,
+    RegistryError,
+    UnavailableError,
+)
 from registry.services.keyring import Keyring
 from registry.services.tree import Tree
 from registry.signing.file import LogSigner
@@ -147,9 +155,22 @@ class Sequencer:
         return ticket.answer
 
     def receipt(self, index: int, head: SignedCheckpoint | None = None) -> Receipt:
-        """A fresh proof of entry ``index`` against the newest (or the given) checkpoint."""
+        """A fresh proof of entry ``index`` against the newest (or the given) checkpoint.
+
+        Raises:
+            NotFoundError: ``BEYOND_TREE`` if the entry comes after that checkpoint.
+        """
         chosen = head or self._require_head()
         size = chosen.checkpoint.size
+        if index >= size:
+            # A reader of the database may see an entry just before its checkpoint is ours.
+            raise NotFoundError(
+                Reason.BEYOND_TREE,
+                "this entry comes after the checkpoint",
+                where=f"entry {index}",
+                expected=f"below {size}",
+                hint="try again: it is being registered",
+            )
         return Receipt(index, proofs.inclusion_proof(self._tree.node, index, size), chosen)
 
     def consistency(self, size: int) -> tuple[tuple[bytes, ...], SignedCheckpoint]:
@@ -177,7 +198,7 @@ class Sequencer:
         self._tree.load(size)
         if note is None and size == 0:
             return None
-        head = None if note is None else SignedCheckpoint.open(note, self._signer.key)
+        head = None if note is None else _newest(note, self._signer.key)
         expected = Checkpoint(self._signer.key.name, size, self._tree.root())
         if head is None or head.checkpoint != expected:
             from_note = "no checkpoint" if head is None else str(head.checkpoint.size)
@@ -460,8 +481,18 @@ def _fail(tickets: Sequence[_Ticket], error: RegistryError) -> None:
         ticket.answer.set_exception(error)
 
 
+def _newest(note: bytes, key: VerifierKey) -> SignedCheckpoint:
+    try:
+        return SignedCheckpoint.open(note, key)
+    except RegistryError as error:
+        if error.reason is Reason.WRONG_LOG:
+            # The checkpoint may be in order: it is the key file that belongs to another log.
+            raise
+        raise _damaged("any number of", str(error)) from error
+
+
 def _damaged(expected: str, actual: str) -> RegistryError:
-    return UnavailableError(
+    return DamagedError(
         Reason.STORED_BYTES,
         "the log and its newest signed checkpoint disagree",
         expected=f"a checkpoint over {expected} entries",
