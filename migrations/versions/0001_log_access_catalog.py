@@ -167,7 +167,6 @@ def upgrade() -> None:
         batch_op.create_index("ix_tokens_principal", ["principal"], unique=False)
 
 
-
 def downgrade() -> None:
     """Go back to the revision before."""
     with op.batch_alter_table("tokens", schema=None) as batch_op:

@@ -55,9 +55,7 @@ class DigestSet(Value, frozen=True):
     @classmethod
     def of(cls, data: bytes) -> Self:
         """Both digests of ``data``."""
-        return cls(
-            sha256=hashlib.sha256(data).hexdigest(), sha512=hashlib.sha512(data).hexdigest()
-        )
+        return cls(sha256=hashlib.sha256(data).hexdigest(), sha512=hashlib.sha512(data).hexdigest())
 
     @property
     def raw(self) -> bytes:

@@ -119,7 +119,7 @@ def ask(
     """
     if len(request) > MAX_REQUEST_BYTES:
         raise _failure(file_name, "a manifest that is too long to ask about")
-    process = subprocess.Popen(  # noqa: S603 - a fixed command, no shell
+    process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -13,7 +13,8 @@ from registry.services.keyring import Keyring
 from registry.services.tree import Tree
 from registry.storage.blobs.port import BlobStore
 from registry.storage.sql import catalog, log
-from registry.storage.sql.engine import Database
+from registry.storage.sql.engine import Connection, Database
+from registry.storage.sql.log import StoredEntry
 
 Progress = Callable[[str, int], None]
 """Told what is being done, and how many are done."""
@@ -32,20 +33,7 @@ def check_log(
         signed = dict(log.checkpoints(connection))
         while page := log.entries_from(connection, start, PAGE):
             for stored in page:
-                try:
-                    opened = open_entry(keyring, stored)
-                except RegistryError as error:
-                    faults.append(f"entry {stored.index}: {error}")
-                else:
-                    said = opened.statement.predicate
-                    if isinstance(said, KeyEvent):
-                        keyring.add(stored.index, said)
-                    if isinstance(said, batch.Batch) and not catalog.batch(
-                        connection, stored.index
-                    ):
-                        faults.append(f"entry {stored.index}: the batch is not in the catalog")
-                if catalog.listed(connection, stored.index) is None:
-                    faults.append(f"entry {stored.index}: not in the catalog")
+                faults.extend(_check_entry(connection, keyring, stored))
                 for level, index, data in tree.append(stored.leaf_hash):
                     if log.tile(connection, level, index) != data:
                         faults.append(f"tile/{level}/{index}: missing or different")
@@ -59,6 +47,22 @@ def check_log(
             faults.append("the log has entries and no checkpoint")
     faults.extend(_check_blobs(database, blobs, progress))
     return start, faults
+
+
+def _check_entry(connection: Connection, keyring: Keyring, stored: StoredEntry) -> list[str]:
+    faults = []
+    try:
+        said = open_entry(keyring, stored).statement.predicate
+    except RegistryError as error:
+        faults.append(f"entry {stored.index}: {error}")
+    else:
+        if isinstance(said, KeyEvent):
+            keyring.add(stored.index, said)
+        if isinstance(said, batch.Batch) and not catalog.batch(connection, stored.index):
+            faults.append(f"entry {stored.index}: the batch is not in the catalog")
+    if catalog.listed(connection, stored.index) is None:
+        faults.append(f"entry {stored.index}: not in the catalog")
+    return faults
 
 
 def _compare(note: bytes, key: VerifierKey, tree: Tree) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rebuilds everything derived from what is primary: the catalog from log and blobs, tiles from leaves.
+"""Rebuilds what is derived from what is primary: the catalog from log and blobs, tiles from leaves.
 
 The log's rows are read in order and told to the catalog exactly as the sequencer told it, so the
 answers are the same afterwards. One transaction: a rebuild that dies leaves the old catalog.
@@ -6,8 +6,6 @@ answers are the same afterwards. One transaction: a rebuild that dies leaves the
 
 import hashlib
 from collections.abc import Callable
-
-from sqlalchemy import Connection
 
 from registry.core.attestation.dsse import Envelope
 from registry.core.digest import SHA256_SIZE
@@ -25,7 +23,7 @@ from registry.services.tree import Tree
 from registry.storage.blobs.port import CHUNK_BYTES, BlobInfo, BlobStore
 from registry.storage.sql import catalog, log, outputs
 from registry.storage.sql.catalog import Listed
-from registry.storage.sql.engine import Database
+from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
 
 PAGE = 1000

@@ -1,10 +1,10 @@
 """Which keys speak for whom, as the log says: every key event, in memory, in log order."""
 
+from registry.core.attestation.dsse import Envelope
 from registry.core.keys import PublicKey
 from registry.core.records import key_event, predicate
 from registry.core.records.key_event import KeyEvent
 from registry.core.registration import LoggedKeyEvent, grant
-from registry.core.attestation.dsse import Envelope
 from registry.errors import Reason, VerificationError
 from registry.storage.sql import catalog
 from registry.storage.sql.engine import Database

@@ -1,8 +1,6 @@
-"""From an output back to its receipts, and everything needed to judge one of them, in one capsule."""
+"""From an output to its receipts, and all that is needed to judge one of them, in one capsule."""
 
 from collections.abc import Iterable, Sequence
-
-from sqlalchemy import Connection
 
 from registry.core import digest
 from registry.core.attestation.dsse import Envelope
@@ -19,7 +17,7 @@ from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
 from registry.storage.blobs.port import BlobStore
 from registry.storage.sql import catalog, log, outputs
-from registry.storage.sql.engine import Database
+from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
 
 MAX_QUESTIONS = 8
@@ -212,9 +210,7 @@ class _Sources:
 
     def key_events(self, signed: Iterable[LoggedEnvelope | None]) -> list[LoggedEnvelope]:
         """All events of every key that signed something here."""
-        keys = {
-            Envelope.parse(item.envelope).keyid for item in signed if item is not None
-        }
+        keys = {Envelope.parse(item.envelope).keyid for item in signed if item is not None}
         indices = {event.index for key_id in keys for event in self._keyring.events(key_id)}
         return [self.at(index) for index in indices if 0 < index < self._head.checkpoint.size]
 

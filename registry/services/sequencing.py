@@ -24,8 +24,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection
-
 from registry.core.digest import text as digest_text
 from registry.core.records import batch as batches
 from registry.core.records import inference
@@ -48,7 +46,7 @@ from registry.services.tree import Tree
 from registry.signing.file import LogSigner
 from registry.storage.sql import catalog, log, outputs
 from registry.storage.sql.catalog import Listed, ShimHead, StoredBatch
-from registry.storage.sql.engine import Database
+from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
 
 MAX_GROUP = 512
@@ -244,10 +242,7 @@ class Sequencer:
         settled: list[Callable[[], None]] = []
         with self._database.write() as connection:
             fresh = self._place(connection, tickets, settled)
-            if fresh:
-                head = self._integrate(connection, fresh)
-            else:
-                head = self._require_head()
+            head = self._integrate(connection, fresh) if fresh else self._require_head()
             proven = self._prove(tickets, head)
         # The commit is durable here: what follows may be seen.
         self._head = head
@@ -265,13 +260,15 @@ class Sequencer:
         settled: list[Callable[[], None]],
     ) -> list[_Ticket]:
         """Give indices to what is new; answer what contradicts the catalog."""
-        known = log.find_leaves(
-            connection, [ticket.submission.leaf_hash for ticket in tickets]
-        )
+        known = log.find_leaves(connection, [ticket.submission.leaf_hash for ticket in tickets])
         taken = catalog.taken_versions(
             connection,
             (
-                (ticket.submission.predicate_type, ticket.submission.name, ticket.submission.version)
+                (
+                    ticket.submission.predicate_type,
+                    ticket.submission.name,
+                    ticket.submission.version,
+                )
                 for ticket in tickets
                 if ticket.submission.unique
             ),
@@ -317,17 +314,11 @@ class Sequencer:
         catalog.add_statements(connection, listed)
         catalog.add_versions(
             connection,
-            [
-                row
-                for row, ticket in zip(listed, fresh, strict=True)
-                if ticket.submission.unique
-            ],
+            [row for row, ticket in zip(listed, fresh, strict=True) if ticket.submission.unique],
         )
         for ticket in fresh:
             if ticket.submission.batch is not None:
-                store_batch(
-                    connection, ticket.index, ticket.submission, ticket.submission.batch
-                )
+                store_batch(connection, ticket.index, ticket.submission, ticket.submission.batch)
         return head
 
     def _prove(

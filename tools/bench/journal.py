@@ -19,8 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from registry.api.v1 import access_pb2, lineage_service_pb2, lineage_service_pb2_grpc
-from registry.api.v1 import statement_service_pb2, statement_service_pb2_grpc
+from registry.api.v1 import (
+    access_pb2,
+    lineage_service_pb2,
+    lineage_service_pb2_grpc,
+    statement_service_pb2,
+    statement_service_pb2_grpc,
+)
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import DigestSet
 from registry.core.digest import text as digest_text
@@ -38,7 +43,8 @@ SAMPLE = 2_000
 NODES = 2
 """Shims that send at once."""
 
-_MARK = {"a": "a1" * 32, "b": "b2" * 32, "c": "c3" * 32, "d": "d4" * 32, "n": 1_234_567_891}
+_MARK = {"a": "a1" * 32, "b": "b2" * 32, "c": "c3" * 32, "d": "d4" * 32}
+_NUMBER = 1_234_567_891
 
 
 def _template(record: inference.Record, holes: dict[str, str]) -> bytes:
@@ -59,7 +65,7 @@ class Shim:
         self._previous = inference.FIRST_PREVIOUS
         self._last_batch: str | None = None
         sequence = inference.Sequence(
-            shim_id=self.shim_id, boot_id=self.shim_id, n=_MARK["n"], prev_digest=_MARK["a"]
+            shim_id=self.shim_id, boot_id=self.shim_id, n=_NUMBER, prev_digest=_MARK["a"]
         )
         release = "sha256:" + "0" * 64
         intent = inference.Intent(
@@ -72,7 +78,7 @@ class Shim:
         completion = inference.Completion(
             sequence=sequence,
             at="2026-01-01T00:00:00.000000Z",
-            intent_n=_MARK["n"] + 1,
+            intent_n=_NUMBER + 1,
             model=inference.Model(
                 release=release, manifest="0" * 64, name="acme/x", version="1.2.0"
             ),
@@ -89,11 +95,11 @@ class Shim:
             salt=_MARK["c"],
         )
         holes = {_MARK["a"]: "%(p)s", _MARK["b"]: "%(r)s", _MARK["c"]: "%(s)s"}
-        number = str(_MARK["n"])
+        number = str(_NUMBER)
         self._intent = _template(intent, {**holes, number: "%(n)d"})
         self._completion = _template(
             completion,
-            {**holes, _MARK["d"]: "%(d)s", str(_MARK["n"] + 1): "%(i)d", number: "%(n)d"},
+            {**holes, _MARK["d"]: "%(d)s", str(_NUMBER + 1): "%(i)d", number: "%(n)d"},
         )
 
     def next_batch(self) -> tuple[bytes, bytes, list[bytes], list[bytes]]:
@@ -104,15 +110,17 @@ class Shim:
         for _ in range(batch.MAX_RECORDS // 2):
             n = self._n
             salt = sha256(b"%d" % n).hexdigest().encode()
-            data = self._intent % {
-                b"p": self._previous.encode(), b"r": salt, b"s": salt, b"n": n
-            }
+            data = self._intent % {b"p": self._previous.encode(), b"r": salt, b"s": salt, b"n": n}
             records.append(data)
             output = sha256(b"%s %d" % (self.shim_id.encode(), n)).digest()
             digests.append(output)
             data = self._completion % {
-                b"p": sha256(b"\0" + data).hexdigest().encode(), b"r": salt, b"s": salt,
-                b"d": output.hex().encode(), b"i": n, b"n": n + 1,
+                b"p": sha256(b"\0" + data).hexdigest().encode(),
+                b"r": salt,
+                b"s": salt,
+                b"d": output.hex().encode(),
+                b"i": n,
+                b"n": n + 1,
             }
             records.append(data)
             self._previous = sha256(b"\0" + data).hexdigest()
@@ -144,7 +152,9 @@ class Shim:
         return envelope.to_bytes(), body, records, digests
 
 
-def _send(address: str, token: str, shim: Shim, batches: int, kept: "deque[bytes]") -> Iterator[int]:
+def _send(
+    address: str, token: str, shim: Shim, batches: int, kept: "deque[bytes]"
+) -> Iterator[int]:
     """Keep one batch under way while the next one is made."""
     options = [("grpc.max_send_message_length", 16 << 20)]
     with grpc.insecure_channel(address, options) as channel:
@@ -156,9 +166,7 @@ def _send(address: str, token: str, shim: Shim, batches: int, kept: "deque[bytes
             if under_way is not None:
                 check(under_way[1], under_way[0].result().receipt)
                 yield batch.MAX_RECORDS
-            request = statement_service_pb2.RegisterBatchRequest(
-                envelope=envelope, records=records
-            )
+            request = statement_service_pb2.RegisterBatchRequest(envelope=envelope, records=records)
             under_way = (stub.RegisterBatch.future(request, metadata=bearer(token)), body)
         if under_way is not None:
             check(under_way[1], under_way[0].result().receipt)
@@ -192,13 +200,14 @@ def _trace(address: str, token: str, digests: "deque[bytes]") -> list[float]:
 def measure(running: Running, millions: int) -> None:
     """Print one table, a line for each million."""
     shims = [
-        (running.add(f"node{number}", access_pb2.ROLE_NODE, "acme/*"))
-        for number in range(NODES)
+        (running.add(f"node{number}", access_pb2.ROLE_NODE, "acme/*")) for number in range(NODES)
     ]
     journals = [(token, Shim(key)) for token, key in shims]
     kept: deque[bytes] = deque(maxlen=SAMPLE)
     baseline = _baseline()
-    sys.stdout.write(f"{machine()}\nhashing alone, one thread      {baseline:10,.0f} /s (baseline)\n")
+    sys.stdout.write(
+        f"{machine()}\nhashing alone, one thread      {baseline:10,.0f} /s (baseline)\n"
+    )
     per_node = -(-MILLION // batch.MAX_RECORDS // NODES)
     rates = []
     for million in range(1, millions + 1):
@@ -218,8 +227,9 @@ def measure(running: Running, millions: int) -> None:
         )
         sys.stdout.flush()
     quantiles = statistics.quantiles(_trace(running.address, journals[0][0], kept), n=100)
+    p50, p99 = quantiles[49] * 1e3, quantiles[98] * 1e3
     sys.stdout.write(
-        f"trace p50 / p99                {quantiles[49] * 1e3:6.1f} / {quantiles[98] * 1e3:.1f} ms\n"
+        f"trace p50 / p99                {p50:6.1f} / {p99:.1f} ms\n"
         f"server resident                {running.resident_mib():6.0f} MiB\n"
     )
 

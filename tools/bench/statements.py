@@ -10,8 +10,14 @@ import time
 
 import grpc.aio
 
-from registry.api.v1 import access_pb2, log_service_pb2, log_service_pb2_grpc
-from registry.api.v1 import statement_service_pb2, statement_service_pb2_grpc
+from registry.api.v1 import (
+    access_pb2,
+    log_pb2,
+    log_service_pb2,
+    log_service_pb2_grpc,
+    statement_service_pb2,
+    statement_service_pb2_grpc,
+)
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import DigestSet
@@ -47,20 +53,17 @@ def make(key: StatementSigner, number: int) -> Envelope:
             type_=STATEMENT_TYPE,
             predicate=said,
             predicate_type=dataset.PREDICATE_TYPE,
-            subject=(
-                Subject.of(f"{said.name}@1", DigestSet.of(dataset.files_bytes(said))),
-            ),
+            subject=(Subject.of(f"{said.name}@1", DigestSet.of(dataset.files_bytes(said))),),
         )
     )
 
 
-def check(body: bytes, receipt: "object") -> None:
+def check(body: bytes, receipt: log_pb2.Receipt) -> None:
     """The proof leads from the entry to the root of the checkpoint."""
-    text = receipt.checkpoint.decode().partition("\n\n")[0] + "\n"  # type: ignore[attr-defined]
+    text = receipt.checkpoint.decode().partition("\n\n")[0] + "\n"
     head = Checkpoint.parse(text)
-    merkle.verify_inclusion(
-        merkle.leaf_hash(body), receipt.index, head.size, receipt.proof, head.root  # type: ignore[attr-defined]
-    )
+    leaf = merkle.leaf_hash(body)
+    merkle.verify_inclusion(leaf, receipt.index, head.size, receipt.proof, head.root)
 
 
 async def _pings(address: str, count: int) -> float:
@@ -110,11 +113,12 @@ def measure(running: Running) -> None:
     baseline = asyncio.run(_pings(running.address, 6_000))
     rate, latencies = asyncio.run(_register(running.address, token, key))
     quantiles = statistics.quantiles(latencies, n=100)
+    p50, p99 = quantiles[49] * 1e3, quantiles[98] * 1e3
     sys.stdout.write(
         f"{machine()}\n"
         f"smallest call, {CLIENTS} clients     {baseline:10,.0f} /s   (baseline)\n"
         f"statement with proof           {rate:10,.0f} /s   = {rate / baseline:.2f} of baseline\n"
-        f"latency p50 / p99              {quantiles[49] * 1e3:6.1f} / {quantiles[98] * 1e3:.1f} ms\n"
+        f"latency p50 / p99              {p50:6.1f} / {p99:.1f} ms\n"
         f"server resident idle / after   {idle:6.0f} / {running.resident_mib():.0f} MiB\n"
     )
 

@@ -32,7 +32,9 @@ class Running:
         """The first administrator's token."""
         return (self.folder / "admin.token").read_text().strip()
 
-    def add(self, name: str, role: "access_pb2.Role", namespace: str) -> tuple[str, StatementSigner]:
+    def add(
+        self, name: str, role: access_pb2.Role.ValueType, namespace: str
+    ) -> tuple[str, StatementSigner]:
         """A new principal: its token and its key."""
         key = StatementSigner.generate()
         with grpc.insecure_channel(self.address) as channel:
@@ -63,15 +65,16 @@ def registry(folder: Path | None = None) -> Iterator[Running]:
     with tempfile.TemporaryDirectory(prefix="provreg-bench-") as scratch:
         data = folder or Path(scratch) / "data"
         process = subprocess.Popen(
-            [sys.executable, "-m", "registry", "serve", "--data", str(data), "--listen",
-             "127.0.0.1:0"],
+            [
+                *(sys.executable, "-m", "registry", "serve"),
+                *("--data", str(data), "--listen", "127.0.0.1:0"),
+            ],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         try:
-            assert process.stdout is not None
-            first = process.stdout.readline()
+            first = process.stdout.readline() if process.stdout else ""
             address = first.split()[-1]
             yield Running(address, data, process)
         finally:
@@ -89,4 +92,6 @@ def machine() -> str:
         ),
         "unknown processor",
     )
-    return f"{os.cpu_count()} x {model}, Python {sys.version.split()[0]}, {time.strftime('%Y-%m-%d')}"
+    return (
+        f"{os.cpu_count()} x {model}, Python {sys.version.split()[0]}, {time.strftime('%Y-%m-%d')}"
+    )

@@ -1,5 +1,6 @@
 """Attributions: which datasets a model version owes how much to. A signed estimate, not a proof."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
@@ -60,7 +61,7 @@ def validate(subject: tuple[Subject, ...], attribution: Attribution) -> None:
         MalformedError: ``SHARES`` or ``SUBJECT_MISMATCH``.
     """
     ids = [item.dataset for item in attribution.datasets]
-    if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(ids)):
         raise MalformedError(
             Reason.SHARES, "datasets are listed once each, by increasing record id"
         )

@@ -92,9 +92,7 @@ def hash_records(records: Sequence[bytes]) -> Hashed:
     """Hash leaf data into leaf hashes and both roots."""
     leaf_hashes = [hashlib.sha256(b"\x00" + data).digest() for data in records]
     twins = [hashlib.sha512(b"\x00" + data).digest() for data in records]
-    return Hashed(
-        tuple(leaf_hashes), merkle.root(leaf_hashes), merkle.root(twins, hashlib.sha512)
-    )
+    return Hashed(tuple(leaf_hashes), merkle.root(leaf_hashes), merkle.root(twins, hashlib.sha512))
 
 
 def join_leaves(records: Sequence[bytes]) -> bytes:
@@ -138,7 +136,9 @@ def nth_leaf(leaves: bytes, index: int) -> bytes:
         (length,) = _LENGTH.unpack_from(leaves, position)
     except struct.error as error:
         raise MalformedError(
-            Reason.BATCH_CONTENT, "the leaves file is shorter than the batch", where=f"record {index}"
+            Reason.BATCH_CONTENT,
+            "the leaves file is shorter than the batch",
+            where=f"record {index}",
         ) from error
     start = position + _LENGTH.size
     return leaves[start : start + length]
@@ -146,9 +146,7 @@ def nth_leaf(leaves: bytes, index: int) -> bytes:
 
 def split_hashes(hashes_file: bytes) -> list[bytes]:
     """Read a hashes file back into leaf hashes."""
-    return [
-        hashes_file[i : i + SHA256_SIZE] for i in range(0, len(hashes_file), SHA256_SIZE)
-    ]
+    return [hashes_file[i : i + SHA256_SIZE] for i in range(0, len(hashes_file), SHA256_SIZE)]
 
 
 def validate(subject: tuple[Subject, ...], batch: Batch) -> None:

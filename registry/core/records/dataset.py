@@ -1,6 +1,7 @@
 """Datasets: these bytes, under this licence, contributed by these parties in these shares."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated
 
 import msgspec
@@ -78,7 +79,7 @@ def validate(subject: tuple[Subject, ...], dataset: Dataset) -> None:
     """
     check_paths([file.path for file in dataset.files])
     ids = [contributor.id.encode() for contributor in dataset.contributors]
-    if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(ids)):
         raise MalformedError(
             Reason.SHARES,
             "contributors are listed once each, by increasing id",
@@ -90,6 +91,4 @@ def validate(subject: tuple[Subject, ...], dataset: Dataset) -> None:
         )
     if merkle_root(dataset.files).hex() != dataset.merkle_root:
         raise MalformedError(Reason.SUBJECT_MISMATCH, "the Merkle root is not that of the files")
-    check_subject(
-        subject, f"{dataset.name}@{dataset.version}", DigestSet.of(files_bytes(dataset))
-    )
+    check_subject(subject, f"{dataset.name}@{dataset.version}", DigestSet.of(files_bytes(dataset)))

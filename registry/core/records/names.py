@@ -19,7 +19,7 @@ Name = Annotated[str, msgspec.Meta(pattern=rf"\A{_SEGMENT}/{_SEGMENT}\Z")]
 Version = Annotated[
     str, msgspec.Meta(pattern=r"\A[A-Za-z0-9](?:[A-Za-z0-9.+_-]{0,126}[A-Za-z0-9])?\Z")
 ]
-"""Letters, digits, ``.``, ``+``, ``_``, ``-``; 1 to 128 characters. Any scheme, compared exactly."""
+"""Letters, digits, ``.``, ``+``, ``_``, ``-``; 1 to 128 of them. Any scheme, compared exactly."""
 
 
 def check_name(name: str) -> None:

@@ -132,7 +132,7 @@ def verify_inclusion(
         )
 
 
-def verify_consistency(
+def verify_consistency(  # noqa: C901, PLR0912 - the RFC's algorithm, whole, beside its section
     size1: int, size2: int, proof: Sequence[bytes], root1: bytes, root2: bytes
 ) -> None:
     """Check that the first ``size1`` leaves of tree 2 are tree 1 (RFC 9162 §2.1.4.2).

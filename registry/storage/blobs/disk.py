@@ -53,6 +53,8 @@ class DiskBlobStore:
         """Store bytes that are in memory; already stored ones are left as they are."""
         name = hashlib.sha256(data).digest()
         if self.path(name).exists():
+            # Whoever stored it may have died, or failed, before its name was durable.
+            sync_folder(self.path(name).parent)
             return BlobInfo(name, hashlib.sha512(data).digest(), len(data))
         writer = self.create(name, len(data))
         try:
@@ -176,10 +178,9 @@ class DiskBlobWriter:
         self._size = size
         self._written = 0
         self._digest = hashlib.sha256()
-        self._twin: _Twin | _TwinThread = (
-            _TwinThread() if size >= TWIN_THRESHOLD_BYTES else _Twin()
-        )
+        # Opened first: if that fails, no thread is left behind.
         self._file = path.open("xb", buffering=0)
+        self._twin: _Twin | _TwinThread = _TwinThread() if size >= TWIN_THRESHOLD_BYTES else _Twin()
 
     def write(self, data: bytes) -> None:
         """Take the next bytes.

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
+from registry.errors import ConflictError, Reason
 from registry.storage.sql import tables as t
 
 
@@ -28,16 +30,23 @@ class StoredToken:
 
 
 def add_principal(connection: Connection, principal: StoredPrincipal) -> None:
-    """Add a principal."""
-    connection.execute(
-        insert(t.principals),
-        {
-            "name": principal.name,
-            "roles": " ".join(principal.roles),
-            "namespaces": " ".join(principal.namespaces),
-            "revoked_at": principal.revoked_at,
-        },
-    )
+    """Add a principal.
+
+    Raises:
+        ConflictError: ``PRINCIPAL_EXISTS``.
+    """
+    row = {
+        "name": principal.name,
+        "roles": " ".join(principal.roles),
+        "namespaces": " ".join(principal.namespaces),
+        "revoked_at": principal.revoked_at,
+    }
+    try:
+        connection.execute(insert(t.principals), row)
+    except IntegrityError as error:
+        raise ConflictError(
+            Reason.PRINCIPAL_EXISTS, "there is a principal of this name", where=principal.name
+        ) from error
 
 
 def add_token(connection: Connection, token: StoredToken) -> None:

@@ -8,14 +8,18 @@ file read-only and never checkpoint. ``synchronous=FULL`` makes a commit survive
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+import sqlalchemy
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from registry.errors import MalformedError, Reason, UnavailableError
+
+Connection: TypeAlias = sqlalchemy.Connection
+"""A transaction, as :meth:`Database.write` and :meth:`Database.read` hand it out."""
 
 READERS = 8
 """Connections for reading, at most."""
@@ -81,7 +85,7 @@ class Database:
             yield connection
 
     def lock_exclusively(self) -> None:
-        """Be the only sequencer on this database, until closed. (SQLite: see the folder's lock.)
+        """Be the only sequencer on this database, until closed; for SQLite, see the folder's lock.
 
         Raises:
             UnavailableError: ``LOG_IN_USE``.

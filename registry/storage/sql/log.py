@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
@@ -52,10 +53,7 @@ def add_tiles(connection: Connection, tiles: Sequence[tuple[int, int, bytes]]) -
     if tiles:
         connection.execute(
             insert(t.tiles),
-            [
-                {"level": level, "tile_index": index, "data": data}
-                for level, index, data in tiles
-            ],
+            [{"level": level, "tile_index": index, "data": data} for level, index, data in tiles],
         )
 
 
@@ -115,8 +113,8 @@ def find_leaves(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, 
     return found
 
 
-def _stored(row: object) -> StoredEntry:
-    index, leaf_hash, record_id, body, envelope = row  # type: ignore[misc]  # a Row is a tuple
+def _stored(row: Sequence[Any]) -> StoredEntry:
+    index, leaf_hash, record_id, body, envelope = row
     return StoredEntry(index, bytes(leaf_hash), bytes(record_id), bytes(body), bytes(envelope))
 
 
