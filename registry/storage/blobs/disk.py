@@ -42,6 +42,8 @@ class DiskBlobStore:
         make_folder(self._incoming)
         for leftover in self._incoming.iterdir():
             leftover.unlink()
+        # A process that died may have made folders whose names are not durable yet.
+        sync_folder(self._blobs)
         self._folders: set[str] = {path.name for path in self._blobs.iterdir()}
         self._folders_lock = threading.Lock()
 
@@ -126,7 +128,9 @@ class DiskBlobStore:
         folder = final.parent
         with self._folders_lock:
             if folder.name not in self._folders:
-                make_folder(folder)
+                # Synced even if it exists: an earlier attempt may have failed in between.
+                folder.mkdir(mode=0o700, exist_ok=True)
+                sync_folder(self._blobs)
                 self._folders.add(folder.name)
         temporary.rename(final)
         sync_folder(folder)
