@@ -7,11 +7,6 @@ import pytest
 from tests import postgres
 
 
-def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes by their argument: a key is another one in every process of a parallel run."""
-    return argname if isinstance(val, bytes) else None
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.PostgresServer]:
     """Run one PostgreSQL for the whole session."""

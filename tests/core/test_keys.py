@@ -13,10 +13,10 @@ from registry.core.digest import sha256
 from registry.core.keys import MAX_KEY_BYTES, MAX_SIGNATURE_BYTES, PublicKey, parse_signature
 from registry.errors import MalformedError, Reason, VerificationError
 
-PRIVATE = ec.generate_private_key(ec.SECP256R1())
+PRIVATE = ec.derive_private_key(2026, ec.SECP256R1())
 KEY = PublicKey(PRIVATE.public_key())
 MESSAGE = b"what was said"
-SIGNATURE = PRIVATE.sign(MESSAGE, ec.ECDSA(hashes.SHA256()))
+SIGNATURE = PRIVATE.sign(MESSAGE, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
 
 def der(key: PublicKeyTypes) -> bytes:

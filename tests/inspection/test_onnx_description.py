@@ -163,7 +163,7 @@ TENSOR = helper.make_tensor_type_proto(TensorProto.INT64, [2])
         ),
         (onnx.TypeProto(), Port(name="x", dtype="?")),
     ],
-    ids=lambda value: value.dtype if isinstance(value, Port) else "",
+    ids=lambda value: f"{value.dtype} {value.shape}" if isinstance(value, Port) else "",
 )
 def test_any_type_of_an_input_is_put_into_words(kind: onnx.TypeProto, expected: Port) -> None:
     structure = describe_bytes(changed(lambda value: value.graph.input[0].type.CopyFrom(kind)))

@@ -141,11 +141,26 @@ def nth_leaf(leaves: bytes, index: int) -> bytes:
             where=f"record {index}",
         ) from error
     start = position + _LENGTH.size
+    if start + length > len(leaves):
+        raise MalformedError(
+            Reason.BATCH_CONTENT, "the leaves file ends inside a record", where=f"record {index}"
+        )
     return leaves[start : start + length]
 
 
 def split_hashes(hashes_file: bytes) -> list[bytes]:
-    """Read a hashes file back into leaf hashes."""
+    """Read a hashes file back into leaf hashes.
+
+    Raises:
+        MalformedError: ``BATCH_CONTENT``.
+    """
+    if len(hashes_file) % SHA256_SIZE:
+        raise MalformedError(
+            Reason.BATCH_CONTENT,
+            "the hashes file ends inside a hash",
+            expected=f"a multiple of {SHA256_SIZE} bytes",
+            actual=f"{len(hashes_file)} bytes",
+        )
     return [hashes_file[i : i + SHA256_SIZE] for i in range(0, len(hashes_file), SHA256_SIZE)]
 
 
