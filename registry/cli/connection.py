@@ -1,21 +1,23 @@
 """From the settings of a command to a client that insists on one log's key.
 
 The key is given (``--log-key``), or known from an earlier contact with the same server, or taken on
-first contact, said aloud and kept: trust on first use. Another key for a known server is refused.
+first contact, said aloud and kept: trust on first use. Another key for a known server is refused
+before anything else is said to that server.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 
+from registry.cli.output import say
 from registry.cli.trust import known_logs, parse_log_key, remember
 from registry.client.channel import Connection, Target
+from registry.client.log import fetch_log_key
 from registry.client.registry import RegistryClient
-from registry.api.v1 import log_service_pb2, log_service_pb2_grpc
 from registry.config import ClientSettings
 from registry.core.tlog.note import VerifierKey
+from registry.errors import Reason, VerificationError
 
 
 def settings(ctx: click.Context) -> ClientSettings:
@@ -33,30 +35,45 @@ def connect(ctx: click.Context) -> Iterator[RegistryClient]:
     Raises:
         MalformedError: ``BAD_SETTING``.
         UnavailableError: ``UNREACHABLE``.
+        VerificationError: ``WRONG_LOG``.
     """
     chosen = settings(ctx)
-    connection = Connection(
-        Target.parse(chosen.server), token=chosen.token, ca_file=chosen.ca_file
-    )
+    target = Target.parse(chosen.server)
+    # Whoever the server is, it is asked for its key before it sees a token.
+    introduction = Connection(target, ca_file=chosen.ca_file)
     try:
-        yield RegistryClient(connection, _pin(connection, chosen))
+        log_key = _pin(introduction, chosen)
     finally:
-        connection.close()
+        introduction.close()
+    connection = Connection(target, token=chosen.token, ca_file=chosen.ca_file)
+    with RegistryClient(connection, log_key) as client:
+        yield client
 
 
 def _pin(connection: Connection, chosen: ClientSettings) -> VerifierKey:
+    shown = fetch_log_key(connection)
     if chosen.log_key:
-        return parse_log_key(chosen.log_key)
-    known = known_logs(chosen.folder).get(chosen.server)
-    if known is not None:
-        return known
-    answer = connection.call(
-        log_service_pb2_grpc.LogServiceStub(connection.channel).GetLogKey,
-        log_service_pb2.GetLogKeyRequest(),
-    )
-    key = VerifierKey.parse(answer.vkey)
-    file: Path = remember(chosen.folder, chosen.server, key)
-    click.echo(f"first contact with {chosen.server}: trusting its log from now on", err=True)
-    click.echo(f"  {key}", err=True)
-    click.echo(f"  kept in {file}; compare it with what the operator publishes", err=True)
-    return key
+        _require_same(chosen.server, parse_log_key(chosen.log_key), shown, "--log-key")
+        return shown
+    known = known_logs(chosen.folder)
+    wanted = known.keys.get(chosen.server)
+    if wanted is not None:
+        _require_same(chosen.server, wanted, shown, str(known.file))
+        return shown
+    remember(known.file, chosen.server, shown)
+    say(f"first contact with {chosen.server}: trusting its log from now on")
+    say(f"  {shown}")
+    say(f"  kept in {known.file}; compare it with what the operator publishes")
+    return shown
+
+
+def _require_same(server: str, wanted: VerifierKey, shown: VerifierKey, source: str) -> None:
+    if shown != wanted:
+        raise VerificationError(
+            Reason.WRONG_LOG,
+            "this server has another log than the one that you trust",
+            where=server,
+            expected=str(wanted),
+            actual=str(shown),
+            hint=f"if you know why, change it in {source}",
+        )

@@ -6,14 +6,11 @@ import click
 
 from registry.cli.connection import connect
 from registry.cli.output import json_option, progress, show
+from registry.client.data import register_dataset
 from registry.client.files import hash_folder, walk
-from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
-from registry.core.digest import DigestSet
-from registry.core.digest import text as digest_text
-from registry.core.encoding import time_text
-from registry.core.records import dataset
-from registry.core.records.dataset import Contributor, Dataset, DatasetFile
-from registry.core.records.names import check_name, check_version
+from registry.core import encoding
+from registry.core.records.dataset import Contributor
+from registry.core.records.manifest import MAX_MANIFEST_BYTES, Manifest
 from registry.signing.file import StatementSigner
 
 
@@ -22,18 +19,35 @@ def command() -> None:
     """Register datasets."""
 
 
+def share_of(given: str) -> int:
+    """A share as people write it: a whole number of at least 1.
+
+    Raises:
+        BadParameter: It is none.
+    """
+    if not (given.isascii() and given.isdigit() and len(given) <= len(str(2**53))):
+        raise click.BadParameter(f"{given[:40]!r} is not a share: a whole number from 1 on")
+    share = encoding.decimal(given.lstrip("0") or "0")
+    if share < 1:
+        raise click.BadParameter("a share is at least 1")
+    return share
+
+
 def _contributor(given: str) -> Contributor:
-    who, found, rest = given.partition("=")
+    who, _, rest = given.partition("=")
     share, _, name = rest.partition(":")
-    if not found or not who or not share.isascii() or not share.isdigit() or int(share[:16]) < 1:
-        raise click.BadParameter(
-            f"{given!r} is not ID=SHARE or ID=SHARE:NAME", param_hint="--contributor"
-        )
-    return Contributor(id=who, share=int(share), name=name)
+    return Contributor(id=who, share=share_of(share), name=name)
 
 
 @command.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument(
+    "folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The files of the dataset, hashed elsewhere, instead of FOLDER.",
+)
 @click.option("--name", required=True, metavar="acme/corpus")
 @click.option("--version", required=True)
 @click.option("--licence", "--license", required=True, help="An SPDX expression, or words.")
@@ -46,63 +60,58 @@ def _contributor(given: str) -> Contributor:
     help="Who gave which part; the whole is the sum of all shares.",
 )
 @click.option("--description", default="")
-@click.option(
-    "--key", required=True, type=click.Path(path_type=Path), help="Your private key."
-)
+@click.option("--key", required=True, type=click.Path(path_type=Path), help="Your private key.")
 @json_option
 @click.pass_context
-def register(  # noqa: PLR0913 - one parameter for each option
+def register(
     ctx: click.Context,
-    folder: Path,
+    *,
+    folder: Path | None,
+    manifest: Path | None,
     name: str,
     version: str,
     licence: str,
     contributors: tuple[str, ...],
     description: str,
     key: Path,
-    as_json: bool,  # noqa: FBT001 - click passes it
+    as_json: bool,
 ) -> None:
     """Register the files in FOLDER as a dataset. Only their digests leave this machine."""
-    check_name(name)
-    check_version(version)
     signer = StatementSigner.load(key)
-    found = walk(folder)
-    with progress("hashing", sum(item.size for item in found)) as advance:
-        files = tuple(
-            DatasetFile(path=file.path, size=file.size, digest=file.digest)
-            for file in hash_folder(found, advance).files
-        )
-    said = Dataset(
-        name=name,
-        version=version,
-        files=files,
-        merkle_root=dataset.merkle_root(files).hex(),
-        licence=licence,
-        contributors=tuple(
-            sorted(map(_contributor, contributors), key=lambda item: item.id.encode())
-        ),
-        issued_at=time_text(ctx.obj["now"]()),
-        description=description,
-    )
-    subject = Subject.of(f"{name}@{version}", DigestSet.of(dataset.files_bytes(said)))
-    dataset.validate((subject,), said)
-    envelope = signer.sign(
-        Statement(
-            type_=STATEMENT_TYPE,
-            predicate=said,
-            predicate_type=dataset.PREDICATE_TYPE,
-            subject=(subject,),
-        )
-    )
+    who = [_contributor(given) for given in contributors]
+    if manifest is not None and folder is None:
+        with manifest.open("rb") as file:
+            files = Manifest.parse(file.read(MAX_MANIFEST_BYTES + 1)).files
+    elif folder is not None and manifest is None:
+        found = walk(folder)
+        with progress("hashing", sum(item.size for item in found)) as advance:
+            files = hash_folder(found, advance).files
+    else:
+        raise click.UsageError("give either FOLDER or --manifest")
     with connect(ctx) as client:
-        receipt = client.register(envelope, signer.public_key)
-    record_id = digest_text(envelope.record_id)
+        done = register_dataset(
+            client,
+            files,
+            who,
+            signer,
+            ctx.obj["now"](),
+            name=name,
+            version=version,
+            licence=licence,
+            description=description,
+        )
     show(
-        {"name": name, "version": version, "record_id": record_id, "index": receipt.index},
+        {
+            "name": name,
+            "version": version,
+            "record_id": done.record_id,
+            "index": done.receipt.index,
+            "fresh": done.fresh,
+        },
         [
-            f"registered  {name}@{version}, {len(files)} files",
-            f"record      {record_id}",
-            f"log entry   {receipt.index}, proof checked",
+            f"{'registered' if done.fresh else 'unchanged'}  {name}@{version}, {len(files)} files",
+            f"record      {done.record_id}",
+            f"log entry   {done.receipt.index}, proof checked",
         ],
         as_json=as_json,
     )

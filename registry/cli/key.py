@@ -33,7 +33,7 @@ def generate(path: Path) -> None:
 @command.command("show")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @json_option
-def show_key(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes it
+def show_key(path: Path, *, as_json: bool) -> None:
     """Show the id of the public key in PATH."""
     key = PublicKey.parse(path.read_bytes())
     show({"key_id": key.key_id}, [key.key_id], as_json=as_json)

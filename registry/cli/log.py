@@ -8,7 +8,7 @@ from registry.cli.connection import connect
 from registry.cli.db import data_options
 from registry.cli.output import REFUSED, VERIFIED, json_option, show
 from registry.config import ServerSettings
-from registry.core import digest
+from registry.core import digest, encoding
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.errors import ConflictError, Reason
 from registry.server.offline import open_offline
@@ -28,11 +28,11 @@ def command() -> None:
 )
 @json_option
 @click.pass_context
-def checkpoint(ctx: click.Context, since: Path | None, as_json: bool) -> None:  # noqa: FBT001
+def checkpoint(ctx: click.Context, *, since: Path | None, as_json: bool) -> None:
     """Show the newest signed checkpoint, checked."""
     with connect(ctx) as client:
         if since is not None:
-            older = SignedCheckpoint.open(since.read_bytes(), client.heads.key)
+            older = SignedCheckpoint.open(since.read_bytes(), client.log_key)
             head = client.consistency(older.checkpoint)
         else:
             head = client.checkpoint()
@@ -52,18 +52,18 @@ def checkpoint(ctx: click.Context, since: Path | None, as_json: bool) -> None:  
 )
 @json_option
 @click.pass_context
-def prove(ctx: click.Context, which: str, out: Path | None, as_json: bool) -> None:  # noqa: FBT001
+def prove(ctx: click.Context, *, which: str, out: Path | None, as_json: bool) -> None:
     """Show an entry's inclusion proof, checked; a C2SP tlog-proof."""
     if which.isascii() and which.isdigit():
-        wanted: int | bytes = int(which[:19])
+        wanted: int | bytes = encoding.decimal(which)
     else:
         wanted = digest.parse(which)
+    if out is not None and out.exists():
+        raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
     with connect(ctx) as client:
         entry = client.proof(wanted)
     receipt = entry.receipt
     if out is not None:
-        if out.exists():
-            raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
         out.write_bytes(receipt.to_bytes())
     value = {
         "index": receipt.index,
@@ -77,7 +77,7 @@ def prove(ctx: click.Context, which: str, out: Path | None, as_json: bool) -> No
 @command.command()
 @data_options
 @json_option
-def fsck(data: Path, database: str | None, as_json: bool) -> int:  # noqa: FBT001
+def fsck(data: Path, database: str | None, *, as_json: bool) -> int:
     """Re-derive everything from the leaves and compare. With the registry stopped."""
     with open_offline(ServerSettings(data, database=database)) as stopped:
         count, faults = check_log(

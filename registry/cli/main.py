@@ -5,14 +5,16 @@ and database, and starts in a fraction of the time.
 """
 
 import importlib
+import os
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from registry.cli import output
-from registry.errors import RegistryError
+from registry.errors import Reason, RegistryError, UnavailableError
 
 NOUNS = {
     "serve": "Run a registry.",
@@ -37,18 +39,18 @@ def now() -> datetime:
 class Nouns(click.Group):
     """One module for each noun, imported when asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _context: click.Context) -> list[str]:
         """The nouns, in the order of a first session."""
         return list(NOUNS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _context: click.Context, cmd_name: str) -> click.Command | None:
         """Import a noun's module and take its command."""
         if cmd_name not in NOUNS:
             return None
         command: click.Command = importlib.import_module(f"registry.cli.{cmd_name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """List the nouns without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(NOUNS.items()))
@@ -58,38 +60,76 @@ class Nouns(click.Group):
 @click.version_option(package_name="provreg")
 @click.option("--server", metavar="HOST:PORT", help="The registry. [PROVREG_SERVER]")
 @click.option(
-    "--token-file", metavar="FILE", type=click.Path(), help="A file with your token. "
-    "[PROVREG_TOKEN_FILE, or the token itself in PROVREG_TOKEN]",
+    "--token-file",
+    metavar="FILE",
+    type=click.Path(),
+    help="A file with your token. [PROVREG_TOKEN_FILE, or the token itself in PROVREG_TOKEN]",
 )
 @click.option(
-    "--log-key", metavar="VKEY|@FILE", help="The log's verifier key to insist on. "
-    "[PROVREG_LOG_KEY]",
+    "--log-key",
+    metavar="VKEY|@FILE",
+    help="The log's verifier key to insist on. [PROVREG_LOG_KEY]",
 )
-@click.option("--ca-file", metavar="FILE", type=click.Path(), help="TLS: whom to believe. "
-    "[PROVREG_CA_FILE]")
+@click.option(
+    "--ca-file",
+    metavar="FILE",
+    type=click.Path(),
+    help="TLS: whom to believe. [PROVREG_CA_FILE]",
+)
 @click.pass_context
-def provreg(ctx: click.Context, **settings: Any) -> None:
+def provreg(context: click.Context, /, **settings: Any) -> None:
     """Prove, offline and months later, which model version made an AI output."""
-    ctx.obj = {**settings, "now": now}
+    context.obj = {**settings, "now": now}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit. No traceback reaches the user."""
     given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(given))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit status."""
     try:
-        status = provreg.main(args=given, prog_name="provreg", standalone_mode=False)
+        status = provreg.main(args=arguments, prog_name="provreg", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = output.USAGE
     except (click.Abort, KeyboardInterrupt):
         status = output.INTERRUPTED
-    except RegistryError as error:
-        output.complain(error, as_json="--json" in given)
-        status = output.status_of(error)
     except BrokenPipeError:
-        # Whoever read our output has seen enough.
+        # Whoever read our output has seen enough; at its end Python would try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = output.VERIFIED
-    except OSError as error:
-        click.echo(f"unavailable: {error.strerror}: {error.filename or ''}".rstrip(": "), err=True)
-        status = output.UNAVAILABLE
-    sys.exit(status if isinstance(status, int) else output.VERIFIED)
+    except Exception as error:  # noqa: BLE001 - no traceback reaches the user
+        refusal = _refusal(error)
+        output.complain(refusal, as_json="--json" in arguments)
+        status = output.status_of(refusal)
+    return status if isinstance(status, int) else output.VERIFIED
+
+
+def _refusal(error: Exception) -> RegistryError:
+    if isinstance(error, RegistryError):
+        return error
+    return _of_the_system(error) if isinstance(error, OSError) else _bug(error)
+
+
+def _of_the_system(error: OSError) -> RegistryError:
+    where = " → ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return UnavailableError(
+        Reason.STORAGE_FAILED,
+        "the operating system refused",
+        where=where,
+        actual=error.strerror or str(error),
+    )
+
+
+def _bug(error: Exception) -> RegistryError:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    return RegistryError(
+        Reason.INTERNAL,
+        "provreg failed; this is a mistake in provreg itself",
+        where=where,
+        actual=f"{type(error).__name__}: {error}"[:400],
+    )

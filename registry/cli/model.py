@@ -48,6 +48,7 @@ def command() -> None:
 @click.pass_context
 def publish(
     ctx: click.Context,
+    *,
     folder: Path,
     name: str,
     version: str,
@@ -56,7 +57,7 @@ def publish(
     description: str,
     trained_on: tuple[str, ...],
     parents: tuple[str, ...],
-    as_json: bool,  # noqa: FBT001 - click passes it
+    as_json: bool,
 ) -> None:
     """Publish all files in FOLDER as one version, which can never change."""
     signer = StatementSigner.load(key)
@@ -113,9 +114,10 @@ def publish(
 @click.pass_context
 def fetch(
     ctx: click.Context,
+    *,
     reference: str,
     folder: Path,
-    as_json: bool,  # noqa: FBT001 - click passes it
+    as_json: bool,
 ) -> None:
     """Fetch a version into FOLDER, which appears only when every byte was verified."""
     name, version = split_reference(reference)
@@ -150,7 +152,7 @@ def fetch(
 @click.argument("reference", metavar="NAME@VERSION")
 @json_option
 @click.pass_context
-def show_version(ctx: click.Context, reference: str, as_json: bool) -> None:  # noqa: FBT001
+def show_version(ctx: click.Context, *, reference: str, as_json: bool) -> None:
     """Show what was published, checked down to the log."""
     name, version = split_reference(reference)
     with connect(ctx) as client:
@@ -162,7 +164,7 @@ def show_version(ctx: click.Context, reference: str, as_json: bool) -> None:  # 
 @click.argument("name", default="")
 @json_option
 @click.pass_context
-def list_versions(ctx: click.Context, name: str, as_json: bool) -> None:  # noqa: FBT001
+def list_versions(ctx: click.Context, *, name: str, as_json: bool) -> None:
     """List published versions, of NAME or of all models; oldest first."""
     if name:
         check_name(name)

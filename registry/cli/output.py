@@ -1,38 +1,35 @@
 """Text or JSON on standard output, never both; everything else goes to standard error."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Final
 
 import click
 
 from registry.core import encoding
 from registry.core.verdict import Verdict
-from registry.errors import (
-    Reason,
-    RegistryError,
-    UnavailableError,
-)
+from registry.errors import Reason, RegistryError, UnavailableError
 
-VERIFIED = 0
+VERIFIED: Final = 0
 """Exit status: done, or proved."""
 
-REFUSED = 1
+REFUSED: Final = 1
 """Exit status: invalid, or refused."""
 
-USAGE = 2
-"""Exit status: the command was not understood."""
+USAGE: Final = 2
+"""Exit status: the command or a setting was not understood."""
 
-UNAVAILABLE = 3
+UNAVAILABLE: Final = 3
 """Exit status: the registry, or a file, could not be reached; trying again may help."""
 
-INDETERMINATE = 4
+INDETERMINATE: Final = 4
 """Exit status: neither proved nor refuted."""
 
-INTERRUPTED = 130
+INTERRUPTED: Final = 130
 """Exit status: stopped by the user."""
 
-VERDICT_STATUS = {
+VERDICT_STATUS: Final = {
     Verdict.VALID: VERIFIED,
     Verdict.INVALID: REFUSED,
     Verdict.INDETERMINATE: INDETERMINATE,
@@ -49,13 +46,21 @@ def show(value: object, text: Iterable[str], *, as_json: bool) -> None:
         click.echo(encoding.write_json(value).decode())
     else:
         for line in text:
-            click.echo(line)
+            click.echo(plain(line))
+
+
+def say(line: str) -> None:
+    """Tell the user something beside the answer."""
+    click.echo(plain(line), err=True)
 
 
 def status_of(error: RegistryError) -> int:
     """The exit status of an error."""
-    unreachable = error.reason in (Reason.UNREACHABLE, Reason.DEADLINE, Reason.INTERNAL)
-    return UNAVAILABLE if isinstance(error, UnavailableError) or unreachable else REFUSED
+    if error.reason is Reason.BAD_SETTING:
+        return USAGE
+    if isinstance(error, UnavailableError) or error.reason is Reason.INTERNAL:
+        return UNAVAILABLE
+    return REFUSED
 
 
 def complain(error: RegistryError, *, as_json: bool) -> None:
@@ -67,24 +72,35 @@ def complain(error: RegistryError, *, as_json: bool) -> None:
         "hint": error.hint,
     }
     if as_json:
-        told: Mapping[str, Any] = {
-            "error": {"reason": str(error.reason), "what": error.what, **details}
-        }
-        click.echo(encoding.write_json(told).decode(), err=True)
+        told = {"reason": str(error.reason), "what": error.what, **details}
+        readable = {key: encodable(value) for key, value in told.items()}
+        click.echo(encoding.write_json({"error": readable}).decode(), err=True)
         return
-    click.echo(f"{click.style('refused', fg='red', bold=True)}: {error.what}", err=True)
-    click.echo(f"  reason    {error.reason}", err=True)
+    kind = {USAGE: "usage", UNAVAILABLE: "unavailable"}.get(status_of(error), "refused")
+    say(f"{kind}: {error.what}")
+    say(f"  reason    {error.reason}")
     for name, value in details.items():
         if value:
-            click.echo(f"  {'try' if name == 'hint' else name:9} {value}", err=True)
+            say(f"  {'try' if name == 'hint' else name:9} {value}")
+
+
+def plain(line: str) -> str:
+    """Names from elsewhere must not forge lines or drive a terminal."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line
+    )
+
+
+def encodable(text: str) -> str:
+    """Names that are not Unicode are shown with escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
-def progress(label: str, total_bytes: int) -> Iterator[Any]:
+def progress(label: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error, if that is a terminal; call the value with bytes done."""
-    stream = click.get_text_stream("stderr")
-    if not stream.isatty() or not total_bytes:
+    if not total_bytes or not sys.stderr.isatty():
         yield lambda _count: None
         return
-    with click.progressbar(length=total_bytes, label=label, file=stream) as bar:
+    with click.progressbar(length=total_bytes, label=label, file=sys.stderr) as bar:
         yield bar.update

@@ -1,7 +1,11 @@
 """``provreg principal``: let publishers, nodes and auditors in, and out again."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -9,7 +13,9 @@ from registry.cli.connection import connect
 from registry.cli.output import json_option, show
 from registry.client.principals import PrincipalCalls
 from registry.core.access import ROLES, Principal
+from registry.core.encoding import time_text
 from registry.core.keys import MAX_KEY_BYTES, PublicKey
+from registry.errors import ConflictError, Reason
 
 
 @click.group()
@@ -44,17 +50,18 @@ def command() -> None:
 @click.pass_context
 def add(
     ctx: click.Context,
+    *,
     name: str,
     roles: tuple[str, ...],
     namespaces: tuple[str, ...],
     keys: tuple[Path, ...],
     expires: datetime | None,
     token_out: Path | None,
-    as_json: bool,  # noqa: FBT001 - click passes it
+    as_json: bool,
 ) -> None:
     """Add the principal NAME. Its token is shown once."""
-    public = [PublicKey.parse(path.read_bytes()[: MAX_KEY_BYTES + 1]) for path in keys]
-    with connect(ctx) as client:
+    public = [_public_key(path) for path in keys]
+    with _token_file(token_out) as file, connect(ctx) as client:
         token, added = PrincipalCalls(client).add(
             name,
             roles,
@@ -62,11 +69,9 @@ def add(
             public,
             None if expires is None else expires.replace(tzinfo=UTC),
         )
-    if token_out is not None:
-        # Made unreadable for others before anything is in it.
-        token_out.touch(mode=0o600, exist_ok=False)
-        token_out.write_text(token + "\n", encoding="ascii")
-        token = f"in {token_out}"
+        if file is not None:
+            file.write(token + "\n")
+            token = f"in {token_out}"
     show(
         {"principal": _value(added), "token": token},
         [*_lines(added), f"  token       {token}"],
@@ -81,9 +86,10 @@ def add(
 @click.pass_context
 def revoke(
     ctx: click.Context,
+    *,
     name: str,
-    compromised: bool,  # noqa: FBT001 - click passes it
-    as_json: bool,  # noqa: FBT001
+    compromised: bool,
+    as_json: bool,
 ) -> None:
     """End the tokens and keys of the principal NAME."""
     with connect(ctx) as client:
@@ -94,7 +100,7 @@ def revoke(
 @command.command("list")
 @json_option
 @click.pass_context
-def list_all(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click passes it
+def list_all(ctx: click.Context, *, as_json: bool) -> None:
     """List all principals."""
     with connect(ctx) as client:
         found = PrincipalCalls(client).list()
@@ -103,6 +109,33 @@ def list_all(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click
         [line for item in found for line in _lines(item)],
         as_json=as_json,
     )
+
+
+def _public_key(path: Path) -> PublicKey:
+    with path.open("rb") as file:
+        return PublicKey.parse(file.read(MAX_KEY_BYTES + 1))
+
+
+@contextmanager
+def _token_file(path: Path | None) -> Iterator[TextIO | None]:
+    """A new file that nobody else can read; made before a token exists that could get lost."""
+    if path is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError as error:
+        raise ConflictError(
+            Reason.TARGET_EXISTS, "this file exists already", where=str(path)
+        ) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _value(principal: Principal) -> dict[str, object]:
@@ -131,4 +164,4 @@ def _lines(principal: Principal) -> list[str]:
 
 
 def _time(at: datetime | None) -> str:
-    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "" if at is None else time_text(at)

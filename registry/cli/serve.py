@@ -19,11 +19,14 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="The data folder; made on first start.",
 )
 @click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="HOST:PORT")
-@click.option("--database", metavar="URL", help="postgresql+psycopg://…; SQLite in --data if absent.")
+@click.option(
+    "--database", metavar="URL", help="postgresql+psycopg://…; SQLite in --data if absent."
+)
 @click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM private key.")
 def command(
+    *,
     data: Path,
     listen: str,
     database: str | None,

@@ -10,7 +10,7 @@ from registry.cli.verify import digests_of
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.walk import appraise
 from registry.core.verdict import overall
-from registry.errors import NotFoundError, Reason
+from registry.errors import ConflictError, NotFoundError, Reason
 
 
 @click.command()
@@ -26,15 +26,18 @@ from registry.errors import NotFoundError, Reason
 @click.pass_context
 def command(
     ctx: click.Context,
+    *,
     output: str,
     out: Path | None,
     receipt: int | None,
-    as_json: bool,  # noqa: FBT001 - click passes it
+    as_json: bool,
 ) -> int:
     """Ask which model version made an output, and check the answer here.
 
     Exit status: 0 valid, 1 invalid or unknown, 3 unavailable, 4 indeterminate.
     """
+    if out is not None and out.exists():
+        raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
     digests = digests_of(output)
     with connect(ctx) as client:
         location = None
@@ -49,7 +52,7 @@ def command(
                 )
             location = found[receipt - 1]
         traced = client.trace(digests, location)
-        log_key = client.heads.key
+        log_key = client.log_key
     # The registry's word is not enough: what is shown comes out of the capsule, judged here.
     report = appraise(Capsule.parse(traced.capsule), log_key, digests)
     lines = report.to_text().splitlines()

@@ -1,78 +1,99 @@
 """The log keys that this user trusts: one line for each server, ``<server> <verifier key>``."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from registry.core.tlog.note import VerifierKey
-from registry.errors import MalformedError, Reason
+from registry.errors import MalformedError, Reason, RegistryError
 
-MAX_KNOWN_BYTES = 1024 * 1024
+FILE_NAME: Final = "known_logs"
+"""The file in the configuration folder."""
+
+MAX_KNOWN_BYTES: Final = 1024 * 1024
 """Bytes of the file of known logs."""
 
-_FILE = "known_logs"
+MAX_KEY_FILE_BYTES: Final = 4096
+"""Bytes of a file that holds one verifier key."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLogs:
+    """What is in the file: the key of each server's log that was met before."""
+
+    file: Path
+    keys: dict[str, VerifierKey]
+
+    def of_origin(self, origin: str) -> VerifierKey | None:
+        """The known key of the log with this origin."""
+        return next((key for key in self.keys.values() if key.name == origin), None)
 
 
 def parse_log_key(given: str) -> VerifierKey:
     """Read a verifier key, or the file named after an ``@``.
 
     Raises:
-        MalformedError: ``BAD_SETTING`` if the file cannot be read, or what is wrong with the key.
+        MalformedError: ``BAD_SETTING``.
     """
-    if not given.startswith("@"):
-        return VerifierKey.parse(given)
-    path = Path(given[1:])
+    where = "--log-key" if not given.startswith("@") else given[1:]
     try:
-        text = path.read_text(encoding="utf-8")[:4096]
-    except (OSError, UnicodeDecodeError) as error:
+        text = given
+        if given.startswith("@"):
+            text = _read(Path(given[1:]), MAX_KEY_FILE_BYTES).strip()
+        return VerifierKey.parse(text)
+    except RegistryError as error:
         raise MalformedError(
             Reason.BAD_SETTING,
-            "this file of a log's key cannot be read",
-            where=str(path),
+            "this is not the key of a log",
+            where=where,
+            expected="<name>+<key id>+<base64>, or @FILE; serve prints it",
             actual=str(error),
         ) from error
-    return VerifierKey.parse(text.strip())
 
 
-def known_logs(folder: Path) -> dict[str, VerifierKey]:
-    """The key of each server's log that was met before.
+def known_logs(folder: Path) -> KnownLogs:
+    """The keys that are known.
 
     Raises:
         MalformedError: ``BAD_SETTING`` if a line cannot be understood.
     """
-    path = folder / _FILE
-    if not path.exists():
-        return {}
-    known = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8")[:MAX_KNOWN_BYTES].split("\n"), 1):
-        server, space, key = line.partition(" ")
+    path = folder / FILE_NAME
+    keys: dict[str, VerifierKey] = {}
+    lines = _read(path, MAX_KNOWN_BYTES).split("\n") if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        server, _, key = line.partition(" ")
         if not line:
             continue
-        if not space:
+        try:
+            # The first line counts: nobody replaces a key by adding to the file.
+            keys.setdefault(server, VerifierKey.parse(key))
+        except RegistryError as error:
             raise MalformedError(
                 Reason.BAD_SETTING,
                 "a line of the file of known logs is damaged",
                 where=f"{path}, line {number}",
                 expected="<server> <verifier key>",
+                actual=str(error),
                 hint="mend or remove the line",
-            )
-        known[server] = VerifierKey.parse(key)
-    return known
+            ) from error
+    return KnownLogs(path, keys)
 
 
-def known_origin(folder: Path, origin: str) -> VerifierKey | None:
-    """The known key of the log with this origin."""
-    for key in known_logs(folder).values():
-        if key.name == origin:
-            return key
-    return None
+def remember(file: Path, server: str, key: VerifierKey) -> None:
+    """Keep the key of a server's log."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as known:
+        known.write(f"{server} {key}\n")
+        known.flush()
+        os.fsync(known.fileno())
 
 
-def remember(folder: Path, server: str, key: VerifierKey) -> Path:
-    """Keep the key of a server's log; the file that it is kept in."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / _FILE
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{server} {key}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return path
+def _read(path: Path, limit: int) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MalformedError(
+            Reason.BAD_SETTING, "this file cannot be read", where=str(path), actual=str(error)
+        ) from error

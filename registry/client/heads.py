@@ -24,11 +24,6 @@ class Heads:
         self._lock = threading.Lock()
 
     @property
-    def key(self) -> VerifierKey:
-        """The pinned key of the log."""
-        return self._key
-
-    @property
     def newest(self) -> SignedCheckpoint | None:
         """The newest checkpoint seen; None before the first."""
         return self._newest
