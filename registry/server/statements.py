@@ -8,8 +8,10 @@ import grpc.aio
 from registry.api.v1 import statement_service_pb2 as pb
 from registry.api.v1 import statement_service_pb2_grpc as rpc
 from registry.core import encoding
+from registry.core.tlog.receipt import Receipt
 from registry.errors import MalformedError, Reason
 from registry.server.guard import caller
+from registry.server.waiting import Waiting
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
 from registry.wire import log as wire_log
@@ -33,6 +35,7 @@ class StatementServicer(rpc.StatementServiceServicer):
     def __init__(self, registration: Registration, sequencer: Sequencer) -> None:
         self._registration = registration
         self._sequencer = sequencer
+        self._waiting: Waiting[Receipt] = Waiting()
 
     async def Register(  # noqa: N802 - gRPC's spelling
         self, request: pb.RegisterRequest, context: Context
@@ -40,20 +43,20 @@ class StatementServicer(rpc.StatementServiceServicer):
         """Register one statement."""
         opened = self._registration.open(request.envelope, caller.get())
         if opened.needs_disk:
-            waiting = await asyncio.to_thread(self._registration.finish, opened)
+            future = await asyncio.to_thread(self._registration.finish, opened)
         else:
-            waiting = self._registration.finish(opened)
-        receipt = await asyncio.wrap_future(waiting)
+            future = self._registration.finish(opened)
+        receipt = await self._waiting.result(future)
         return pb.RegisterResponse(receipt=wire_log.receipt_to_proto(receipt))
 
     async def RegisterBatch(  # noqa: N802
         self, request: pb.RegisterBatchRequest, context: Context
     ) -> pb.RegisterBatchResponse:
         """Register a batch with its records."""
-        waiting = await asyncio.to_thread(
+        future = await asyncio.to_thread(
             self._registration.register_batch, request.envelope, request.records, caller.get()
         )
-        receipt = await asyncio.wrap_future(waiting)
+        receipt = await self._waiting.result(future)
         return pb.RegisterBatchResponse(receipt=wire_log.receipt_to_proto(receipt))
 
     async def GetStatement(  # noqa: N802

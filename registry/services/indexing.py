@@ -18,7 +18,7 @@ from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
 from registry.services.keyring import Keyring
 from registry.services.registration import Opened, check_leaves, submission
-from registry.services.sequencing import BatchToStore, first_link, store_batch
+from registry.services.submission import BatchToStore, first_link, store_batch
 from registry.services.tree import Tree
 from registry.storage.blobs.port import CHUNK_BYTES, BlobInfo, BlobStore
 from registry.storage.sql import catalog, log, outputs

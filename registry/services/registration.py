@@ -31,7 +31,8 @@ from registry.errors import (
 from registry.inspection import sandbox
 from registry.services.artifacts import Artifacts
 from registry.services.keyring import Keyring
-from registry.services.sequencing import BatchToStore, Sequencer, Submission, first_link
+from registry.services.sequencing import Sequencer
+from registry.services.submission import BatchToStore, Submission, first_link
 from registry.storage.blobs.disk import DiskBlobStore
 from registry.storage.sql import catalog, log
 from registry.storage.sql.engine import Database

@@ -24,17 +24,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from registry.core.digest import text as digest_text
-from registry.core.records import batch as batches
-from registry.core.records import inference
-from registry.core.records.key_event import KeyEvent
 from registry.core.tlog import tree as proofs
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.merkle import verify_inclusion
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
 from registry.errors import (
-    ConflictError,
     DamagedError,
     NotFoundError,
     Reason,
@@ -42,10 +37,11 @@ from registry.errors import (
     UnavailableError,
 )
 from registry.services.keyring import Keyring
+from registry.services.submission import Submission, check_chain, check_free, store_batch
 from registry.services.tree import Tree
 from registry.signing.file import LogSigner
 from registry.storage.sql import catalog, log, outputs
-from registry.storage.sql.catalog import Listed, ShimHead, StoredBatch
+from registry.storage.sql.catalog import Listed, ShimHead
 from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
 
@@ -57,39 +53,6 @@ MAX_WAITING = 4096
 
 COMPACTION_STEPS = 4
 """Steps of index compaction after a commit, at most, if nobody waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchToStore:
-    """What a batch adds to the catalog."""
-
-    batch: batches.Batch
-    hashed: batches.Hashed
-    outputs: tuple[tuple[bytes, int], ...]
-    leaves: bytes
-    hashes: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A verified and admitted statement that waits for its index.
-
-    Attributes:
-        unique: Whether the name and version may be taken only once for this predicate type.
-    """
-
-    record_id: bytes
-    leaf_hash: bytes
-    body: bytes
-    envelope: bytes
-    predicate_type: str
-    name: str
-    version: str
-    key_id: str
-    principal: str
-    unique: bool = False
-    key_event: KeyEvent | None = None
-    batch: BatchToStore | None = None
 
 
 @dataclass(slots=True)
@@ -284,13 +247,13 @@ class Sequencer:
             try:
                 if submission.unique:
                     key = (submission.predicate_type, submission.name, submission.version)
-                    _check_free(key, taken)
+                    check_free(key, taken)
                 # The key may have been retired while the statement waited. Only entry 0 is by a
                 # key that nothing admitted before: the operator's.
                 if size + len(fresh) > 0:
                     self._keyring.grant(submission.key_id)
                 if submission.batch is not None:
-                    _check_chain(connection, submission, submission.batch, heads)
+                    check_chain(connection, submission, submission.batch, heads)
             except RegistryError as error:
                 settled.append(_failure(ticket, error))
                 continue
@@ -362,78 +325,8 @@ class Sequencer:
             return False
 
 
-def store_batch(
-    connection: Connection, index: int, submission: Submission, stored: BatchToStore
-) -> None:
-    """Write a batch's catalog rows and index its outputs."""
-    row = StoredBatch(
-        index=index,
-        shim_id=bytes.fromhex(stored.batch.shim_id),
-        n_first=stored.batch.n_first,
-        n_last=stored.batch.n_last,
-        record_id=submission.record_id,
-        principal=submission.principal,
-        leaves=stored.leaves,
-        hashes=stored.hashes,
-        last_leaf=stored.hashed.leaf_hashes[-1],
-    )
-    catalog.add_batches(connection, [row])
-    outputs.add(connection, index, stored.outputs)
-
-
 def _ends(ticket: _Ticket | None) -> bool:
     return ticket is None or ticket.submission.key_event is not None
-
-
-def _check_free(key: tuple[str, str, str], taken: dict[tuple[str, str, str], int]) -> None:
-    if key in taken:
-        raise ConflictError(
-            Reason.VERSION_EXISTS,
-            f"{key[1]}@{key[2]} is registered already and can never change",
-            where=f"entry {taken[key]}",
-            hint="publish under a new version",
-        )
-
-
-def _check_chain(
-    connection: Connection,
-    submission: Submission,
-    stored: BatchToStore,
-    heads: dict[bytes, ShimHead | None],
-) -> None:
-    """A batch goes on exactly where its shim's last batch ended."""
-    batch = stored.batch
-    shim_id = bytes.fromhex(batch.shim_id)
-    if shim_id not in heads:
-        heads[shim_id] = catalog.shim_head(connection, shim_id)
-    head = heads[shim_id]
-    if head is None:
-        expected_n, expected_batch, owner = 0, "none", submission.principal
-    else:
-        expected_n, expected_batch = head.n_last + 1, digest_text(head.record_id)
-        owner = head.principal
-    actual_batch = batch.prev_batch if isinstance(batch.prev_batch, str) else "none"
-    expected = f"n_first {expected_n}, prev_batch {expected_batch}, by {owner}"
-    actual = f"n_first {batch.n_first}, prev_batch {actual_batch}, by {submission.principal}"
-    if expected != actual:
-        raise ConflictError(
-            Reason.BATCH_CHAIN,
-            "this batch does not go on where the shim's last batch ended",
-            where=f"shim {batch.shim_id}",
-            expected=expected,
-            actual=actual,
-            hint="a journal that was lost or restored needs a new shim id",
-        )
-    heads[shim_id] = ShimHead(
-        batch.n_last, submission.record_id, stored.hashed.leaf_hashes[-1], submission.principal
-    )
-
-
-def first_link(batch: batches.Batch, head: ShimHead | None) -> str | None:
-    """The ``prev_digest`` that the first record of a batch must have; None if it is not known."""
-    if batch.n_first == 0:
-        return inference.FIRST_PREVIOUS
-    return None if head is None or head.n_last + 1 != batch.n_first else head.last_leaf.hex()
 
 
 def _row(ticket: _Ticket) -> StoredEntry:

@@ -1,0 +1,1 @@
+"""What happened, in order: a journal on this host's disk, and the signed batches made of it."""

@@ -1,0 +1,64 @@
+"""Frames on disk: ``u32 BE length ‖ u32 BE CRC-32 ‖ payload``, one after the other.
+
+A process that dies while it writes leaves a torn end: bytes that no caller was told are durable.
+They may be cut off. Anything else that is no frame is damage, and cutting it off would lose what
+follows. So an end counts as torn only if
+
+* it is no longer than what one group commit may write, and
+* no whole frame begins anywhere inside it: a damaged length would otherwise hide good frames.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+
+from registry.core.records.inference import MAX_RECORD_BYTES
+
+MAX_GROUP_BYTES = 1024 * 1024
+"""Bytes written between two syncs: the longest end that a crash can tear."""
+
+_HEAD = struct.Struct(">II")
+_CHUNK_BYTES = 256 * 1024
+
+
+def frame(payload: bytes) -> bytes:
+    """Write ``payload`` as one frame."""
+    return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def whole_frame(data: bytes, position: int) -> int:
+    """The position after the whole frame that begins at ``position``; -1 if none does."""
+    start = position + _HEAD.size
+    if start > len(data):
+        return -1
+    length, checksum = _HEAD.unpack_from(data, position)
+    end = start + int(length)
+    # A run of zero bytes, as some file systems leave behind, would be a frame of length zero.
+    if not 1 <= length <= MAX_RECORD_BYTES or end > len(data):
+        return -1
+    return end if zlib.crc32(memoryview(data)[start:end]) == checksum else -1
+
+
+def read_frames(descriptor: int, position: int) -> Iterator[tuple[int, bytes]]:
+    """Read whole frames from ``position`` on: where each ends in the file, and its payload.
+
+    Stops at the first position where no whole frame begins; whether that is the end of the file is
+    for the caller to find out.
+    """
+    while True:
+        data = os.pread(descriptor, _CHUNK_BYTES, position)
+        at = 0
+        while (end := whole_frame(data, at)) != -1:
+            yield position + end, data[at + _HEAD.size : end]
+            at = end
+        if at == 0:
+            return
+        position += at
+
+
+def is_torn(tail: bytes) -> bool:
+    """Whether ``tail``, which begins with no whole frame, is what a crash may leave behind."""
+    if len(tail) > MAX_GROUP_BYTES:
+        return False
+    return all(whole_frame(tail, position) == -1 for position in range(1, len(tail)))

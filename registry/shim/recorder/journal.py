@@ -1,0 +1,308 @@
+"""The journal: records in the order in which they were appended, durable before anybody goes on.
+
+::
+
+    journal/lock                          one process at a time
+    journal/00000000000000000000.segment  frames of records 0, 1, 2, …
+    journal/00000000000000071234.segment  frames of records 71234, …
+
+One thread writes. It takes everything that waits, writes it at once, syncs once, and then lets all
+callers go: the more callers, the more records share one sync. There is no index: records are read
+back in order, from where the last reading ended.
+
+The first failed write or sync latches the journal. After a failed sync nobody knows what the disk
+holds, so nothing is accepted any more until a new process has read the journal again.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import Reason, UnavailableError
+from registry.shim.durable import make_folder, sync_folder
+from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame, read_frames
+from registry.shim.recorder.segments import check, create, damaged, find, lock_folder
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""Bytes after which the next segment begins."""
+
+
+class Ticket:
+    """A place in the journal, and the promise to say when it is durable."""
+
+    __slots__ = ("_done", "_failure", "frame", "n")
+
+    def __init__(self, n: int, framed: bytes) -> None:
+        self.n = n
+        self.frame = framed
+        self._failure: UnavailableError | None = None
+        # A bare lock is the cheapest thing in Python that one thread waits for and another frees.
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def settle(self, failure: UnavailableError | None = None) -> None:
+        """Let go whoever waits; only the journal calls this, once."""
+        self._failure = failure
+        self._done.release()
+
+    def wait(self) -> None:
+        """Return when the record is durable.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``: it may or may not be on disk.
+        """
+        with self._done:
+            if self._failure is not None:
+                raise self._failure
+
+
+class Journal:
+    """An append-only sequence of records in one folder, for one process.
+
+    Any thread may append and wait. Only one thread reads and forgets.
+
+    Attributes:
+        torn_bytes: What was cut off at the end when the journal was opened.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        replay: Callable[[int, bytes], None],
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        """Open the journal in ``folder``, or begin one.
+
+        Args:
+            folder: Where the segments are.
+            replay: Called with the number and the bytes of every record still kept, in order.
+            segment_bytes: When the next segment begins.
+
+        Raises:
+            UnavailableError: ``JOURNAL_IN_USE``.
+            DamagedError: ``JOURNAL_DAMAGED``.
+        """
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        make_folder(folder)
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, lock_folder(folder))
+            self._segments = find(folder)
+            self._next, self.torn_bytes = check(self._segments, replay)
+            last = self._segments[-1].path
+            self._descriptor = os.open(last, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            opened.callback(lambda: os.close(self._descriptor))
+            # What the last process wrote may still be only in memory; it counts as durable from
+            # here on.
+            os.fsync(self._descriptor)
+            sync_folder(folder)
+            self._size = os.fstat(self._descriptor).st_size
+            self._opened = opened.pop_all()
+        self._durable = self._next
+        self._cursor = _Cursor(self._segments[0].path, self._segments[0].first)
+        self._opened.callback(self._close_cursor)
+        self._mutex = threading.Lock()
+        self._wake_writer = threading.Condition(self._mutex)
+        self._wake_reader = threading.Condition(self._mutex)
+        self._reader_wants = -1
+        self._queue: list[Ticket] = []
+        self._closing = False
+        self._latched = ""
+        self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._writer.start()
+
+    @property
+    def first_n(self) -> int:
+        """The number of the first record still kept."""
+        return self._segments[0].first
+
+    @property
+    def next_n(self) -> int:
+        """The number that the next record will have."""
+        return self._next
+
+    @property
+    def durable_n(self) -> int:
+        """All records below this number are durable."""
+        return self._durable
+
+    @property
+    def latched(self) -> str:
+        """Why nothing is accepted any more; empty if all is well."""
+        return self._latched
+
+    def append(self, payload: bytes) -> Ticket:
+        """Take the next place for ``payload``; it is durable once the ticket has been waited for.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``; nothing was written.
+        """
+        framed = frame(payload)
+        with self._mutex:
+            if self._latched or self._closing:
+                raise self._refusal()
+            ticket = Ticket(self._next, framed)
+            self._next += 1
+            self._queue.append(ticket)
+            if len(self._queue) == 1:
+                self._wake_writer.notify()
+        return ticket
+
+    def wait_durable(self, n: int, timeout: float | None) -> bool:
+        """Wait until record ``n`` is durable, the journal fails or closes, or ``timeout`` seconds.
+
+        Returns:
+            Whether it is durable.
+        """
+        with self._mutex:
+            self._reader_wants = n
+            self._wake_reader.wait_for(
+                lambda: self._durable > n or self._latched or self._closing, timeout
+            )
+            self._reader_wants = -1
+            return self._durable > n
+
+    def read(self, first: int, max_records: int, max_bytes: int) -> list[bytes]:
+        """Durable records from ``first`` on: at least one if there is one, within both limits.
+
+        Raises:
+            DamagedError: ``JOURNAL_DAMAGED``; the journal is then latched, too.
+        """
+        records: list[bytes] = []
+        size = 0
+        limit = min(self._durable, first + max_records)
+        while first + len(records) < limit:
+            cursor = self._seek(first + len(records))
+            for end, payload in read_frames(cursor.descriptor, cursor.position):
+                if cursor.n >= first:
+                    size += len(payload)
+                    if records and size > max_bytes:
+                        return records
+                    records.append(payload)
+                cursor.n, cursor.position = cursor.n + 1, end
+                if cursor.n == limit:
+                    return records
+            # The end of this segment: the record must be the first one of another.
+            with self._mutex:
+                found = [s for s in self._segments if s.first == cursor.n and s.path != cursor.path]
+            if not found:
+                self._latched = self._latched or f"{cursor.path.name} is damaged"
+                raise damaged(cursor.path, f"no whole frame at byte {cursor.position}")
+        return records
+
+    def forget(self, below: int) -> None:
+        """Delete segments that hold only records below ``below``.
+
+        The segment of record ``below - 1`` always stays, so that the journal never looks new.
+        """
+        while len(self._segments) > 1 and self._segments[1].first < below:
+            with self._mutex:
+                segment = self._segments.pop(0)
+            segment.path.unlink()
+
+    def close(self) -> None:
+        """Write what waits, and give the folder back."""
+        with self._mutex:
+            self._closing = True
+            self._wake_writer.notify_all()
+            self._wake_reader.notify_all()
+        self._writer.join()
+        self._opened.close()
+
+    def _write(self) -> None:
+        """The writer's life."""
+        while True:
+            with self._mutex:
+                while not self._queue and not self._closing:
+                    self._wake_writer.wait()
+                if not self._queue:
+                    return
+                group = _take(self._queue)
+            try:
+                self._commit(group)
+            except Exception as error:  # noqa: BLE001 - or everybody would wait for ever
+                self._latch(f"{type(error).__name__}: {error}", group)
+                return
+            with self._mutex:
+                self._durable = group[-1].n + 1
+                if 0 <= self._reader_wants < self._durable:
+                    self._wake_reader.notify_all()
+            for ticket in group:
+                ticket.settle()
+
+    def _commit(self, group: list[Ticket]) -> None:
+        if self._size >= self._segment_bytes:
+            self._begin_segment(group[0].n)
+        data = memoryview(b"".join([ticket.frame for ticket in group]))
+        self._size += len(data)
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+        os.fdatasync(self._descriptor)
+
+    def _begin_segment(self, first: int) -> None:
+        segment, descriptor = create(self._folder, first)
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        self._size = 0
+        with self._mutex:
+            self._segments.append(segment)
+
+    def _latch(self, why: str, group: list[Ticket]) -> None:
+        with self._mutex:
+            self._latched = self._latched or why
+            waiting = group + self._queue
+            self._queue = []
+            self._wake_reader.notify_all()
+        for ticket in waiting:
+            ticket.settle(self._refusal())
+
+    def _refusal(self) -> UnavailableError:
+        return UnavailableError(
+            Reason.JOURNAL_LATCHED,
+            "the journal accepts no more records",
+            where=str(self._folder),
+            actual=self._latched or "it is closed",
+            hint="free disk space or replace the disk, then start the shim again",
+        )
+
+    def _seek(self, n: int) -> "_Cursor":
+        """The cursor, at or before record ``n`` in the segment that holds it."""
+        with self._mutex:
+            segment = max((s for s in self._segments if s.first <= n), key=lambda s: s.first)
+        if self._cursor.path != segment.path or self._cursor.n > n:
+            self._close_cursor()
+            self._cursor = _Cursor(segment.path, segment.first)
+        if self._cursor.descriptor == -1:
+            self._cursor.descriptor = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._cursor
+
+    def _close_cursor(self) -> None:
+        if self._cursor.descriptor != -1:
+            os.close(self._cursor.descriptor)
+            self._cursor.descriptor = -1
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """Where reading goes on: before record ``n``, at ``position`` of a segment."""
+
+    path: Path
+    n: int
+    position: int = 0
+    descriptor: int = -1
+
+
+def _take(queue: list[Ticket]) -> list[Ticket]:
+    """Take from the front of ``queue`` what one commit may write."""
+    size = 0
+    for count, ticket in enumerate(queue):
+        size += len(ticket.frame)
+        if size > MAX_GROUP_BYTES:
+            group, queue[:] = queue[:count], queue[count:]
+            return group
+    group, queue[:] = queue[:], []
+    return group
