@@ -1,0 +1,1 @@
+"""The shim, tested with real files, real keys and real deaths."""

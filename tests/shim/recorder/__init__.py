@@ -1,0 +1,1 @@
+"""The journal and the batches made of it."""

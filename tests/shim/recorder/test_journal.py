@@ -1,0 +1,302 @@
+"""Records in a folder, through torn ends, damage and full disks."""
+
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.errors import DamagedError, Reason, UnavailableError
+from registry.shim.recorder.frames import frame
+from registry.shim.recorder.journal import Journal
+
+ALL = 10**6
+RECORDS = [b"record %d" % n for n in range(10)]
+
+
+class Replayed(list[tuple[int, bytes]]):
+    """What a journal hands out when it is opened."""
+
+    def __call__(self, n: int, payload: bytes) -> None:
+        self.append((n, payload))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+def write(folder: Path, records: list[bytes], *, segment_bytes: int = 1 << 20) -> None:
+    """Append ``records`` durably and close."""
+    journal = Journal(folder, Replayed(), segment_bytes=segment_bytes)
+    for record in records:
+        journal.append(record).wait()
+    journal.close()
+
+
+def reopened(folder: Path) -> tuple[list[bytes], int]:
+    """The records in ``folder`` and what was cut off its end."""
+    replayed = Replayed()
+    journal = Journal(folder, replayed)
+    journal.close()
+    assert [n for n, _ in replayed] == list(range(len(replayed)))
+    return [payload for _, payload in replayed], journal.torn_bytes
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.segment"))
+
+
+def test_records_come_back_in_order(folder: Path) -> None:
+    write(folder, RECORDS)
+    assert reopened(folder) == (RECORDS, 0)
+
+
+def test_numbers_go_on_after_reopening(folder: Path) -> None:
+    write(folder, RECORDS)
+    journal = Journal(folder, Replayed())
+    assert journal.append(b"next").n == len(RECORDS)
+    journal.close()
+
+
+def test_many_callers_get_every_number_once(folder: Path) -> None:
+    journal = Journal(folder, Replayed(), segment_bytes=4096)
+    got: list[tuple[int, bytes]] = []
+
+    def call(name: int) -> None:
+        for i in range(50):
+            payload = b"%d of %d" % (i, name)
+            ticket = journal.append(payload)
+            ticket.wait()
+            got.append((ticket.n, payload))
+
+    threads = [threading.Thread(target=call, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    assert reopened(folder)[0] == [payload for _, payload in sorted(got)]
+    assert len(segments(folder)) > 1
+
+
+@pytest.mark.parametrize("missing", range(1, len(frame(RECORDS[-1]))))
+def test_a_torn_last_frame_is_cut_off(folder: Path, missing: int) -> None:
+    write(folder, RECORDS)
+    [segment] = segments(folder)
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:-missing])
+    assert reopened(folder) == (RECORDS[:-1], len(frame(RECORDS[-1])) - missing)
+
+
+def test_what_was_cut_off_stays_away(folder: Path) -> None:
+    write(folder, RECORDS)
+    [segment] = segments(folder)
+    segment.write_bytes(segment.read_bytes()[:-1])
+    write(folder, [b"another"])
+    assert reopened(folder) == ([*RECORDS[:-1], b"another"], 0)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b"\0", b"\0" * 4096, b"\xff" * 100, frame(b"x")[:-1] + b"?"],
+    ids=["zero", "zeros", "ones", "checksum"],
+)
+def test_a_tail_that_is_no_frame_is_cut_off(folder: Path, tail: bytes) -> None:
+    write(folder, RECORDS)
+    [segment] = segments(folder)
+    segment.write_bytes(segment.read_bytes() + tail)
+    assert reopened(folder) == (RECORDS, len(tail))
+
+
+@pytest.mark.parametrize("position", range(len(frame(RECORDS[0]))))
+def test_a_flipped_byte_before_the_end_is_damage(folder: Path, position: int) -> None:
+    # Among them every byte of the length: a frame that claims to reach beyond the end of the file
+    # looks like a torn one, and would hide all good frames after it.
+    write(folder, RECORDS)
+    [segment] = segments(folder)
+    damaged = bytearray(segment.read_bytes())
+    damaged[position] ^= 0x55
+    segment.write_bytes(damaged)
+    with pytest.raises(DamagedError) as caught:
+        reopened(folder)
+    assert caught.value.reason is Reason.JOURNAL_DAMAGED
+
+
+def test_a_torn_end_of_an_earlier_segment_is_damage(folder: Path) -> None:
+    write(folder, RECORDS, segment_bytes=50)
+    first = segments(folder)[0]
+    first.write_bytes(first.read_bytes()[:-1])
+    with pytest.raises(DamagedError):
+        reopened(folder)
+
+
+def test_a_missing_segment_is_damage(folder: Path) -> None:
+    write(folder, RECORDS, segment_bytes=50)
+    segments(folder)[1].unlink()
+    with pytest.raises(DamagedError):
+        reopened(folder)
+
+
+def test_a_tail_longer_than_one_commit_is_damage(folder: Path) -> None:
+    write(folder, RECORDS)
+    [segment] = segments(folder)
+    segment.write_bytes(segment.read_bytes() + b"\0" * (1024 * 1024 + 1))
+    with pytest.raises(DamagedError):
+        reopened(folder)
+
+
+def test_damage_leaves_the_folder_free(folder: Path) -> None:
+    write(folder, RECORDS)
+    [segment] = segments(folder)
+    whole = segment.read_bytes()
+    segment.write_bytes(b"?" + whole)
+    with pytest.raises(DamagedError):
+        reopened(folder)
+    segment.write_bytes(whole)
+    assert reopened(folder) == (RECORDS, 0)
+
+
+def test_a_second_user_is_refused(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    with pytest.raises(UnavailableError) as caught:
+        Journal(folder, Replayed())
+    assert caught.value.reason is Reason.JOURNAL_IN_USE
+    journal.close()
+
+
+@pytest.fixture
+def filled(folder: Path) -> Iterator[Journal]:
+    """A journal of ten records, a few to a segment."""
+    write(folder, RECORDS, segment_bytes=50)
+    journal = Journal(folder, Replayed(), segment_bytes=50)
+    yield journal
+    journal.close()
+
+
+@pytest.mark.parametrize("first", range(11))
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_any_range_can_be_read(filled: Journal, first: int, count: int) -> None:
+    assert filled.read(first, count, ALL) == RECORDS[first : first + count]
+
+
+def test_reading_goes_back_and_forth(filled: Journal) -> None:
+    for first in (7, 0, 3, 3, 9, 1):
+        assert filled.read(first, 2, ALL) == RECORDS[first : first + 2]
+
+
+def test_reading_stops_at_a_number_of_bytes_but_gives_one_record(filled: Journal) -> None:
+    assert filled.read(2, 10, 2 * len(RECORDS[2])) == RECORDS[2:4]
+    assert filled.read(4, 10, 1) == RECORDS[4:5]
+
+
+def test_reading_follows_the_writer(filled: Journal) -> None:
+    assert filled.read(0, 100, ALL) == RECORDS
+    filled.append(b"more").wait()
+    assert filled.read(len(RECORDS), 100, ALL) == [b"more"]
+
+
+def test_damage_found_while_reading_latches(filled: Journal, folder: Path) -> None:
+    second = segments(folder)[1]
+    second.write_bytes(b"?" + second.read_bytes()[1:])
+    with pytest.raises(DamagedError):
+        filled.read(0, 100, ALL)
+    with pytest.raises(UnavailableError) as caught:
+        filled.append(b"more")
+    assert caught.value.reason is Reason.JOURNAL_LATCHED
+
+
+def test_forgetting_deletes_whole_segments_only(filled: Journal, folder: Path) -> None:
+    before = len(segments(folder))
+    filled.forget(5)
+    assert 0 < len(segments(folder)) < before
+    assert filled.first_n <= 5
+    assert filled.read(5, 100, ALL) == RECORDS[5:]
+
+
+def test_something_always_remains(filled: Journal, folder: Path) -> None:
+    filled.forget(len(RECORDS))
+    filled.close()
+    replayed = Replayed()
+    journal = Journal(folder, replayed)
+    journal.close()
+    assert replayed[-1] == (9, RECORDS[9])
+
+
+def test_waiting_for_a_record_ends_when_it_is_durable(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    threading.Timer(0.05, lambda: journal.append(b"x")).start()
+    assert journal.wait_durable(0, 10)
+    journal.close()
+
+
+def test_waiting_for_a_record_ends_in_time(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    assert not journal.wait_durable(0, 0.01)
+    journal.close()
+
+
+def test_closing_writes_what_waits(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    tickets = [journal.append(record) for record in RECORDS]
+    journal.close()
+    for ticket in tickets:
+        ticket.wait()
+    assert reopened(folder) == (RECORDS, 0)
+
+
+def test_nothing_is_appended_after_closing(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    journal.close()
+    with pytest.raises(UnavailableError) as caught:
+        journal.append(b"late")
+    assert caught.value.reason is Reason.JOURNAL_LATCHED
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from registry.errors import UnavailableError
+from registry.shim.recorder.journal import Journal
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+journal = Journal(Path(sys.argv[1]), lambda n, payload: None)
+durable = 0
+reasons = []
+for _ in range(12):
+    try:
+        journal.append(b"x" * 92).wait()
+        durable += 1
+    except UnavailableError as error:
+        reasons.append(str(error.reason))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+journal.close()
+print(durable, journal.latched.split(":")[0], *set(reasons))
+"""
+
+
+def test_a_full_disk_latches_and_loses_nothing_acknowledged(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(folder)], capture_output=True, text=True, check=True
+    )
+    # The system writes 1000 bytes, which is what is left of the limit, before it says no.
+    assert done.stdout.split() == ["10", "OSError", "JOURNAL_LATCHED"]
+    assert reopened(folder)[0] == [b"x" * 92] * 10
+
+
+def test_a_full_disk_in_mid_frame_is_a_torn_end(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL.replace("92", "100"), str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[0] == "9"
+    assert reopened(folder) == ([b"x" * 100] * 9, 1000 - 9 * 108)
+
+
+def test_the_limit_on_files_is_only_the_childs() -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
