@@ -31,9 +31,11 @@ FIRST_PREVIOUS = "00" * 32
 """``prev_digest`` of record 0."""
 
 # Sixteen and thirty-two bytes in hexadecimal. The digits are checked once for a whole record, in
-# `parse`: a pattern for each of the nine fields of a completion costs more than the rest of reading.
+# `parse`: a pattern for each of the nine fields of a completion costs more than all other reading.
 Hex16 = Annotated[str, msgspec.Meta(min_length=32, max_length=32)]
 Hex32 = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
+
+_REQUEST_PREFIX = b"request-commitment/v1\0"
 
 Profile = Literal["output/bytes/v1", "output/tensor/v1", "output/chat/v1", "output/text/v1"]
 """The named rule from an output to the bytes whose digest names its content."""
@@ -158,6 +160,17 @@ RecordStatement = Statement[Record]
 _NO_DIGITS = str.maketrans("", "", "0123456789abcdef")
 _decode = msgspec.json.Decoder(RecordStatement).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def commit_request(salt: bytes, request_digest: bytes) -> bytes:
+    """The commitment to a request that an intent makes public.
+
+    ``H("request-commitment/v1" ‖ 0x00 ‖ salt ‖ request digest)``, where the salt is 32 bytes that
+    stay with whoever ran the shim. With them, an auditor who holds the request can check it;
+    without them nobody can try requests until one fits. The ``salt`` in a record is another one,
+    and public.
+    """
+    return sha256(_REQUEST_PREFIX + salt + request_digest)
 
 
 def shim_subject(shim_id: str) -> Subject:

@@ -36,6 +36,8 @@ READER_CACHE_KIB = 2 * 1024
 ADVISORY_LOCK = 0x70726F7672656731
 """The PostgreSQL advisory lock of the one sequencer: ``provreg1`` in ASCII."""
 
+_LOCK_NOT_AVAILABLE = "55P03"
+
 POSTGRES_OPTIONS = "-c lock_timeout=4000 -c statement_timeout=60000 -c synchronous_commit=on"
 """Milliseconds that a statement may wait for a lock, and run; and durable commits."""
 
@@ -93,20 +95,21 @@ class Database:
         if self.dialect != "postgresql":
             return
         with _reachable():
-            self._exclusive = self._readers.connect().execution_options(
-                isolation_level="AUTOCOMMIT"
-            )
-            taken = self._exclusive.execute(
-                text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}
-            ).scalar_one()
-        if not taken:
-            self._exclusive.close()
-            self._exclusive = None
-            raise UnavailableError(
-                Reason.LOG_IN_USE,
-                "another process is writing to this database",
-                hint="stop the other process, or choose another database",
-            )
+            connection = self._readers.connect().execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                # Waits as long as lock_timeout says: the server may need a moment to notice that
+                # the process that held the lock has died.
+                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+            except OperationalError as error:
+                connection.close()
+                if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                    raise
+                raise UnavailableError(
+                    Reason.LOG_IN_USE,
+                    "another process is writing to this database",
+                    hint="stop the other process, or choose another database",
+                ) from error
+        self._exclusive = connection
 
     def close(self) -> None:
         """Close all connections; the writer last, so that it alone checkpoints the WAL."""
