@@ -1,0 +1,72 @@
+"""Every command of the README runs, in the order in which it stands there."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry.cli.main import NOUNS
+
+README = Path(__file__).parents[2] / "README.md"
+SERVE = "provreg serve --data registry-data &"
+SESSION_SECONDS = 120
+
+
+def console_commands() -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", README.read_text(), re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Path) -> None:
+    port = free_port()
+    commands = console_commands()
+    assert commands[0] == SERVE
+    listening = f"until (echo > /dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.1; done"
+    script = [
+        "set -e -m",
+        SERVE.replace("--data", f"--listen 127.0.0.1:{port} --data"),
+        listening,
+        *commands[1:],
+    ]
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "PROVREG_SERVER": f"127.0.0.1:{port}",
+    }
+    done = subprocess.run(
+        [shutil.which("bash") or "bash", "-c", "\n".join(script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SESSION_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "fetched" / "config.json").read_bytes() == (
+        tmp_path / "model" / "config.json"
+    ).read_bytes()
+    assert "0 faults" in done.stdout
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_the_readme_shows_every_noun(noun: str) -> None:
+    assert re.search(rf"^\$? ?provreg (--\S+ \S+ )*{noun}\b", README.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "variable", sorted(set(re.findall(r"PROVREG_[A-Z_]+", Path("registry/config.py").read_text())))
+)
+def test_the_readme_names_every_setting(variable: str) -> None:
+    assert variable in README.read_text()
