@@ -209,10 +209,20 @@ class _Sources:
         return attributions, [item for item in datasets if item is not None]
 
     def key_events(self, signed: Iterable[LoggedEnvelope | None]) -> list[LoggedEnvelope]:
-        """All events of every key that signed something here."""
-        keys = {Envelope.parse(item.envelope).keyid for item in signed if item is not None}
-        indices = {event.index for key_id in keys for event in self._keyring.events(key_id)}
-        return [self.at(index) for index in indices if 0 < index < self._head.checkpoint.size]
+        """All events of every key that signed something here, or such an event."""
+        keys = [Envelope.parse(item.envelope).keyid for item in signed if item is not None]
+        known: set[str] = set()
+        found: dict[int, LoggedEnvelope] = {}
+        while keys:
+            key_id = keys.pop()
+            if key_id in known:
+                continue
+            known.add(key_id)
+            for event in self._keyring.events(key_id):
+                if event.index < self._head.checkpoint.size:
+                    found[event.index] = self.at(event.index)
+                    keys.append(Envelope.parse(found[event.index].envelope).keyid)
+        return list(found.values())
 
 
 def _damaged(where: str) -> DamagedError:

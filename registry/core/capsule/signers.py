@@ -21,9 +21,6 @@ from registry.errors import MalformedError, Reason, RegistryError, VerificationE
 CHECKPOINT = "checkpoint"
 """The link on which every proof of inclusion rests."""
 
-MAX_KEYS_TRIED = 16
-"""Keys of a capsule among which the signer of an envelope is sought that names none."""
-
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -148,7 +145,7 @@ class Signers:
         if isinstance(item, Check):
             return Signed(name, None, None, item)
         try:
-            key = self._signed_by(item)
+            key = self._keys.get(item.envelope.keyid)
             if key is None:
                 return Signed(
                     name,
@@ -160,6 +157,7 @@ class Signers:
                         f"the capsule holds no key event for the key {item.envelope.keyid or '?'}",
                     ),
                 )
+            item.envelope.verify(key)
             if self._head is None:
                 return Signed(name, item, key, waiting(name, CHECKPOINT))
             _verify_logged(item, key, self._head)
@@ -180,23 +178,6 @@ class Signers:
                     now, event_now = _compromised(name, item.read.index, later), None
                     break
         return Signer(Link(then, now), event_then, event_now)
-
-    def _signed_by(self, item: Read) -> PublicKey | None:
-        hint = item.envelope.keyid
-        if hint:
-            key = self._keys.get(hint)
-            if key is not None:
-                item.envelope.verify(key)
-            return key
-        if len(self._keys) > MAX_KEYS_TRIED:
-            return None
-        for key in self._keys.values():
-            try:
-                item.envelope.verify(key)
-            except VerificationError:
-                continue
-            return key
-        return None
 
     def _judge_event(self, name: str, item: Signed) -> Link:
         if name != "operator":
