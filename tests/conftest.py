@@ -6,9 +6,6 @@ import pytest
 
 from tests import postgres
 
-LONG_BYTES = 16
-"""Anything random is at least as long."""
-
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.PostgresServer]:

@@ -16,7 +16,7 @@ import sqlalchemy
 from tests import postgres
 from tests.postgres import PostgresServer
 
-START_SECONDS = 3.0
+START_SECONDS = 15.0
 STOP_SECONDS = 20.0
 
 SOURCES = {"machine": postgres.machine_binaries, "wheel": postgres.wheel_binaries}
