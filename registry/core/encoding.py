@@ -169,7 +169,9 @@ def _read_foreign(
 def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
+        # Not most_common(1): it imports a module, which a sealed inspection cannot.
+        counts = Counter(key for key, _ in pairs)
+        twice = max(counts, key=lambda key: counts[key])
         message = f"the key {twice[:80]!r} occurs twice"
         raise ValueError(message)
     return members

@@ -102,6 +102,11 @@ class Writer:
         except BaseException as error:  # noqa: BLE001 - raised again by the test
             self.failure = error
 
+    @staticmethod
+    def stub(channel: grpc.Channel) -> statement_service_pb2_grpc.StatementServiceStub:
+        """Whom statements are sent to."""
+        return statement_service_pb2_grpc.StatementServiceStub(channel)
+
     def step(self, stub: statement_service_pb2_grpc.StatementServiceStub) -> None:
         """Send what is pending, or something new."""
         if self.pending is None:

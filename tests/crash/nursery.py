@@ -1,0 +1,42 @@
+"""Starts registries quickly, one after the other: ``python -m tests.crash.nursery DATA``.
+
+Everything is imported once, and each registry is a fork. Tell it ``start`` or ``kill`` on standard
+input; it answers with the lines that the registry prints, and with ``killed``.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from registry.config import ServerSettings
+from registry.errors import RegistryError
+from registry.server.app import run
+
+
+def serve(data: Path) -> None:
+    """Be a registry, in a process of its own."""
+    try:
+        run(ServerSettings(data, listen="127.0.0.1:0"))
+    except RegistryError as error:
+        print(f"refused {error}", flush=True)  # noqa: T201 - whoever started us reads it
+    finally:
+        os._exit(0)
+
+
+def main() -> None:
+    """Obey until standard input ends."""
+    child = 0
+    for line in sys.stdin:
+        if line == "start\n":
+            child = os.fork()
+            if child == 0:
+                serve(Path(sys.argv[1]))
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            print("killed", flush=True)  # noqa: T201 - as above
+
+
+if __name__ == "__main__":
+    main()
