@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from registry.core.digest import text as digest_text
 from registry.core.records import batch as batches
 from registry.core.records import inference
@@ -11,6 +9,7 @@ from registry.core.records.key_event import KeyEvent
 from registry.errors import ConflictError, Reason
 from registry.storage.sql import catalog, outputs
 from registry.storage.sql.catalog import ShimHead, StoredBatch
+from registry.storage.sql.engine import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from registry.core.tlog import entry
 from registry.core.tlog.receipt import Receipt
 from registry.server.app import Services, open_services
 from registry.services.registration import submission
-from registry.services.sequencing import Submission
+from registry.services.submission import Submission
 from registry.signing.file import StatementSigner
 from registry.storage.sql import log
 

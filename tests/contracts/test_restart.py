@@ -16,7 +16,8 @@ from registry.core.tlog.merkle import leaf_hash, verify_consistency, verify_incl
 from registry.errors import DamagedError, Reason, RegistryError
 from registry.server.app import open_services
 from registry.services.keyring import Keyring
-from registry.services.sequencing import Sequencer, Submission
+from registry.services.sequencing import Sequencer
+from registry.services.submission import Submission
 from registry.signing.file import LogSigner, StatementSigner
 from registry.storage.sql.engine import Database
 from tests.contracts.registry_under_test import SECONDS, UnderTest, opened

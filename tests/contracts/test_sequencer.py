@@ -12,7 +12,7 @@ from registry.core.tlog import merkle
 from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, Reason, RegistryError, VerificationError
 from registry.services.registration import Opened, submission
-from registry.services.sequencing import Submission
+from registry.services.submission import Submission
 from registry.signing.file import StatementSigner
 from tests.contracts.registry_under_test import SECONDS, UnderTest, opened
 from tests.mint import (
