@@ -197,7 +197,8 @@ class Registration:
                 )
 
     def _require_blobs(self, digests: Sequence[bytes], what: str) -> None:
-        missing = self._artifacts.find_missing(list(dict.fromkeys(digests))[:10_000])
+        known = self._artifacts.stat_all(digests)
+        missing = [item for item in digests if item not in known]
         if missing:
             raise RefusedError(
                 Reason.MISSING_BLOB,
