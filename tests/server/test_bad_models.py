@@ -14,6 +14,8 @@ from registry.core.records import release
 from registry.core.records.manifest import File, Manifest
 from registry.core.records.release import ReleaseFile
 from registry.errors import Reason
+from registry.storage.blobs.port import BlobInfo
+from registry.storage.sql import catalog
 from tests.inspection.onnx_models import changed
 from tests.mint import a_manifest, release_statement
 from tests.server.served import Served, fresh
@@ -66,6 +68,19 @@ def test_an_honest_release_is_registered(registry: Served) -> None:
 def test_a_release_without_all_its_blobs_is_refused(registry: Served, withheld: str) -> None:
     files = {"config.json": fresh().encode(), "w.bin": fresh().encode()}
     publication = Publication(files, withheld=(withheld,))
+    assert refused(registry, publication) == Reason.MISSING_BLOB
+
+
+def test_one_blob_of_very_many_is_missed(registry: Served) -> None:
+    files = {f"{number:05}": b"%d" % number for number in range(10_002)}
+    with registry.services.database.write() as connection:
+        # Listed without being sent: sending ten thousand files takes a minute.
+        for path, data in files.items():
+            if path != "10001":
+                digests = DigestSet.of(data)
+                sha512 = bytes.fromhex(digests.sha512)
+                catalog.add_blob(connection, BlobInfo(digests.raw, sha512, len(data)))
+    publication = Publication(files, withheld=tuple(files))
     assert refused(registry, publication) == Reason.MISSING_BLOB
 
 
