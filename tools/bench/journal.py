@@ -102,12 +102,12 @@ class Shim:
             {**holes, _MARK["d"]: "%(d)s", str(_NUMBER + 1): "%(i)d", number: "%(n)d"},
         )
 
-    def next_batch(self) -> tuple[bytes, bytes, list[bytes], list[bytes]]:
+    def next_batch(self, count: int = batch.MAX_RECORDS) -> tuple[bytes, bytes, list[bytes], list[bytes]]:
         """Envelope, log entry, records and the digests of their outputs."""
         records, digests = [], []
         first = self._n
         sha256 = hashlib.sha256
-        for _ in range(batch.MAX_RECORDS // 2):
+        for _ in range(count // 2):
             n = self._n
             salt = sha256(b"%d" % n).hexdigest().encode()
             data = self._intent % {b"p": self._previous.encode(), b"r": salt, b"s": salt, b"n": n}
