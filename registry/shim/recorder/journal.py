@@ -21,7 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import Reason, UnavailableError
+from registry.core.records.inference import MAX_RECORD_BYTES
+from registry.errors import LimitExceededError, Reason, UnavailableError
 from registry.shim.durable import make_folder, sync_folder
 from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame, read_frames
 from registry.shim.recorder.segments import check, create, damaged, find, lock_folder
@@ -109,6 +110,7 @@ class Journal:
         self._wake_writer = threading.Condition(self._mutex)
         self._wake_reader = threading.Condition(self._mutex)
         self._reader_wants = -1
+        self._woken = False
         self._queue: list[Ticket] = []
         self._closing = False
         self._latched = ""
@@ -139,8 +141,16 @@ class Journal:
         """Take the next place for ``payload``; it is durable once the ticket has been waited for.
 
         Raises:
+            LimitExceededError: ``BATCH_TOO_LARGE``: no frame, and no registry, takes such a record.
             UnavailableError: ``JOURNAL_LATCHED``; nothing was written.
         """
+        if not 1 <= len(payload) <= MAX_RECORD_BYTES:
+            raise LimitExceededError(
+                Reason.BATCH_TOO_LARGE,
+                "this record is too large",
+                expected=f"1 to {MAX_RECORD_BYTES} bytes",
+                actual=f"{len(payload)} bytes",
+            )
         framed = frame(payload)
         with self._mutex:
             if self._latched or self._closing:
@@ -153,7 +163,7 @@ class Journal:
         return ticket
 
     def wait_durable(self, n: int, timeout: float | None) -> bool:
-        """Wait until record ``n`` is durable, the journal fails or closes, or ``timeout`` seconds.
+        """Wait until record ``n`` is durable, or the journal fails, or the reader is woken.
 
         Returns:
             Whether it is durable.
@@ -161,10 +171,18 @@ class Journal:
         with self._mutex:
             self._reader_wants = n
             self._wake_reader.wait_for(
-                lambda: self._durable > n or self._latched or self._closing, timeout
+                lambda: self._woken or self._durable > n or self._latched or self._closing,
+                timeout,
             )
             self._reader_wants = -1
+            self._woken = False
             return self._durable > n
+
+    def wake_reader(self) -> None:
+        """End the wait of :meth:`wait_durable` that is under way, or else the next one."""
+        with self._mutex:
+            self._woken = True
+            self._wake_reader.notify_all()
 
     def read(self, first: int, max_records: int, max_bytes: int) -> list[bytes]:
         """Durable records from ``first`` on: at least one if there is one, within both limits.

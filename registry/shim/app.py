@@ -1,0 +1,161 @@
+"""The composition root of the shim: one folder, one key, one registry, one release, and the clock.
+
+::
+
+    with open_shim(folder, key, client, release, models, log_key=log_key) as shim:
+        session = RecordedSession.open(models, "model.onnx", release, shim.recorder)
+        answer = session.run_recorded(None, {"x": x})
+
+Leaving the block writes the stop record, sends what it can in a few seconds, and keeps the rest for
+the next start.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from registry.core.tlog.note import VerifierKey
+from registry.errors import RegistryError
+from registry.shim.durable import make_folder
+from registry.shim.recorder.batch_folder import BatchFolder, StoredBatch
+from registry.shim.recorder.heartbeat import Heartbeat
+from registry.shim.recorder.journal import SEGMENT_BYTES
+from registry.shim.recorder.recorder import Recorder
+from registry.shim.recorder.request_key import RequestKey
+from registry.shim.recorder.sequence import Clock, Sequence
+from registry.shim.release import PinnedRelease
+from registry.shim.uploader import DEFAULT_PACE, Pace, ProveConsistency, Registry, Status, Uploader
+from registry.signing.file import StatementSigner
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things take at most, in seconds.
+
+    Attributes:
+        heartbeat: Between two heartbeats.
+        drain: For calls under way to end before the shim stops uncleanly.
+        farewell: For the last records to be registered before the shim stops.
+    """
+
+    heartbeat: float = 60.0
+    drain: float = 30.0
+    farewell: float = 5.0
+
+
+DEFAULT_TIMING = Timing()
+"""A heartbeat a minute; half a minute for calls to end; five seconds for the last records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shim:
+    """A running shim."""
+
+    recorder: Recorder
+    sequence: Sequence
+    uploader: Uploader
+    folder: BatchFolder
+
+    @property
+    def shim_id(self) -> str:
+        """The shim's id, sixteen bytes in hexadecimal."""
+        return self.sequence.shim_id
+
+    def status(self) -> Status:
+        """What is recorded, what is registered, and what keeps the rest."""
+        return self.uploader.status()
+
+    def flush(self, timeout: float) -> None:
+        """Have everything recorded so far registered now; see :meth:`Uploader.flush`.
+
+        Raises:
+            RegistryError: What keeps it.
+        """
+        self.uploader.flush(timeout)
+
+    def batch_of(self, n: int) -> StoredBatch | None:
+        """The batch of record ``n``, with its receipt once it is registered; None before it is."""
+        if n >= self.sequence.journal.durable_n:
+            return None
+        return next(self.folder.newest_first(below=n + 1), None)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextlib.contextmanager
+def open_shim(
+    folder: Path,
+    key: StatementSigner,
+    registry: Registry,
+    release: PinnedRelease,
+    model_folder: Path,
+    *,
+    log_key: VerifierKey,
+    prove_consistency: ProveConsistency | None = None,
+    clock: Clock = _now,
+    pace: Pace = DEFAULT_PACE,
+    timing: Timing = DEFAULT_TIMING,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> Iterator[Shim]:
+    """Run a shim while the block runs.
+
+    Args:
+        folder: What the shim remembers; for this shim alone.
+        key: The node's key, which signs batches.
+        registry: Where batches go; it need not be there yet.
+        release: The verified release that will answer.
+        model_folder: Where its files are on this host.
+        log_key: The pinned key of the registry's log.
+        prove_consistency: If given, every checkpoint must be proven to go on from the last.
+        clock: Says when things happened.
+        pace: When a batch is closed.
+        timing: How long things take at most.
+        segment_bytes: When the next segment of the journal begins.
+
+    Raises:
+        VerificationError: ``WRONG_MODEL_FILE``: the files are not the registered ones.
+        NotFoundError: ``WRONG_MODEL_FILE``: one of them is missing.
+        UnavailableError: ``JOURNAL_IN_USE`` or ``JOURNAL_LATCHED``.
+        DamagedError: ``JOURNAL_DAMAGED``.
+        MalformedError: ``MALFORMED_KEY``.
+    """
+    release.verify_folder(model_folder)
+    make_folder(folder)
+    request_key = RequestKey(folder / "request.key")
+    software = f"provreg-shim/{metadata.version('provreg')}"
+    with contextlib.ExitStack() as stack:
+        sequence = Sequence(folder / "journal", clock, segment_bytes=segment_bytes)
+        stack.callback(sequence.journal.close)
+        recorder = Recorder(sequence, request_key)
+        batches = BatchFolder(folder / "batches", sequence.shim_id)
+        uploader = Uploader(
+            sequence,
+            batches,
+            registry,
+            log_key=log_key,
+            signer=key,
+            clock=clock,
+            keep_from=recorder.oldest_open,
+            prove_consistency=prove_consistency,
+            pace=pace,
+        )
+        stack.callback(uploader.stop)
+        # Only now, that journal and batches are known to fit: a boot record on top of an old copy
+        # would take a number that was used before.
+        sequence.boot(software)
+        stack.callback(_say_farewell, uploader, timing.farewell)
+        stack.callback(recorder.close, timing.drain)
+        heartbeat = Heartbeat(sequence, timing.heartbeat)
+        stack.callback(heartbeat.stop)
+        yield Shim(recorder, sequence, uploader, batches)
+
+
+def _say_farewell(uploader: Uploader, seconds: float) -> None:
+    # Not an error: whatever could not be sent is in the journal, and the next start sends it.
+    with contextlib.suppress(RegistryError):
+        uploader.flush(seconds)

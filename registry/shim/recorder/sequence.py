@@ -1,0 +1,197 @@
+"""The sequence: every record of a shim has the next number and the hash of the record before it.
+
+Numbers run on across restarts. Each start writes a *boot* record that says how the last run ended
+and which calls were still open, and an *interrupted* record for each of these; a clean end writes a
+*stop* record. So a cut tail, a hole, or a call without an outcome shows.
+
+The shim's id is made with its first record and lives in the journal alone. If the journal is lost
+the id is lost with it: numbers are never used twice under one id.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from registry.core.records import inference
+from registry.core.tlog.merkle import leaf_hash
+from registry.errors import DamagedError, Reason
+from registry.shim.recorder.journal import SEGMENT_BYTES, Journal, Ticket
+
+Clock = Callable[[], datetime]
+"""Tells the time, in UTC."""
+
+ID_BYTES = 16
+"""Bytes of the ids of shims and boots."""
+
+
+def time_text(at: datetime) -> str:
+    """Write a UTC time as records have it, to the microsecond."""
+    return f"{at.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+class _Place(msgspec.Struct):
+    shim_id: str
+    boot_id: str
+    n: int
+    prev_digest: str
+
+
+class _Predicate(msgspec.Struct):
+    kind: str
+    sequence: _Place
+    intent_n: int = -1
+
+
+class _Line(msgspec.Struct):
+    """As much of a record as tells where it stands; everything is read again when it is batched."""
+
+    predicate: _Predicate
+
+
+class _History:
+    """What earlier runs left behind."""
+
+    def __init__(self) -> None:
+        self.last: _Predicate | None = None
+        self.previous = inference.FIRST_PREVIOUS
+        self.open_intents: set[int] = set()
+        self._read = msgspec.json.Decoder(_Line).decode
+
+    def __call__(self, n: int, data: bytes) -> None:
+        try:
+            predicate = self._read(data).predicate
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _not_ours(n, "a record of this shim", str(error)) from error
+        place = predicate.sequence
+        # The first record still kept follows one that was forgotten.
+        expected = self.previous if self.last or n == 0 else place.prev_digest
+        shim_id = self.last.sequence.shim_id if self.last else place.shim_id
+        if (place.n, place.prev_digest, place.shim_id) != (n, expected, shim_id):
+            raise _not_ours(
+                n, f"record {n} after {expected}", f"{place.n} after {place.prev_digest}"
+            )
+        if predicate.kind == "intent":
+            self.open_intents.add(n)
+        self.open_intents.discard(predicate.intent_n)
+        self.last = predicate
+        self.previous = leaf_hash(data).hex()
+
+
+class Sequence:
+    """The only way to write to the journal of a shim.
+
+    The first thing to write is :meth:`boot`; then any thread may add records.
+
+    Attributes:
+        shim_id: Sixteen bytes in hexadecimal, made with record 0.
+        boot_id: Sixteen bytes in hexadecimal, new with every start.
+        journal: Where the records are.
+        interrupted: Intents whose call was still open when the last run ended.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """Open the journal in ``folder``. Nothing is written yet, so it can still be judged.
+
+        Raises:
+            UnavailableError: ``JOURNAL_IN_USE``.
+            DamagedError: ``JOURNAL_DAMAGED``.
+        """
+        history = _History()
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self.boot_id = secrets.token_hex(ID_BYTES)
+        self.journal = Journal(folder, history, segment_bytes=segment_bytes)
+        self._previous = history.previous
+        self._last = last = history.last
+        self.shim_id = last.sequence.shim_id if last else secrets.token_hex(ID_BYTES)
+        self.interrupted = tuple(sorted(history.open_intents))
+
+    def boot(self, software: str) -> None:
+        """Write down, durably, that the shim started, and the outcome of calls left open.
+
+        Args:
+            software: What this shim is, with its version.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+        """
+        last = self._last
+
+        def build(place: inference.Sequence, at: str) -> inference.Record:
+            return inference.Boot(
+                sequence=place,
+                at=at,
+                prev_stop=_ending(last),
+                software=software,
+                previous_boot_id=msgspec.UNSET if last is None else last.sequence.boot_id,
+                open_intents=self.interrupted,
+                torn_bytes=self.journal.torn_bytes,
+            )
+
+        tickets = [self.add(build)]
+        tickets += [self.add(_interrupted(intent_n)) for intent_n in self.interrupted]
+        for ticket in tickets:
+            ticket.wait()
+
+    def add(self, build: Callable[[inference.Sequence, str], inference.Record]) -> Ticket:
+        """Write the next record.
+
+        Args:
+            build: Makes the record from its place and its time; runs while others wait.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+        """
+        with self._mutex:
+            place = inference.Sequence(
+                shim_id=self.shim_id,
+                boot_id=self.boot_id,
+                n=self.journal.next_n,
+                prev_digest=self._previous,
+            )
+            data = inference.write(build(place, time_text(self._clock())))
+            ticket = self.journal.append(data)
+            self._previous = leaf_hash(data).hex()
+        return ticket
+
+    def beat(self) -> None:
+        """Write down, durably, that the shim is alive.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+        """
+        self.add(lambda place, at: inference.Heartbeat(sequence=place, at=at)).wait()
+
+    def stop(self) -> None:
+        """Write down, durably, that the shim stopped in good order; nothing may be open.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+        """
+        self.add(lambda place, at: inference.Stop(sequence=place, at=at)).wait()
+
+
+def _ending(last: _Predicate | None) -> Literal["first", "clean", "unclean"]:
+    if last is None:
+        return "first"
+    return "clean" if last.kind == "stop" else "unclean"
+
+
+def _interrupted(intent_n: int) -> Callable[[inference.Sequence, str], inference.Record]:
+    return lambda place, at: inference.Interrupted(sequence=place, at=at, intent_n=intent_n)
+
+
+def _not_ours(n: int, expected: str, actual: str) -> DamagedError:
+    return DamagedError(
+        Reason.JOURNAL_DAMAGED,
+        "the journal holds a record that does not follow from the one before",
+        where=f"record {n}",
+        expected=expected,
+        actual=actual[:200],
+        hint="restore the disk; to go on without these records, move the shim's folder away",
+    )

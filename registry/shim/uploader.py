@@ -1,0 +1,392 @@
+"""The uploader: closes batches, signs them, registers them, and keeps the proofs.
+
+One thread, one batch at a time. A batch is closed when it has enough records or its first one is
+old enough; whatever waits by then goes along. If the registry is down the batch waits, records pile
+up in the journal, and the next batch is larger.
+
+A registry that is not available is asked again, for as long as it takes. A registry that *refuses*,
+or that proves something else than it should, is not asked again: the uploader stops with the reason
+in its status, the journal keeps everything, and a person has to look.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from registry.core.records.batch import MAX_RECORDS
+from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from registry.core.tlog.merkle import leaf_hash, verify_consistency
+from registry.core.tlog.note import VerifierKey
+from registry.core.tlog.receipt import Receipt
+from registry.errors import ConflictError, DamagedError, Reason, RegistryError, UnavailableError
+from registry.shim.recorder.batch import MAX_RECORDS_BYTES, SignedBatch, sign
+from registry.shim.recorder.batch_folder import BatchFolder
+from registry.shim.recorder.sequence import Clock, time_text
+from registry.shim.recorder.sequence import Sequence as RecordSequence
+from registry.signing.file import StatementSigner
+
+FIRST_PAUSE_SECONDS = 0.1
+"""The pause after the first vain attempt; it doubles with each further one."""
+
+MAX_PAUSE_SECONDS = 30.0
+"""The longest pause between two attempts."""
+
+
+class ShimHead(Protocol):
+    """Where the registry believes the journal of a shim to stand."""
+
+    @property
+    def next_n(self) -> int:
+        """The number of the next record; 0 if nothing was registered yet."""
+
+    @property
+    def last_batch(self) -> bytes | None:
+        """The record id of the last batch; empty if there is none."""
+
+    @property
+    def last_leaf(self) -> bytes | None:
+        """The leaf hash of the last record; empty if there is none."""
+
+
+class Registry(Protocol):
+    """What the shim needs of a registry. A call may take long; it raises and never hangs.
+
+    Whoever controls it can keep the log from growing. It can neither change a record nor claim to
+    have one without being found out: receipts are verified here against the pinned log key.
+    """
+
+    def register_batch(self, envelope: bytes, records: Sequence[bytes]) -> Receipt:
+        """Register a batch and its records; the same batch again gets a receipt again.
+
+        Raises:
+            UnavailableError: Not now; the batch may or may not be in the log.
+            RegistryError: The registry refuses the batch.
+        """
+
+    def shim_head(self, shim_id: bytes) -> ShimHead:
+        """Where the journal of a shim stands.
+
+        Raises:
+            UnavailableError: Not now.
+        """
+
+
+ProveConsistency = Callable[[int, int], Sequence[bytes]]
+"""Gives the proof that the tree of the second size begins with the tree of the first.
+
+It raises as :class:`Registry` does.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a batch is closed.
+
+    Attributes:
+        records: As soon as this many wait.
+        seconds: As soon as the first one has waited this long.
+    """
+
+    records: int = 256
+    seconds: float = 1.0
+
+
+DEFAULT_PACE = Pace()
+"""256 records or one second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How uploading goes.
+
+    Attributes:
+        registered_n: All records below are in the log, with proof.
+        durable_n: All records below are in the journal.
+        attempts: Vain attempts since the last success.
+        unavailable: Why the last attempt was in vain; None after a success.
+        refused: Why nothing is sent any more; None if all is well.
+    """
+
+    registered_n: int
+    durable_n: int
+    attempts: int
+    unavailable: UnavailableError | None
+    refused: RegistryError | None
+
+
+class Uploader:
+    """Brings the records of one shim into the log, in order and once, in the background."""
+
+    def __init__(
+        self,
+        sequence: RecordSequence,
+        folder: BatchFolder,
+        registry: Registry,
+        *,
+        log_key: VerifierKey,
+        signer: StatementSigner,
+        clock: Clock,
+        keep_from: Callable[[], int | None] = lambda: None,
+        prove_consistency: ProveConsistency | None = None,
+        pace: Pace = DEFAULT_PACE,
+    ) -> None:
+        """Find out what was registered already, and start.
+
+        Args:
+            sequence: The shim's records.
+            folder: The shim's batches.
+            registry: Where they go.
+            log_key: The pinned key of the log; no receipt under another counts.
+            signer: The node's key.
+            clock: Says when a batch was closed.
+            keep_from: The first record that the journal must keep although it is registered.
+            prove_consistency: If given, every checkpoint must be proven to go on from the last.
+            pace: When a batch is closed.
+
+        Raises:
+            DamagedError: ``JOURNAL_DAMAGED`` if the journal lacks records that were signed.
+            VerificationError: A stored batch is not by this signer.
+        """
+        self._sequence = sequence
+        self._journal = sequence.journal
+        self._folder = folder
+        self._registry = registry
+        self._log_key = log_key
+        self._signer = signer
+        self._clock = clock
+        self._keep_from = keep_from
+        self._prove_consistency = prove_consistency
+        self._pace = pace
+        self._jitter = random.Random()  # noqa: S311 - pauses are no secret
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._hurry = False
+        self._flush_below = 0
+        self._attempts = 0
+        self._unavailable: UnavailableError | None = None
+        self._refused: RegistryError | None = None
+        self._next = 0
+        self._previous: bytes | None = None
+        self._pending: SignedBatch | None = None
+        self._records: list[bytes] = []
+        self._checkpoint: Checkpoint | None = None
+        self._load()
+        self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
+        self._thread.start()
+
+    def status(self) -> Status:
+        """How uploading goes."""
+        with self._changed:
+            return Status(
+                self._next,
+                self._journal.durable_n,
+                self._attempts,
+                self._unavailable,
+                self._refused,
+            )
+
+    def flush(self, timeout: float) -> None:
+        """Close and register, without waiting for more, everything that is durable now.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            UnavailableError: ``DEADLINE``; the records are safe, and uploading goes on.
+            RegistryError: Why uploading stopped.
+        """
+        below = self._journal.durable_n
+        with self._changed:
+            self._flush_below = max(self._flush_below, below)
+            self._wake()
+            self._changed.wait_for(lambda: self._next >= below or self._refused, timeout)
+            if self._next >= below:
+                return
+            if self._refused is not None:
+                raise self._refused
+            raise UnavailableError(
+                Reason.DEADLINE,
+                "not all records were registered in time",
+                expected=f"all {below}",
+                actual=f"{self._next}",
+                hint="they are safe in the journal and will be sent when the registry is back",
+            ) from self._unavailable
+
+    def stop(self) -> None:
+        """Stop after the attempt under way; what is not registered then waits for the next run."""
+        with self._changed:
+            self._stopping = True
+            self._wake()
+        self._thread.join()
+
+    def _wake(self) -> None:
+        self._hurry = True
+        self._changed.notify_all()
+        self._journal.wake_reader()
+
+    def _load(self) -> None:
+        """Find the last batch, and the last one of which the log is known to have it."""
+        for stored in self._folder.newest_first():
+            batch = SignedBatch.parse(stored.envelope, self._signer)
+            if self._journal.durable_n < batch.next_n:
+                raise DamagedError(
+                    Reason.JOURNAL_DAMAGED,
+                    "the journal lacks records that were signed already",
+                    where=f"shim {self._sequence.shim_id}",
+                    expected=f"at least {batch.next_n} records",
+                    actual=str(self._journal.durable_n),
+                    hint="this is an old copy; restore the newest one, or begin a new folder",
+                )
+            if stored.receipt is None:
+                self._pending = batch
+                continue
+            receipt = Receipt.parse(stored.receipt)
+            batch.verify_receipt(receipt, self._signer, self._log_key)
+            self._next, self._previous = batch.next_n, batch.record_id
+            self._checkpoint = receipt.head.checkpoint
+            break
+        if self._journal.first_n > self._next:
+            raise DamagedError(
+                Reason.JOURNAL_DAMAGED,
+                "the journal lacks records that were never registered",
+                where=f"shim {self._sequence.shim_id}",
+                expected=f"record {self._next}",
+                actual=f"record {self._journal.first_n}",
+                hint="the folder of batches is an old copy; restore the newest one",
+            )
+
+    def _run(self) -> None:
+        """The thread's life."""
+        try:
+            if not self._try_until_done(self._compare_heads):
+                return
+            while True:
+                if self._pending is None and not self._close_batch():
+                    return
+                if not self._try_until_done(self._register):
+                    return
+        except RegistryError as error:
+            self._refuse(error)
+        except OSError as error:
+            self._refuse(
+                UnavailableError(
+                    Reason.STORAGE_FAILED,
+                    "the shim's folder cannot be read or written",
+                    actual=f"{type(error).__name__}: {error}",
+                    hint="repair the disk, then start the shim again",
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - a thread that dies silently loses all
+            self._refuse(RegistryError(Reason.INTERNAL, "uploading failed", actual=repr(error)))
+
+    def _refuse(self, error: RegistryError) -> None:
+        with self._changed:
+            self._refused = error
+            self._changed.notify_all()
+
+    def _try_until_done(self, attempt: Callable[[], None]) -> bool:
+        """Try, with pauses, until the registry is available; False if told to stop."""
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stopping:
+            try:
+                attempt()
+            except UnavailableError as error:
+                with self._changed:
+                    self._attempts += 1
+                    self._unavailable = error
+                    # Half to all of it, so that shims do not come back all at once.
+                    seconds = pause * self._jitter.uniform(0.5, 1.0)
+                    self._changed.wait_for(lambda: self._hurry, seconds)
+                    self._hurry = False
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+            else:
+                with self._changed:
+                    self._attempts = 0
+                    self._unavailable = None
+                return True
+        return False
+
+    def _compare_heads(self) -> None:
+        """Refuse to go on if the registry knows another past than we do."""
+        head = self._registry.shim_head(bytes.fromhex(self._sequence.shim_id))
+        actual = (head.next_n, head.last_batch or None)
+        known = [(self._next, self._previous)]
+        if self._pending is not None:
+            known.append((self._pending.next_n, self._pending.record_id))
+        if actual not in known:
+            raise self._rollback(" or ".join(_describe(*one) for one in known), _describe(*actual))
+        if head.last_leaf:
+            [last] = self._journal.read(head.next_n - 1, 1, MAX_RECORDS_BYTES)
+            if leaf_hash(last) != head.last_leaf:
+                raise self._rollback(
+                    f"leaf {leaf_hash(last).hex()} for record {head.next_n - 1}",
+                    f"leaf {head.last_leaf.hex()}",
+                )
+
+    def _rollback(self, expected: str, actual: str) -> ConflictError:
+        return ConflictError(
+            Reason.JOURNAL_ROLLBACK,
+            "the registry does not have the records of this journal",
+            where=f"shim {self._sequence.shim_id}",
+            expected=expected,
+            actual=actual,
+            hint="journal or registry is an old copy, or two shims share one id",
+        )
+
+    def _close_batch(self) -> bool:
+        """Wait for records, and sign and store their batch; False if told to stop."""
+        first = self._next
+        while not self._journal.wait_durable(first, None):
+            if self._stopping or self._journal.latched:
+                return False
+        if self._flush_below <= first:
+            self._journal.wait_durable(first + self._pace.records - 1, self._pace.seconds)
+        if self._stopping:
+            return False
+        records = self._journal.read(first, MAX_RECORDS, MAX_RECORDS_BYTES)
+        closed_at = time_text(self._clock())
+        batch = sign(self._sequence.shim_id, records, self._previous, closed_at, self._signer)
+        self._folder.put_envelope(first, batch.envelope.to_bytes())
+        self._pending, self._records = batch, records
+        return True
+
+    def _register(self) -> None:
+        """Send the pending batch; verify and store what comes back."""
+        pending = self._pending
+        if pending is None:
+            return
+        batch = pending.batch
+        if not self._records:
+            records = self._journal.read(batch.n_first, batch.count, MAX_RECORDS_BYTES)
+            pending.check_records(records)
+            self._records = records
+        receipt = self._registry.register_batch(pending.envelope.to_bytes(), self._records)
+        pending.verify_receipt(receipt, self._signer, self._log_key)
+        self._follow(receipt.head)
+        self._folder.put_receipt(batch.n_first, receipt.to_bytes())
+        with self._changed:
+            self._pending, self._records = None, []
+            self._next, self._previous = pending.next_n, pending.record_id
+            self._changed.notify_all()
+        keep_from = self._keep_from()
+        self._journal.forget(self._next if keep_from is None else min(self._next, keep_from))
+
+    def _follow(self, head: SignedCheckpoint) -> None:
+        """Check that the log's new head does not contradict the last one we saw."""
+        new, old = head.checkpoint, self._checkpoint
+        if old is None:
+            self._checkpoint = new
+            return
+        small, large = (old, new) if old.size <= new.size else (new, old)
+        if small.size == large.size:
+            verify_consistency(small.size, large.size, (), small.root, large.root)
+        elif self._prove_consistency is not None:
+            proof = self._prove_consistency(small.size, large.size)
+            verify_consistency(small.size, large.size, proof, small.root, large.root)
+        self._checkpoint = large
+
+
+def _describe(next_n: int, last_batch: bytes | None) -> str:
+    return f"{next_n} records, last batch {last_batch.hex()[:16] + '…' if last_batch else 'none'}"
