@@ -1,0 +1,34 @@
+"""The demonstration that the README promises ends well, and in time."""
+
+import importlib.util
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parents[2]
+PROMISED_SECONDS = 60
+"""After installation, on two cores."""
+
+MISSING = [name for name in ("magika", "silero_vad") if importlib.util.find_spec(name) is None]
+
+
+@pytest.mark.skipif(
+    bool(MISSING), reason=f"tools/test installs the packages with the real models: {MISSING}"
+)
+def test_the_demonstration_tells_its_story_to_the_end() -> None:
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.demonstration"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=4 * PROMISED_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Verdict as-now: VALID    as-then: VALID") == 2  # noqa: PLR2004
+    assert "CAPSULE_PART" in done.stdout
+    assert time.monotonic() - begun < PROMISED_SECONDS
