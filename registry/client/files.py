@@ -203,6 +203,9 @@ class _Hasher:
                 size += count
                 turn = 1 - turn
                 progress(count)
+                if size > item.size:
+                    # It may grow faster than we read.
+                    break
             if waiting is not None:
                 waiting.result()
         if size != item.size:

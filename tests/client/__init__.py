@@ -1,0 +1,1 @@
+"""The client, against real registries, and against registries that lie."""
