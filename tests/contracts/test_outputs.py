@@ -222,8 +222,8 @@ def test_a_lookup_agrees_with_a_dictionary_after_thousands_of_random_adds(
         for _ in range(chance.randrange(4)):
             with database.write() as connection:
                 compaction.step(connection)
-    for digest, places in model.items():
-        assert find(database, digest) == places
+    for digest in [*popular, *chance.sample(sorted(model), 150)]:
+        assert find(database, digest) == model[digest]
 
 
 # Few and close keys, so that they collide, fill pages and lie at slice borders.
