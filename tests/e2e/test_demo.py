@@ -29,6 +29,6 @@ def test_the_demonstration_tells_its_story_to_the_end() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Verdict as-now: VALID    as-then: VALID") == 2  # noqa: PLR2004
+    assert done.stdout.count("Verdict as-now: VALID    as-then: VALID") == 2
     assert "CAPSULE_PART" in done.stdout
     assert time.monotonic() - begun < PROMISED_SECONDS
