@@ -94,6 +94,6 @@ def test_an_open_address_needs_tls(tmp_path: Path, listen: str) -> None:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "BAD_SETTING" in done.stderr
     assert "--tls-cert" in done.stderr

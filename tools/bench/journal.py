@@ -2,7 +2,8 @@
 
 Intents and completions, one leaf each, through gRPC, durable, indexed by output digest; every
 answer's proof is checked. Then outputs are traced at random: promised p99 ≤ 20 ms, a capsule of at
-most 10 KB beside the model's statement, judged in ≤ 5 ms. The baseline is hashing the same records with SHA-256 and SHA-512, which no registry can leave out.
+most 10 KB beside the model's statement, judged in ≤ 5 ms. The baseline is hashing the same records
+with SHA-256 and SHA-512, which no registry can leave out.
 
 ``python -m tools.bench.journal [millions]``; one million by default, ten for the whole promise.
 """
