@@ -6,6 +6,7 @@ with a request id, and its detail stays in the server's own record.
 """
 
 import contextlib
+import errno
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +17,7 @@ import grpc
 import grpc.aio
 
 from registry.core.access import Principal
-from registry.errors import ForbiddenError, Reason, RegistryError
+from registry.errors import ForbiddenError, Reason, RegistryError, UnavailableError
 from registry.services.access import Access
 from registry.wire.status import internal, to_status
 
@@ -162,6 +163,14 @@ async def refuse(context: Context, error: Exception) -> None:
     """End a call with an error, as the client will read it."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
+    if isinstance(error, OSError):
+        logger.error("storage failed", exc_info=error)
+        error = UnavailableError(
+            Reason.STORAGE_FAILED,
+            "the registry could not read or write its disk",
+            actual=errno.errorcode.get(error.errno or 0, type(error).__name__),
+            hint="nothing was stored; try again when the operator has looked at it",
+        )
     if isinstance(error, RegistryError):
         code, message, metadata = to_status(error)
     else:

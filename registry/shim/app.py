@@ -20,6 +20,7 @@ from pathlib import Path
 from registry.core.tlog.note import VerifierKey
 from registry.errors import RegistryError
 from registry.shim.durable import make_folder
+from registry.shim.ports import Registry
 from registry.shim.recorder.batch_folder import BatchFolder, StoredBatch
 from registry.shim.recorder.heartbeat import Heartbeat
 from registry.shim.recorder.journal import SEGMENT_BYTES
@@ -27,7 +28,7 @@ from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Clock, Sequence
 from registry.shim.release import PinnedRelease
-from registry.shim.uploader import DEFAULT_PACE, Pace, ProveConsistency, Registry, Status, Uploader
+from registry.shim.uploader import DEFAULT_PACE, Pace, Status, Uploader
 from registry.signing.file import StatementSigner
 
 
@@ -96,7 +97,6 @@ def open_shim(
     model_folder: Path,
     *,
     log_key: VerifierKey,
-    prove_consistency: ProveConsistency | None = None,
     clock: Clock = _now,
     pace: Pace = DEFAULT_PACE,
     timing: Timing = DEFAULT_TIMING,
@@ -111,7 +111,6 @@ def open_shim(
         release: The verified release that will answer.
         model_folder: Where its files are on this host.
         log_key: The pinned key of the registry's log.
-        prove_consistency: If given, every checkpoint must be proven to go on from the last.
         clock: Says when things happened.
         pace: When a batch is closed.
         timing: How long things take at most.
@@ -141,7 +140,6 @@ def open_shim(
             signer=key,
             clock=clock,
             keep_from=recorder.oldest_open,
-            prove_consistency=prove_consistency,
             pace=pace,
         )
         stack.callback(uploader.stop)

@@ -11,16 +11,23 @@ in its status, the journal keeps everything, and a person has to look.
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from registry.core.records.batch import MAX_RECORDS
-from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
-from registry.core.tlog.merkle import leaf_hash, verify_consistency
+from registry.core.tlog.checkpoint import Checkpoint
+from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
-from registry.errors import ConflictError, DamagedError, Reason, RegistryError, UnavailableError
+from registry.errors import (
+    ConflictError,
+    DamagedError,
+    Reason,
+    RegistryError,
+    UnavailableError,
+    VerificationError,
+)
+from registry.shim.ports import Registry
 from registry.shim.recorder.batch import MAX_RECORDS_BYTES, SignedBatch, sign
 from registry.shim.recorder.batch_folder import BatchFolder
 from registry.shim.recorder.sequence import Clock, time_text
@@ -32,52 +39,6 @@ FIRST_PAUSE_SECONDS = 0.1
 
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts."""
-
-
-class ShimHead(Protocol):
-    """Where the registry believes the journal of a shim to stand."""
-
-    @property
-    def next_n(self) -> int:
-        """The number of the next record; 0 if nothing was registered yet."""
-
-    @property
-    def last_batch(self) -> bytes | None:
-        """The record id of the last batch; empty if there is none."""
-
-    @property
-    def last_leaf(self) -> bytes | None:
-        """The leaf hash of the last record; empty if there is none."""
-
-
-class Registry(Protocol):
-    """What the shim needs of a registry. A call may take long; it raises and never hangs.
-
-    Whoever controls it can keep the log from growing. It can neither change a record nor claim to
-    have one without being found out: receipts are verified here against the pinned log key.
-    """
-
-    def register_batch(self, envelope: bytes, records: Sequence[bytes]) -> Receipt:
-        """Register a batch and its records; the same batch again gets a receipt again.
-
-        Raises:
-            UnavailableError: Not now; the batch may or may not be in the log.
-            RegistryError: The registry refuses the batch.
-        """
-
-    def shim_head(self, shim_id: bytes) -> ShimHead:
-        """Where the journal of a shim stands.
-
-        Raises:
-            UnavailableError: Not now.
-        """
-
-
-ProveConsistency = Callable[[int, int], Sequence[bytes]]
-"""Gives the proof that the tree of the second size begins with the tree of the first.
-
-It raises as :class:`Registry` does.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +90,6 @@ class Uploader:
         signer: StatementSigner,
         clock: Clock,
         keep_from: Callable[[], int | None] = lambda: None,
-        prove_consistency: ProveConsistency | None = None,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
         """Find out what was registered already, and start.
@@ -142,7 +102,6 @@ class Uploader:
             signer: The node's key.
             clock: Says when a batch was closed.
             keep_from: The first record that the journal must keep although it is registered.
-            prove_consistency: If given, every checkpoint must be proven to go on from the last.
             pace: When a batch is closed.
 
         Raises:
@@ -157,7 +116,6 @@ class Uploader:
         self._signer = signer
         self._clock = clock
         self._keep_from = keep_from
-        self._prove_consistency = prove_consistency
         self._pace = pace
         self._jitter = random.Random()  # noqa: S311 - pauses are no secret
         self._changed = threading.Condition()
@@ -364,7 +322,7 @@ class Uploader:
             self._records = records
         receipt = self._registry.register_batch(pending.envelope.to_bytes(), self._records)
         pending.verify_receipt(receipt, self._signer, self._log_key)
-        self._follow(receipt.head)
+        self._follow(receipt.head.checkpoint)
         self._folder.put_receipt(batch.n_first, receipt.to_bytes())
         with self._changed:
             self._pending, self._records = None, []
@@ -373,20 +331,29 @@ class Uploader:
         keep_from = self._keep_from()
         self._journal.forget(self._next if keep_from is None else min(self._next, keep_from))
 
-    def _follow(self, head: SignedCheckpoint) -> None:
-        """Check that the log's new head does not contradict the last one we saw."""
-        new, old = head.checkpoint, self._checkpoint
-        if old is None:
-            self._checkpoint = new
-            return
-        small, large = (old, new) if old.size <= new.size else (new, old)
-        if small.size == large.size:
-            verify_consistency(small.size, large.size, (), small.root, large.root)
-        elif self._prove_consistency is not None:
-            proof = self._prove_consistency(small.size, large.size)
-            verify_consistency(small.size, large.size, proof, small.root, large.root)
-        self._checkpoint = large
+    def _follow(self, head: Checkpoint) -> None:
+        """Check that the log has one history: that of the last head we saw, and of the new one."""
+        newest = head
+        if self._checkpoint is not None:
+            newest = self._registry.consistency(self._checkpoint).checkpoint
+            # A log in use has grown since it gave the receipt: then ask for the other way, too.
+            if newest.size != head.size:
+                _require_one_tree(newest, self._registry.consistency(head).checkpoint)
+            _require_one_tree(newest, head)
+        self._checkpoint = newest
 
 
 def _describe(next_n: int, last_batch: bytes | None) -> str:
     return f"{next_n} records, last batch {last_batch.hex()[:16] + '…' if last_batch else 'none'}"
+
+
+def _require_one_tree(one: Checkpoint, other: Checkpoint) -> None:
+    if one.size == other.size and one.root != other.root:
+        raise VerificationError(
+            Reason.FORK,
+            "the log signed two trees of one size",
+            where=f"{one.origin}, size {one.size}",
+            expected=one.root.hex(),
+            actual=other.root.hex(),
+            hint="keep both checkpoints: they prove that the log shows different histories",
+        )

@@ -91,5 +91,3 @@ def folder(tmp_path: Path) -> Path:
     (folder / "config.json").write_bytes(b'{"name": "small"}')
     (folder / "sub" / "weights.bin").write_bytes(bytes(range(256)) * 4096)
     return folder
-
-

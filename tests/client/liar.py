@@ -64,9 +64,7 @@ class Liar:
     def note(self, method: str, context: grpc.ServicerContext) -> list[tuple[str, Any]]:
         """Take note of a call, and let it fail if it should."""
         metadata = [
-            (key, value)
-            for key, value in context.invocation_metadata()
-            if key == "authorization"
+            (key, value) for key, value in context.invocation_metadata() if key == "authorization"
         ]
         self.seen.append((method, metadata[0][1] if metadata else ""))
         code, times = self.fail.get(method, (grpc.StatusCode.OK, 0))

@@ -97,13 +97,12 @@ def test_another_licence_under_the_same_version_is_refused(
 def test_the_registry_refuses_other_bytes_even_if_nobody_looked_before(
     place: Place, publishes: Callable[..., Published], folder: Path, client: RegistryClient
 ) -> None:
-    name = client.release(
-        *_reference(client, publishes())
-    ).release.name
+    name = client.release(*_reference(client, publishes())).release.name
     (folder / "config.json").write_bytes(b"{}")
-    with Liar(place.running.address) as liar, place.client(
-        place.publisher.token, liar.address
-    ) as blind:
+    with (
+        Liar(place.running.address) as liar,
+        place.client(place.publisher.token, liar.address) as blind,
+    ):
         liar.answers["StatementService/ListStatements"] = lambda _: b""
         what = Publication(name, "1")
         error = refusal(lambda: publish(blind, folder, what, place.publisher.signer, NOON))

@@ -54,15 +54,17 @@ def digests(settings: ServerSettings) -> list[bytes]:
     outputs_made: list[bytes] = []
     with open_services(settings) as (services, _):
         world = UnderTest(services, {})
-        answers = [world.ask(mint.dataset_statement(name=f"acme/d{number}")) for number in range(300)]
+        answers = [
+            world.ask(mint.dataset_statement(name=f"acme/d{number}")) for number in range(300)
+        ]
         for answer in answers:
             answer.result(30)
         shim = Shim(world.keys["node-1"])
         for _ in range(BATCHES):
             envelope, _body, records, made = shim.next_batch(16)
-            services.registration.register_batch(
-                envelope, records, world.callers["node-1"]
-            ).result(30)
+            services.registration.register_batch(envelope, records, world.callers["node-1"]).result(
+                30
+            )
             outputs_made += made
     return outputs_made
 
@@ -111,7 +113,9 @@ def test_fsck_names_what_was_damaged(
             path.write_bytes(path.read_bytes()[:-1] + b"?")
         else:
             change = {
-                "entry": update(t.entries).where(t.entries.c.entry_index == 7).values(envelope=b"?"),
+                "entry": update(t.entries)
+                .where(t.entries.c.entry_index == 7)
+                .values(envelope=b"?"),
                 "tile": update(t.tiles).values(data=b"?"),
                 "catalog": delete(t.statements).where(t.statements.c.entry_index == 7),
             }[damage]
