@@ -116,20 +116,20 @@ class Keyring:
             VerificationError: Signature, inclusion or signer do not hold.
             ForbiddenError: The signer was not entitled to say this.
         """
+        if receipt.index == 0:
+            return _open_operator(data, receipt, heads, known)
         envelope = Envelope.parse(data)
         key = self.key(envelope.keyid)
-        envelope.verify(key)
-        heads.verify(receipt, entry.write(envelope.record_id, envelope.signature, key.der), known)
+        _verify(envelope, key, receipt, heads, known)
         granted = self.grant(key.key_id, receipt.index)
         statement = predicate.parse(envelope.payload)
         admit(statement, granted)
         return LoggedStatement(envelope, statement, key, granted, receipt)
 
     def _add(self, data: bytes, receipt: Receipt, heads: Heads, known: int) -> None:
-        if self._events:
-            event = self.open(data, receipt, heads, known).statement.predicate
-        else:
-            event = _open_operator(data, receipt, heads, known)
+        if not self._events and receipt.index:
+            raise _no_operator(receipt.index)
+        event = self.open(data, receipt, heads, known).statement.predicate
         if not isinstance(event, KeyEvent):
             raise MalformedError(
                 Reason.FOREIGN_PREDICATE,
@@ -142,22 +142,30 @@ class Keyring:
         self._events.setdefault(key.key_id, []).append(LoggedKeyEvent(receipt.index, event))
 
 
-def _open_operator(data: bytes, receipt: Receipt, heads: Heads, known: int) -> object:
+def _open_operator(data: bytes, receipt: Receipt, heads: Heads, known: int) -> LoggedStatement:
     """Check entry 0: the operator's key, admitted by itself."""
     envelope = Envelope.parse(data)
     statement = predicate.parse(envelope.payload)
     event = statement.predicate
-    if receipt.index != 0 or not isinstance(event, KeyEvent) or event.action != "add":
-        raise VerificationError(
-            Reason.UNKNOWN_SIGNER,
-            "entry 0 of the log does not admit the operator's key",
-            where=f"entry {receipt.index}",
-        )
+    if not isinstance(event, KeyEvent) or event.action != "add":
+        raise _no_operator(receipt.index)
     key = key_event.public_key(event)
+    _verify(envelope, key, receipt, heads, known)
+    admit(statement, event)
+    return LoggedStatement(envelope, statement, key, event, receipt)
+
+
+def _verify(envelope: Envelope, key: PublicKey, receipt: Receipt, heads: Heads, known: int) -> None:
     envelope.verify(key)
     heads.verify(receipt, entry.write(envelope.record_id, envelope.signature, key.der), known)
-    admit(statement, event)
-    return event
+
+
+def _no_operator(index: int) -> VerificationError:
+    return VerificationError(
+        Reason.UNKNOWN_SIGNER,
+        "entry 0 of the log does not admit the operator's key",
+        where=f"entry {index}",
+    )
 
 
 def _out_of_order(index: int, last: int) -> VerificationError:

@@ -66,7 +66,7 @@ class Liar:
         metadata = [
             (key, value) for key, value in context.invocation_metadata() if key == "authorization"
         ]
-        self.seen.append((method, metadata[0][1] if metadata else ""))
+        self.seen.append((method, str(metadata[0][1]) if metadata else ""))
         code, times = self.fail.get(method, (grpc.StatusCode.OK, 0))
         if times:
             self.fail[method] = (code, times - 1)

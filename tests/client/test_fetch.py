@@ -136,9 +136,7 @@ def test_a_version_that_nobody_published_is_unknown(
     assert not target.parent.exists()
 
 
-def test_a_wrong_byte_names_the_file_and_both_digests(
-    fetches: Fetch, liar: Liar, folder: Path
-) -> None:
+def test_a_wrong_byte_names_the_file_and_both_digests(fetches: Fetch, liar: Liar) -> None:
     def flip(number: int, message: pb.DownloadResponse) -> None:
         if number == 1:
             data = bytearray(message.chunk.data)
@@ -253,27 +251,38 @@ def test_a_remainder_that_is_longer_than_the_file_is_fetched_again(
     assert content(target) == content(folder)
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "link", "linked file", "linked folder"])
+def add_file(staging: Path, _outside: Path) -> None:
+    (staging / "evil.py").write_bytes(b"import os")
+
+
+def add_folder(staging: Path, _outside: Path) -> None:
+    (staging / "evil" / "deep").mkdir(parents=True)
+    (staging / "evil" / "deep" / "evil.py").touch()
+
+
+def add_link(staging: Path, outside: Path) -> None:
+    (staging / "evil").symlink_to(outside)
+
+
+def link_file(staging: Path, outside: Path) -> None:
+    (staging / "config.json").unlink()
+    (staging / "config.json").symlink_to(outside / "config.json")
+
+
+def link_folder(staging: Path, outside: Path) -> None:
+    (staging / WEIGHTS).unlink()
+    (staging / "sub").rmdir()
+    (staging / "sub").symlink_to(outside)
+
+
+@pytest.mark.parametrize("meddle", [add_file, add_folder, add_link, link_file, link_folder])
 def test_whatever_does_not_belong_into_the_folder_does_not_get_there(
-    interrupted: Path, fetches: Fetch, folder: Path, target: Path, tmp_path: Path, kind: str
+    interrupted: Path, fetches: Fetch, folder: Path, meddle: Callable[[Path, Path], None]
 ) -> None:
-    outside = tmp_path / "outside"
+    outside = folder.parent / "outside"
     outside.mkdir()
-    if kind == "file":
-        (interrupted / "evil.py").write_bytes(b"import os")
-    elif kind == "folder":
-        (interrupted / "evil" / "deep").mkdir(parents=True)
-        (interrupted / "evil" / "deep" / "evil.py").touch()
-    elif kind == "link":
-        (interrupted / "evil").symlink_to(outside)
-    elif kind == "linked file":
-        (interrupted / "config.json").unlink()
-        (interrupted / "config.json").symlink_to(outside / "config.json")
-    else:
-        (interrupted / WEIGHTS).unlink()
-        (interrupted / "sub").rmdir()
-        (interrupted / "sub").symlink_to(outside)
-    fetches()
+    meddle(interrupted, outside)
+    target = fetches().folder
     assert content(target) == content(folder)
     assert list(outside.iterdir()) == []
     assert not any(path.is_symlink() for path in target.rglob("*"))
@@ -319,5 +328,5 @@ def test_progress_tells_every_byte(
         totals.append(total)
         return Stage()
 
-    fetch(client, name, "1", target, stages=stages)  # type: ignore[arg-type]
+    fetch(client, name, "1", target, stages=stages)
     assert totals == [sum(told)] == [sum(len(data) for data in content(folder).values())]

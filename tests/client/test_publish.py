@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def publishes(
     """Publish the folder under a name of its own."""
     name = fresh_name()
 
-    def act(version: str = "1", **said: str) -> Published:
+    def act(version: str = "1", **said: Any) -> Published:
         what = Publication(name, version, **said)
         return publish(client, folder, what, place.publisher.signer, NOON)
 
