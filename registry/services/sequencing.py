@@ -1,7 +1,8 @@
 """The single writer: index, integrate, sign, commit, and only then answer.
 
 Submissions that arrive while a commit is under way form the next group, so the group grows with the
-load and a lone caller waits for nobody. For each group: leave out duplicates and what contradicts
+load; after a group of several the next one waits a moment for company, since a commit costs about
+the same for one as for thirty. A lone caller waits for nobody. For each group: leave out duplicates and what contradicts
 the catalog, give indices, add leaves to the tree, sign the checkpoint in memory, prove and verify
 each new entry against it, and write everything in **one** durable transaction. The signature leaves
 the process afterwards.
@@ -48,6 +49,9 @@ from registry.storage.sql.log import StoredEntry
 MAX_GROUP = 512
 """Submissions in one commit."""
 
+GATHER_SECONDS = 0.008
+"""How long a group waits for more after one that was not alone."""
+
 MAX_WAITING = 4096
 """Submissions that may wait; more are told to come back."""
 
@@ -79,6 +83,7 @@ class Sequencer:
         self._waiting: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._latched: UnavailableError | None = None
         self._compaction = outputs.Compaction()
+        self._pause = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
         self._thread.start()
 
@@ -167,13 +172,16 @@ class Sequencer:
         return head
 
     def _run(self) -> None:
-        stopping = False
+        stopping = busy = False
         while not stopping:
             group = [self._waiting.get()]
+            if busy:
+                self._pause.wait(GATHER_SECONDS)
             # A key event ends its group: what follows is judged by a keyring that knows of it.
             while len(group) < MAX_GROUP and not _ends(group[-1]) and not self._waiting.empty():
                 group.append(self._waiting.get())
             stopping = None in group
+            busy = len(group) > 1
             tickets = [ticket for ticket in group if ticket is not None]
             if tickets:
                 self._commit(tickets)
