@@ -2,10 +2,10 @@
 
 Submissions that arrive while a commit is under way form the next group, so the group grows with the
 load; after a group of several the next one waits a moment for company, since a commit costs about
-the same for one as for thirty. A lone caller waits for nobody. For each group: leave out duplicates and what contradicts
-the catalog, give indices, add leaves to the tree, sign the checkpoint in memory, prove and verify
-each new entry against it, and write everything in **one** durable transaction. The signature leaves
-the process afterwards.
+the same for one as for thirty. A lone caller waits for nobody. For each group: leave out duplicates
+and what contradicts the catalog, give indices, add leaves to the tree, sign the checkpoint in
+memory, prove and verify each new entry against it, and write everything in **one** durable
+transaction. The signature leaves the process afterwards.
 
 =====================  =========================  ==========================================
 dies                   after restart              callers
