@@ -39,32 +39,29 @@ def connect(ctx: click.Context) -> Iterator[RegistryClient]:
     """
     chosen = settings(ctx)
     target = Target.parse(chosen.server)
+    known = known_logs(chosen.folder)
+    if chosen.log_key:
+        wanted: VerifierKey | None = parse_log_key(chosen.log_key)
+        source = "--log-key"
+    else:
+        wanted = known.keys.get(chosen.server)
+        source = str(known.file)
     # Whoever the server is, it is asked for its key before it sees a token.
     introduction = Connection(target, ca_file=chosen.ca_file)
     try:
-        log_key = _pin(introduction, chosen)
+        shown = fetch_log_key(introduction)
     finally:
         introduction.close()
+    if wanted is None:
+        remember(known.file, chosen.server, shown)
+        say(f"first contact with {chosen.server}: trusting its log from now on")
+        say(f"  {shown}")
+        say(f"  kept in {known.file}; compare it with what the operator publishes")
+    else:
+        _require_same(chosen.server, wanted, shown, source)
     connection = Connection(target, token=chosen.token, ca_file=chosen.ca_file)
-    with RegistryClient(connection, log_key) as client:
+    with RegistryClient(connection, shown) as client:
         yield client
-
-
-def _pin(connection: Connection, chosen: ClientSettings) -> VerifierKey:
-    shown = fetch_log_key(connection)
-    if chosen.log_key:
-        _require_same(chosen.server, parse_log_key(chosen.log_key), shown, "--log-key")
-        return shown
-    known = known_logs(chosen.folder)
-    wanted = known.keys.get(chosen.server)
-    if wanted is not None:
-        _require_same(chosen.server, wanted, shown, str(known.file))
-        return shown
-    remember(known.file, chosen.server, shown)
-    say(f"first contact with {chosen.server}: trusting its log from now on")
-    say(f"  {shown}")
-    say(f"  kept in {known.file}; compare it with what the operator publishes")
-    return shown
 
 
 def _require_same(server: str, wanted: VerifierKey, shown: VerifierKey, source: str) -> None:

@@ -1,26 +1,14 @@
 """``provreg db``: upgrade the schema, and make again what is derived. With the registry stopped."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
+from registry.cli.folder import data_options
 from registry.config import ServerSettings
 from registry.server.offline import open_offline
 from registry.services.indexing import rebuild as rebuild_catalog
 from registry.storage.sql import migrate
-
-
-def data_options(function: Any) -> Any:
-    """``--data`` and ``--database``, for commands that work without a server."""
-    function = click.option(
-        "--data",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        default=Path("provreg-data"),
-        show_default=True,
-        help="The data folder.",
-    )(function)
-    return click.option("--database", metavar="URL", help="As given to serve.")(function)
 
 
 @click.group()

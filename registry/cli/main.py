@@ -90,8 +90,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; returns its exit status."""
+    status: object
     try:
-        status = provreg.main(args=arguments, prog_name="provreg", standalone_mode=False)
+        # Not provreg.main(), which takes a reader that has gone away for a refusal.
+        with provreg.make_context("provreg", list(arguments)) as context:
+            status = provreg.invoke(context)
+    except click.exceptions.Exit as finished:
+        status = finished.exit_code
     except click.ClickException as error:
         error.show()
         status = output.USAGE

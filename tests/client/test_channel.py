@@ -132,7 +132,7 @@ def serves() -> Iterator[Callable[..., str]]:
         answer: Callable[[], pb.GetLogKeyResponse],
         credentials: grpc.ServerCredentials | None = None,
     ) -> str:
-        handler = grpc.unary_unary_rpc_method_handler(
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
             lambda _request, _context: answer().SerializeToString()
         )
         server = grpc.server(futures.ThreadPoolExecutor(1))

@@ -377,7 +377,7 @@ def traced(
     journal.call(
         mint.Logged(known.statement, known.envelope, known.index),
         response=inference.Response(
-            profile=raw.NAME,
+            profile="output/bytes/v1",
             content_digest=raw.content_digest(output).hex(),
             wire_digest=sha256(output).hex(),
             complete=True,
