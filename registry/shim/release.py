@@ -91,26 +91,26 @@ class PinnedRelease:
 
 
 def _read(path: Path) -> Iterator[bytes]:
-    # Without O_NONBLOCK a named pipe in the place of the file would stop the shim for ever.
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, flags)
-    except FileNotFoundError as error:
+        # Without O_NONBLOCK a named pipe in the place of the file would stop the shim for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
         raise NotFoundError(
             Reason.WRONG_MODEL_FILE,
-            "a file of the model is missing",
+            "a file of the model cannot be read",
             where=str(path),
+            actual=error.strerror or "",
             hint="run: provreg model fetch",
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise VerificationError(
-                Reason.WRONG_MODEL_FILE,
-                "a file of the model is no regular file",
-                where=str(path),
+                Reason.WRONG_MODEL_FILE, "a file of the model is no regular file", where=str(path)
             )
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := os.read(descriptor, _CHUNK_BYTES):
             yield chunk
+    finally:
+        os.close(descriptor)
 
 
 def _compare(path: Path, file: File, size: int, sha256: str) -> None:

@@ -159,7 +159,9 @@ class Uploader:
         with self._changed:
             self._flush_below = max(self._flush_below, below)
             self._wake()
-            self._changed.wait_for(lambda: self._next >= below or self._refused, timeout)
+            self._changed.wait_for(
+                lambda: self._next >= below or self._refused or self._stopping, timeout
+            )
             if self._next >= below:
                 return
             if self._refused is not None:

@@ -1,8 +1,9 @@
 """``output/bytes/v1``: the bytes themselves, for whatever has no profile of its own."""
 
 import hashlib
+from typing import Final
 
-NAME = "output/bytes/v1"
+NAME: Final = "output/bytes/v1"
 """The name of this profile."""
 
 _PREFIX = NAME.encode() + b"\0"

@@ -150,7 +150,7 @@ class Recorder:
             UnavailableError: ``JOURNAL_LATCHED``.
             ConflictError: ``INTENT_CLOSED``.
         """
-        text = ascii(error)[1:-1][:MAX_ERROR_CHARACTERS]
+        text = error.encode("unicode_escape").decode("ascii")[:MAX_ERROR_CHARACTERS]
         self._claim(open_)
         return self._settle(
             open_,

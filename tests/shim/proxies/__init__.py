@@ -1,0 +1,1 @@
+"""Ways into a model, tested with real engines."""

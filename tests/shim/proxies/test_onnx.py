@@ -1,0 +1,353 @@
+"""A recorded ONNX Runtime session, on models small enough to read."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime  # type: ignore[import-untyped]
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from registry.core.profiles import tensor
+from registry.core.profiles.recognise import candidates
+from registry.core.profiles.tensor import Tensor
+from registry.core.records import inference
+from registry.errors import (
+    MalformedError,
+    NotFoundError,
+    Reason,
+    UnavailableError,
+    VerificationError,
+)
+from registry.shim.app import Shim, open_shim
+from registry.shim.proxies import onnx as proxy
+from registry.shim.proxies.onnx import RecordedSession, to_tensor
+from registry.shim.recorder.request_key import RequestKey
+from registry.shim.release import PinnedRelease
+from tests.shim.world import (
+    BRIEF,
+    QUICK,
+    MemoryRegistry,
+    check_history,
+    kinds,
+    lay_out,
+    release_of,
+    written,
+)
+
+X = np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
+
+
+def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: list[Any]) -> bytes:
+    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+
+def weight() -> Any:
+    return numpy_helper.from_array(np.array([[0.1, 2.5], [-3.0, 7.0]], np.float32), "w")
+
+
+def linear() -> bytes:
+    """``y = x · w``, and ``big`` where an element of it is above 1."""
+    return model(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["y"]),
+            helper.make_node("Greater", ["y", "one"], ["big"]),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2]),
+            helper.make_tensor_value_info("big", TensorProto.BOOL, [None, 2]),
+        ],
+        [weight(), numpy_helper.from_array(np.array(1, np.float32), "one")],
+    )
+
+
+def echo(kind: int) -> bytes:
+    """A model that gives back what it gets."""
+    return model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", kind, [None])],
+        [helper.make_tensor_value_info("y", kind, [None])],
+        [],
+    )
+
+
+def zipped() -> bytes:
+    """A model whose output is a list of dictionaries, which is no tensor."""
+    kind = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(
+            TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+        )
+    )
+    return model(
+        [helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[1, 2])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [helper.make_value_info("y", kind)],
+        [],
+    )
+
+
+def external(folder: Path) -> dict[str, bytes]:
+    """The linear model with its weights in a file of their own."""
+    folder.mkdir()
+    whole = onnx.load_model_from_string(linear())
+    path = folder / "model.onnx"
+    onnx.save_model(whole, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    return {"big/model.onnx": path.read_bytes(), "big/w.bin": (folder / "w.bin").read_bytes()}
+
+
+FILES = {
+    "linear.onnx": linear(),
+    "floats.onnx": echo(TensorProto.FLOAT),
+    "strings.onnx": echo(TensorProto.STRING),
+    "zipped.onnx": zipped(),
+    "broken.onnx": b"no model",
+}
+
+
+@dataclass
+class Bench:
+    """A running shim and the models beside it."""
+
+    shim: Shim
+    registry: MemoryRegistry
+    folder: Path
+    release: PinnedRelease
+    models: Path
+
+    def session(self, path: str, **options: Any) -> RecordedSession:
+        return RecordedSession.open(self.models, path, self.release, self.shim.recorder, **options)
+
+    def records(self) -> list[inference.Record]:
+        return written(self.folder)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    registry = MemoryRegistry.build()
+    files = FILES | external(tmp_path / "made")
+    models = lay_out(tmp_path / "models", files)
+    release = release_of(files)
+    with open_shim(
+        tmp_path / "shim",
+        registry.node,
+        registry,
+        release,
+        models,
+        log_key=registry.log.key,
+        pace=QUICK,
+        timing=BRIEF,
+    ) as shim:
+        yield Bench(shim, registry, tmp_path / "shim", release, models)
+
+
+def test_a_run_gives_what_the_engine_alone_would_give(bench: Bench) -> None:
+    alone = onnxruntime.InferenceSession(linear()).run(None, {"x": X})
+    recorded = bench.session("linear.onnx").run(None, {"x": X})
+    assert len(recorded) == 2
+    for one, other in zip(recorded, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_only_the_outputs_asked_for_come_and_count(bench: Bench) -> None:
+    answer = bench.session("linear.onnx").run_recorded(["big"], {"x": X})
+    assert [item.name for item in answer.tensors] == ["big"]
+    assert answer.content_digest == tensor.content_digest([to_tensor("big", answer.outputs[0])])
+
+
+def test_the_record_names_the_digest_of_the_output(bench: Bench) -> None:
+    answer = bench.session("linear.onnx").run_recorded(None, {"x": X})
+    completion = bench.records()[answer.n]
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.content_digest == answer.content_digest.hex()
+    assert completion.response.profile == "output/tensor/v1"
+    assert completion.model == bench.release.model
+    assert completion.binding == "artifact_verified"
+
+
+def test_whoever_holds_the_answer_as_a_file_finds_its_digest(bench: Bench) -> None:
+    answer = bench.session("linear.onnx").run_recorded(None, {"x": X})
+    assert candidates(answer.to_json())[0] == answer.content_digest
+
+
+def test_the_record_says_what_ran(bench: Bench) -> None:
+    answer = bench.session("linear.onnx", threads=1).run_recorded(None, {"x": X})
+    completion = bench.records()[answer.n]
+    assert isinstance(completion, inference.Completion)
+    assert completion.runtime == inference.Runtime(
+        engine="onnxruntime",
+        version=onnxruntime.__version__,
+        provider="CPUExecutionProvider",
+        opt_level="ORT_ENABLE_ALL",
+        threads=1,
+    )
+
+
+def test_the_request_is_its_inputs_and_what_was_asked(bench: Bench) -> None:
+    bench.session("linear.onnx").run(["y"], {"x": X})
+    intent = bench.records()[1]
+    assert isinstance(intent, inference.Intent)
+    request = tensor.request_digest([to_tensor("x", X)], ["y"])
+    salt = RequestKey(bench.folder / "request.key").salt(bench.shim.shim_id, 1)
+    assert inference.commit_request(salt, request).hex() == intent.request
+
+
+def test_strings_go_through(bench: Bench) -> None:
+    words = np.array(["cat", "", "é"], dtype=object)
+    answer = bench.session("strings.onnx").run_recorded(None, {"x": words})
+    [output] = answer.tensors
+    assert (output.datatype, tensor.split_elements(output.raw)) == (
+        "BYTES",
+        [b"cat", b"", "é".encode()],
+    )
+    assert candidates(answer.to_json())[0] == answer.content_digest
+
+
+def test_nan_has_a_digest_but_no_file(bench: Bench) -> None:
+    nan = np.array([np.nan], dtype=np.float32)
+    answer = bench.session("floats.onnx").run_recorded(None, {"x": nan})
+    with pytest.raises(MalformedError) as caught:
+        answer.to_json()
+    assert caught.value.reason is Reason.PROFILE
+
+
+def test_many_threads_share_a_session(bench: Bench) -> None:
+    session = bench.session("linear.onnx", threads=1)
+    threads = [
+        threading.Thread(target=lambda: [session.run(None, {"x": X}) for _ in range(10)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    bench.shim.flush(20)
+    records = bench.registry.of(bench.shim.shim_id)
+    assert kinds(records).count("completion") == 40
+    check_history(records)
+
+
+def test_an_error_of_the_engine_is_a_failure_and_tells_nothing(bench: Bench) -> None:
+    with pytest.raises(Exception, match=r"Invalid rank|Got invalid dimensions"):
+        bench.session("linear.onnx").run(None, {"x": np.zeros(7, np.float32)})
+    failure = bench.records()[2]
+    assert isinstance(failure, inference.Failure)
+    assert failure.error == "InvalidArgument"
+
+
+def test_an_output_that_is_no_tensor_is_a_failure(bench: Bench) -> None:
+    with pytest.raises(MalformedError) as caught:
+        bench.session("zipped.onnx").run(None, {"x": X})
+    assert caught.value.reason is Reason.UNSUPPORTED_TENSOR
+    failure = bench.records()[2]
+    assert isinstance(failure, inference.Failure)
+    assert failure.error == "UNSUPPORTED_TENSOR"
+
+
+def test_an_input_that_is_no_tensor_is_not_run(bench: Bench) -> None:
+    with pytest.raises(MalformedError) as caught:
+        bench.session("floats.onnx").run(None, {"x": [{"a": 1}]})
+    assert caught.value.reason is Reason.UNSUPPORTED_TENSOR
+    assert kinds(bench.records()) == ["boot"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "datatype", "one"),
+    [
+        ("bool", "BOOL", b"\1"),
+        ("int8", "INT8", b"\1"),
+        (">i2", "INT16", b"\1\0"),
+        (">u4", "UINT32", b"\1\0\0\0"),
+        ("uint64", "UINT64", b"\1" + bytes(7)),
+        ("float16", "FP16", b"\x00\x3c"),
+        (">f8", "FP64", b"\0\0\0\0\0\0\xf0\x3f"),
+        ("U3", "BYTES", b"\1\0\0\0" + b"1"),
+        ("S3", "BYTES", b"\1\0\0\0" + b"1"),
+    ],
+)
+def test_arrays_are_tensors_in_little_endian(dtype: str, datatype: str, one: bytes) -> None:
+    made = to_tensor("x", np.array([[1, 1]]).astype(dtype))
+    assert made == Tensor("x", datatype, (1, 2), one + one)
+
+
+def test_the_order_in_memory_does_not_count() -> None:
+    rows = np.arange(6, dtype=np.int16).reshape(2, 3)
+    assert to_tensor("x", np.asfortranarray(rows)) == to_tensor("x", rows)
+    assert to_tensor("x", rows.T.copy().T) == to_tensor("x", rows)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "V4"])
+def test_other_arrays_are_refused(dtype: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        to_tensor("x", np.zeros(1, dtype))
+    assert caught.value.reason is Reason.UNSUPPORTED_TENSOR
+
+
+def test_a_swapped_model_is_not_loaded(bench: Bench) -> None:
+    (bench.models / "linear.onnx").write_bytes(echo(TensorProto.FLOAT))
+    with pytest.raises(VerificationError) as caught:
+        bench.session("linear.onnx")
+    assert caught.value.reason is Reason.WRONG_MODEL_FILE
+
+
+def test_a_model_swapped_after_loading_changes_nothing(bench: Bench) -> None:
+    session = bench.session("linear.onnx")
+    (bench.models / "linear.onnx").write_bytes(b"another")
+    assert len(session.run(None, {"x": X})) == 2
+
+
+def test_a_model_outside_the_release_is_not_loaded(bench: Bench) -> None:
+    (bench.models / "mine.onnx").write_bytes(linear())
+    with pytest.raises(NotFoundError):
+        bench.session("mine.onnx")
+
+
+def test_a_file_that_is_no_model_is_refused(bench: Bench) -> None:
+    with pytest.raises(MalformedError) as caught:
+        bench.session("broken.onnx")
+    assert caught.value.reason is Reason.MALFORMED_ONNX
+
+
+def test_weights_in_a_file_of_their_own_are_verified_and_used(bench: Bench) -> None:
+    session = bench.session("big/model.onnx", external_data=["big/w.bin"])
+    np.testing.assert_array_equal(
+        session.run(["y"], {"x": X})[0], bench.session("linear.onnx").run(["y"], {"x": X})[0]
+    )
+
+
+def test_swapped_weights_are_not_loaded(bench: Bench) -> None:
+    weights = bench.models / "big" / "w.bin"
+    weights.write_bytes(bytes(len(weights.read_bytes())))
+    with pytest.raises(VerificationError) as caught:
+        bench.session("big/model.onnx", external_data=["big/w.bin"])
+    assert caught.value.where == str(weights)
+
+
+def test_weights_are_never_looked_for_on_disk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # ONNX Runtime would find them here, and nobody would have verified them.
+    monkeypatch.chdir(bench.models / "big")
+    with pytest.raises(MalformedError) as caught:
+        bench.session("big/model.onnx")
+    assert caught.value.reason is Reason.MALFORMED_ONNX
+
+
+def test_weights_outside_the_models_folder_are_refused(bench: Bench) -> None:
+    with pytest.raises(MalformedError) as caught:
+        bench.session("big/model.onnx", external_data=["linear.onnx"])
+    assert caught.value.reason is Reason.ONNX_EXTERNAL_DATA
+
+
+def test_a_missing_engine_names_the_extra(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "onnxruntime", None)
+    with pytest.raises(UnavailableError) as caught:
+        bench.session("linear.onnx")
+    assert caught.value.reason is Reason.MISSING_EXTRA
+    assert "provreg[shim]" in caught.value.hint

@@ -1,0 +1,101 @@
+"""The shim as a whole: its start, its end, and who may not start it."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from registry.core.records import inference
+from registry.errors import Reason, UnavailableError, VerificationError
+from registry.shim.app import Timing, open_shim
+from tests.shim.world import (
+    DEPLOYMENT,
+    FILES,
+    RELEASE,
+    MemoryRegistry,
+    call,
+    kinds,
+    lay_out,
+    running,
+    written,
+)
+
+
+@pytest.fixture
+def registry() -> MemoryRegistry:
+    return MemoryRegistry.build()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "shim"
+
+
+def test_a_run_begins_with_a_boot_and_ends_with_a_stop(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    with running(folder, registry) as shim:
+        call(shim.recorder, b"x")
+    assert kinds(written(folder)) == ["boot", "intent", "completion", "stop"]
+
+
+def test_an_error_in_the_block_still_ends_in_good_order(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    with pytest.raises(ZeroDivisionError), running(folder, registry):
+        raise ZeroDivisionError
+    assert kinds(written(folder)) == ["boot", "stop"]
+
+
+def test_a_call_left_open_makes_the_end_unclean(folder: Path, registry: MemoryRegistry) -> None:
+    hasty = Timing(heartbeat=3600, drain=0, farewell=5)
+    with running(folder, registry, timing=hasty) as shim:
+        shim.recorder.intent(DEPLOYMENT, bytes(32))
+    with running(folder, registry):
+        pass
+    assert kinds(written(folder)) == ["boot", "intent", "boot", "interrupted", "stop"]
+    boot = written(folder)[2]
+    assert isinstance(boot, inference.Boot)
+    assert boot.prev_stop == "unclean"
+
+
+def test_heartbeats_need_no_calls(folder: Path, registry: MemoryRegistry) -> None:
+    often = Timing(heartbeat=0.005, drain=5, farewell=5)
+    with running(folder, registry, timing=often) as shim:
+        assert shim.sequence.journal.wait_durable(3, 10)
+    assert kinds(written(folder))[:4] == ["boot", "heartbeat", "heartbeat", "heartbeat"]
+
+
+def test_a_swapped_file_keeps_the_shim_from_starting(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    with running(folder, registry):
+        pass
+    before = written(folder)
+    models = lay_out(folder.parent / "swapped", FILES | {"config.json": b"{ }"})
+    with (
+        pytest.raises(VerificationError) as caught,
+        open_shim(folder, registry.node, registry, RELEASE, models, log_key=registry.log.key),
+    ):
+        pass
+    assert caught.value.reason is Reason.WRONG_MODEL_FILE
+    assert caught.value.where.endswith("config.json")
+    assert written(folder) == before
+
+
+def test_two_shims_cannot_share_a_folder(folder: Path, registry: MemoryRegistry) -> None:
+    with running(folder, registry):
+        with pytest.raises(UnavailableError) as caught, running(folder, registry):
+            pass
+        assert caught.value.reason is Reason.JOURNAL_IN_USE
+
+
+def test_an_end_with_the_registry_down_is_quick_and_quiet(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    registry.down.set()
+    began = time.monotonic()
+    with running(folder, registry, timing=Timing(heartbeat=3600, drain=5, farewell=0.05)):
+        pass
+    assert time.monotonic() - began < 5
+    assert kinds(written(folder)) == ["boot", "stop"]
