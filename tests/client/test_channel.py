@@ -1,16 +1,11 @@
 """Channels: where to, how protected, and how patient."""
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.api.v1 import log_service_pb2 as pb
 from registry.api.v1 import log_service_pb2_grpc as rpc
@@ -18,6 +13,7 @@ from registry.client.channel import Connection, Target
 from registry.client.registry import RegistryClient
 from registry.core.digest import sha256
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
+from tests.certificates import certificate
 from tests.client.conftest import Place
 from tests.client.liar import Liar
 
@@ -179,32 +175,6 @@ def test_an_answer_that_is_too_large_is_refused(serves: Callable[..., str]) -> N
     error = refusal(lambda: ask(Connection(Target.parse(address))))
     assert isinstance(error, LimitExceededError)
     assert error.reason is Reason.MESSAGE_TOO_LARGE
-
-
-def certificate() -> tuple[bytes, bytes]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "registry")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    return made.public_bytes(serialization.Encoding.PEM), key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 @pytest.fixture

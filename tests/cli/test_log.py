@@ -1,0 +1,70 @@
+"""The log from the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from registry.core.tlog.note import VerifierKey
+from registry.core.tlog.receipt import Receipt
+from tests.cli.conftest import Place, Shell
+
+
+def test_a_checkpoint_is_shown_as_it_was_signed(acme: Shell, place: Place) -> None:
+    said = acme("log", "checkpoint")
+    origin = VerifierKey.parse(place.vkey).name
+    assert said.out.split("\n")[0] == origin
+    assert f"\n— {origin} " in said.out
+
+
+def test_a_checkpoint_extends_the_one_of_before(
+    acme: Shell, home: Path, folder: Path, name: str, key: Path
+) -> None:
+    (home / "before").write_text(acme("log", "checkpoint").out)
+    acme("model", "publish", folder, "--name", name, "--version", "1", "--key", key)
+    said = acme("log", "checkpoint", "--since", "before", "--json")
+    assert said.status == 0
+    assert said.value["size"] > int((home / "before").read_text().split("\n")[1])
+
+
+def test_a_checkpoint_of_another_tree_is_refused(acme: Shell, home: Path) -> None:
+    note = acme("log", "checkpoint").out.split("\n")
+    note[1] = str(int(note[1]) + 1)
+    (home / "before").write_text("\n".join(note))
+    said = acme("log", "checkpoint", "--since", "before")
+    assert (said.status, "LOG_SIGNATURE" in said.err) == (1, True)
+
+
+def test_an_entry_is_proved_by_index(acme: Shell, place: Place, home: Path) -> None:
+    value = acme("log", "prove", 0, "--out", "receipt", "--json").value
+    receipt = Receipt.parse((home / "receipt").read_bytes())
+    receipt.verify(value["body"].encode(), VerifierKey.parse(place.vkey))
+    assert receipt.index == value["index"] == 0
+
+
+def test_an_entry_is_proved_by_record_id(acme: Shell, folder: Path, name: str, key: Path) -> None:
+    published = acme(
+        "model", "publish", folder, "--name", name, "--version", "1", "--key", key, "--json"
+    ).value
+    said = acme("log", "prove", published["record_id"], "--json")
+    assert said.value["index"] == published["index"]
+
+
+def test_a_receipt_is_never_written_over_something(acme: Shell, home: Path) -> None:
+    (home / "receipt").write_text("mine")
+    said = acme("log", "prove", 0, "--out", "receipt")
+    assert (said.status, "TARGET_EXISTS" in said.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("which", "reason"),
+    [
+        ("1000000", "BEYOND_TREE"),
+        ("9" * 30, "MALFORMED_DECIMAL"),
+        ("007", "MALFORMED_DECIMAL"),
+        ("sha256:" + "0" * 64, "UNKNOWN_RECORD"),
+        ("nonsense", "MALFORMED_DIGEST"),
+    ],
+)
+def test_what_is_no_entry_cannot_be_proved(acme: Shell, which: str, reason: str) -> None:
+    said = acme("log", "prove", which, "--json")
+    assert (said.status, said.error["reason"]) == (1, reason)

@@ -1,0 +1,91 @@
+"""Serving from the command line, in processes of their own."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import certificate
+from tests.cli.conftest import COMMAND, Shell
+from tests.running import REPOSITORY, address_in
+
+
+@contextmanager
+def serving(*arguments: object) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Run ``provreg serve`` until it is told to stop; yields it and its address."""
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--listen", "127.0.0.1:0", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    try:
+        yield process, address_in(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
+def test_a_first_session_goes_as_serve_tells(shell: Shell, home: Path) -> None:
+    with serving("--data", home / "data", "--origin", "log.example") as (process, address):
+        assert shell("key", "generate", "publisher.pem").status == 0
+        said = shell(
+            "--server", address, "--token-file", home / "data" / "admin.token",
+            "principal", "add", "acme", "--role", "publisher", "--namespace", "acme/*",
+            "--key", "publisher.pem.pub",
+        )  # fmt: skip
+        assert said.status == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_a_second_process_on_the_same_folder_is_refused(shell: Shell, home: Path) -> None:
+    with serving("--data", home / "data"):
+        said = shell("serve", "--data", home / "data", "--listen", "127.0.0.1:0")
+        assert (said.status, "LOG_IN_USE" in said.err) == (3, True)
+
+
+def test_a_stopped_registry_is_checked_and_rebuilt(shell: Shell, home: Path) -> None:
+    with serving("--data", home / "data"):
+        pass
+    checked = shell("log", "fsck", "--data", home / "data", "--json")
+    assert checked.value["faults"] == []
+    assert shell("db", "rebuild", "--data", home / "data").status == 0
+    assert shell("db", "upgrade", "--data", home / "data").status == 0
+
+
+def test_a_running_registry_is_neither_checked_nor_rebuilt(shell: Shell, home: Path) -> None:
+    with serving("--data", home / "data"):
+        for command in (["log", "fsck"], ["db", "rebuild"], ["db", "upgrade"]):
+            assert shell(*command, "--data", home / "data").status == 3
+
+
+def test_tokens_do_not_cross_a_network_in_plain_text(shell: Shell, home: Path) -> None:
+    said = shell("serve", "--data", home / "data", "--listen", "0.0.0.0:0")
+    assert (said.status, "--tls-cert" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("flag", ["--tls-cert", "--tls-key"])
+def test_tls_needs_both_halves(shell: Shell, home: Path, flag: str) -> None:
+    (home / "half").touch()
+    said = shell("serve", "--data", home / "data", "--listen", "127.0.0.1:0", flag, home / "half")
+    assert said.status == 2
+
+
+def test_a_registry_over_tls_is_believed_by_its_certificate(shell: Shell, home: Path) -> None:
+    chain, key = certificate()
+    (home / "cert.pem").write_bytes(chain)
+    (home / "key.pem").write_bytes(key)
+    tls = ("--tls-cert", home / "cert.pem", "--tls-key", home / "key.pem")
+    with serving("--data", home / "data", *tls) as (_, address):
+        server = f"https://{address}"
+        believed = shell("--server", server, "--ca-file", home / "cert.pem", "log", "checkpoint")
+        assert believed.status == 0
+        assert shell("--server", server, "log", "checkpoint").status == 3
