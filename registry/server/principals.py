@@ -1,7 +1,6 @@
 """Adding and revoking principals over gRPC."""
 
 import asyncio
-from datetime import UTC
 from typing import Any
 
 import grpc.aio
@@ -27,7 +26,7 @@ class AccessServicer(rpc.AccessServiceServicer):
     ) -> pb.AddPrincipalResponse:
         """Add a principal."""
         expires_at = (
-            request.expires_at.ToDatetime(tzinfo=UTC) if request.HasField("expires_at") else None
+            wire.time_from_proto(request.expires_at) if request.HasField("expires_at") else None
         )
         token, principal, receipts = await asyncio.to_thread(
             self._access.add,

@@ -46,6 +46,20 @@ def time_to_proto(at: datetime | None) -> Timestamp | None:
     return message
 
 
+def time_from_proto(message: Timestamp) -> datetime:
+    """Read a time.
+
+    Raises:
+        MalformedError: ``MALFORMED_FIELD`` if it is not between the years 1 and 9999.
+    """
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise MalformedError(
+            Reason.MALFORMED_FIELD, "this is not a time", actual=f"{message.seconds} s"
+        ) from error
+
+
 def principal_to_proto(principal: Principal) -> access_pb2.Principal:
     """Write a principal."""
     return access_pb2.Principal(
@@ -62,13 +76,13 @@ def principal_from_proto(message: access_pb2.Principal) -> Principal:
     """Read a principal.
 
     Raises:
-        MalformedError: ``MALFORMED_FIELD`` for an unknown role.
+        MalformedError: ``MALFORMED_FIELD`` for an unknown role or an impossible time.
     """
     return Principal(
         message.name,
         roles_from_proto(message.roles),
         tuple(message.namespaces),
         tuple(message.key_ids),
-        message.expires_at.ToDatetime(tzinfo=UTC) if message.HasField("expires_at") else None,
-        message.revoked_at.ToDatetime(tzinfo=UTC) if message.HasField("revoked_at") else None,
+        time_from_proto(message.expires_at) if message.HasField("expires_at") else None,
+        time_from_proto(message.revoked_at) if message.HasField("revoked_at") else None,
     )
