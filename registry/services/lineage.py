@@ -1,5 +1,6 @@
 """From an output to its receipts, and all that is needed to judge one of them, in one capsule."""
 
+import mmap
 from collections.abc import Iterable, Sequence
 
 from registry.core import digest
@@ -107,7 +108,7 @@ class Lineage:
         entry = log.entry(connection, index)
         if stored is None or entry is None:
             raise _damaged(f"batch {index}")
-        data = batch.nth_leaf(self._blobs.read(stored.leaves, batch.MAX_LEAVES_BYTES), position)
+        data = self._leaf(stored.leaves, position)
         record = inference.parse(data)
         if (
             not isinstance(record, inference.Completion)
@@ -115,6 +116,8 @@ class Lineage:
         ):
             return None
         hashes = batch.split_hashes(self._blobs.read(stored.hashes, HASHES_BYTES))
+        if merkle.leaf_hash(data) != hashes[position]:
+            raise _damaged(f"record {position} of batch {index}")
         head = self._head()
         sources = _Sources(connection, self._keyring, self._sequencer, head)
         released = sources.statement(record.model.release)
@@ -135,6 +138,15 @@ class Lineage:
             datasets=datasets,
         )
         return capsule.to_bytes()
+
+    def _leaf(self, leaves: bytes, position: int) -> bytes:
+        """One record out of a leaves file, not reading the others; its hash is checked later."""
+        with (
+            self._blobs.open(leaves) as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as view,
+        ):
+            return batch.nth_leaf(view, position)
 
     def _manifest(self, sha256: str) -> bytes | None:
         try:

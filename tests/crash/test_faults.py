@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
     inject.available() is not None, reason=f"no faults can be injected: {inject.available()}"
 )
 
-REFUSALS = {"LOG_LATCHED", "STORAGE_FAILED", "INTERNAL", "UNREACHABLE"}
+REFUSALS = {"LOG_LATCHED", "STORAGE_FAILED", "UNREACHABLE"}
 """How a registry may say that it could not write."""
 
 MOST_OPERATIONS = 100

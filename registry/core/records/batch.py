@@ -123,7 +123,7 @@ def split_leaves(leaves: bytes) -> Iterator[bytes]:
         yield leaves[start:position]
 
 
-def nth_leaf(leaves: bytes, index: int) -> bytes:
+def nth_leaf(leaves: bytes | memoryview, index: int) -> bytes:
     """Record ``index`` of a leaves file, without touching the others.
 
     Raises:
@@ -145,7 +145,7 @@ def nth_leaf(leaves: bytes, index: int) -> bytes:
         raise MalformedError(
             Reason.BATCH_CONTENT, "the leaves file ends inside a record", where=f"record {index}"
         )
-    return leaves[start : start + length]
+    return bytes(leaves[start : start + length])
 
 
 def split_hashes(hashes_file: bytes) -> list[bytes]:

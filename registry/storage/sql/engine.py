@@ -133,7 +133,12 @@ def _reachable() -> Iterator[None]:
             raise UnavailableError(
                 Reason.UNREACHABLE, "the database does not answer", actual=type(error.orig).__name__
             ) from error
-        raise
+        raise UnavailableError(
+            Reason.STORAGE_FAILED,
+            "the database could not be read or written",
+            actual=str(error.orig)[:200],
+            hint="is the disk full? try again when the operator has looked at it",
+        ) from error
 
 
 def _sqlite(url: URL) -> tuple[Engine, Engine]:

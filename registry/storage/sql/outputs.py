@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from registry.storage.sql import tables as t
 
@@ -103,33 +103,41 @@ def add(connection: Connection, batch_index: int, outputs: Sequence[tuple[bytes,
     _write_pages(connection, run_id, _sorted(pairs), 0)
 
 
+# Built once: a lookup asks every run, and building a question costs more than its answer.
+_RUNS = select(t.output_runs.c.run_id).where(t.output_runs.c.complete == 1)
+_PAGE = (
+    select(t.output_pages.c.first_key, t.output_pages.c.data)
+    .where(
+        t.output_pages.c.run_id == bindparam("run"), t.output_pages.c.first_key <= bindparam("key")
+    )
+    .order_by(t.output_pages.c.first_key.desc(), t.output_pages.c.page.desc())
+    .limit(1)
+    .offset(bindparam("skip"))
+)
+
+
 def find(connection: Connection, content_digest: bytes) -> list[int]:
     """Values that may be receipts of this output, oldest first, at most ``MAX_MATCHES``."""
     key = _key(content_digest)
     key_bytes = _key_bytes(key)
-    pages = t.output_pages
+    # A plain integer would be compared as a float, which cannot tell such keys apart.
+    wanted = np.uint64(key)
     found: list[int] = []
-    runs = connection.execute(
-        select(t.output_runs.c.run_id).where(t.output_runs.c.complete == 1)
-    ).scalars()
-    for run_id in runs.all():
-        rows = connection.execute(
-            select(pages.c.first_key, pages.c.data)
-            .where(pages.c.run_id == run_id, pages.c.first_key <= key_bytes)
-            .order_by(pages.c.first_key.desc(), pages.c.page.desc())
-        )
-        for row in rows:
+    for run_id in connection.execute(_RUNS).scalars().all():
+        skip = 0
+        while len(found) <= MAX_MATCHES:
+            asked = {"run": run_id, "key": key_bytes, "skip": skip}
+            row = connection.execute(_PAGE, asked).first()
+            if row is None:
+                break
             pairs = _read_page(row.data)
-            keys = pairs[:, 0]
-            # A plain integer would be compared as a float, which cannot tell such keys apart.
-            wanted = np.uint64(key)
-            start = np.searchsorted(keys, wanted, side="left")
-            end = np.searchsorted(keys, wanted, side="right")
+            start = np.searchsorted(pairs[:, 0], wanted, side="left")
+            end = np.searchsorted(pairs[:, 0], wanted, side="right")
             found.extend(int(value) for value in pairs[start:end, 1])
             # Only a page that starts with this very key can continue one before it.
-            if bytes(row.first_key) != key_bytes or len(found) > MAX_MATCHES:
+            if bytes(row.first_key) != key_bytes:
                 break
-        rows.close()
+            skip += 1
     return sorted(found)[:MAX_MATCHES]
 
 
