@@ -89,7 +89,9 @@ def test_a_pinned_key_may_stand_in_the_environment(
     assert shell("--server", place.running.address, "log", "checkpoint").status == 1
 
 
-@pytest.mark.parametrize("given", ["nonsense", "@nowhere", STRANGER + "A"])
+@pytest.mark.parametrize(
+    "given", ["nonsense", "@nowhere", STRANGER + "A"], ids=["words", "no-file", "too-long"]
+)
 def test_what_is_no_key_is_refused_as_a_setting(shell: Shell, place: Place, given: str) -> None:
     said = shell("--server", place.running.address, "--log-key", given, "log", "checkpoint")
     assert said.status == 2
