@@ -32,7 +32,11 @@ def upload_requests(
     while data := file.read(CHUNK_BYTES):
         if offset + len(data) > size:
             raise changed(where, f"{size} bytes", "more")
-        yield pb.UploadRequest(chunk=artifact_pb2.Chunk(offset=offset, data=data))
+        request = pb.UploadRequest()
+        # In place: a chunk that is made first is copied once more.
+        request.chunk.offset = offset
+        request.chunk.data = data
+        yield request
         offset += len(data)
         progress(len(data))
     if offset != size:

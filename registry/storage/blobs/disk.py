@@ -23,7 +23,10 @@ from registry.errors import (
     VerificationError,
 )
 from registry.storage.blobs.port import BlobInfo
-from registry.storage.durable import make_folder, sync_folder
+from registry.storage.durable import begin_writing, make_folder, sync_folder
+
+WRITE_BACK_BYTES = 8 * 1024 * 1024
+"""After so many bytes the disk is asked to begin: the final fsync then finds little left to do."""
 
 TWIN_THRESHOLD_BYTES = 1024 * 1024
 """Bytes from which hashing SHA-512 in a second thread is worth starting one."""
@@ -181,6 +184,7 @@ class DiskBlobWriter:
         self._sha256 = sha256
         self._size = size
         self._written = 0
+        self._begun = 0
         self._digest = hashlib.sha256()
         # Opened first: if that fails, no thread is left behind.
         self._file = path.open("xb", buffering=0)
@@ -206,6 +210,9 @@ class DiskBlobWriter:
         self._digest.update(view)
         while view:
             view = view[self._file.write(view) :]
+        if self._written - self._begun >= WRITE_BACK_BYTES:
+            begin_writing(self._file.fileno(), self._begun, self._written - self._begun)
+            self._begun = self._written
 
     def commit(self) -> BlobInfo:
         """Check the digest and size that were announced and store the blob durably.
