@@ -99,8 +99,7 @@ class RegistryClient(ArtifactCalls, LogCalls, LineageCalls):
         answer = self.connection.call(self._statements.RegisterBatch, request, WRITE_SECONDS)
         receipt = wire_log.receipt_from_proto(answer.receipt)
         self.heads.open(receipt.head.note, known)
-        key = self._keyring(receipt.index).key(parsed.keyid)
-        return self._receipt(receipt, parsed, key, known)
+        return self._receipt(receipt, parsed, self._key(parsed.keyid, receipt.index), known)
 
     def shim_head(self, shim_id: bytes) -> ShimHead:
         """Where the journal of a shim stands, says the registry."""
@@ -205,6 +204,13 @@ class RegistryClient(ArtifactCalls, LogCalls, LineageCalls):
     def _open(self, data: bytes, receipt: Receipt, known: int) -> LoggedStatement:
         self.heads.open(receipt.head.note, known)
         return self._keyring(receipt.index).open(data, receipt, self.heads, known)
+
+    def _key(self, key_id: str, index: int) -> PublicKey:
+        """The key with this id; not asked for again with every batch, since it never changes."""
+        ring = self._ring
+        if ring is not None and ring.introduces(key_id):
+            return ring.key(key_id)
+        return self._keyring(index).key(key_id)
 
     def _keyring(self, index: int) -> Keyring:
         """All keys that may have signed entry ``index``, which is in the log by now."""

@@ -92,6 +92,10 @@ class Keyring:
             )
         return key
 
+    def introduces(self, key_id: str) -> bool:
+        """Whether a key event says what this key is."""
+        return key_id in self._keys
+
     def grant(self, key_id: str, before: int) -> KeyEvent:
         """The event that admits a key for entry ``before``.
 

@@ -403,6 +403,23 @@ def test_a_shim_that_nobody_knows_starts_at_0(client: RegistryClient) -> None:
     assert (head.next_n, head.last_batch, head.last_leaf) == (0, b"", b"")
 
 
+def test_keys_are_not_asked_for_with_every_batch(
+    place: Place, liar: Liar, client: RegistryClient, published: tuple[str, Published]
+) -> None:
+    known = client.release(published[0], "1").logged
+    released = mint.Logged(known.statement, known.envelope, known.index)
+    journal = mint.Journal(shim_id=sha256(b"often " + published[0].encode()).hex()[:32])
+    with place.client(place.node.token, liar.address) as node:
+        members: dict[str, str] = {}
+        for _ in range(3):
+            first = len(journal.records)
+            journal.call(released)
+            envelope = place.node.signer.sign(journal.batch_statement(first, **members))
+            node.register_batch(envelope.to_bytes(), journal.records[first:])
+            members["prev_batch"] = digest.text(envelope.record_id)
+    assert liar.count(LIST) == 1
+
+
 def test_a_batch_receipt_that_does_not_hold_is_refused(
     place: Place, liar: Liar, client: RegistryClient, published: tuple[str, Published]
 ) -> None:
