@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 
 from registry.core.attestation.dsse import Envelope
-from registry.core.digest import SHA256_SIZE
+from registry.core.digest import SHA256_SIZE, DigestSet
 from registry.core.digest import text as digest_text
 from registry.core.records import batch, predicate
 from registry.core.records.key_event import KeyEvent, public_key
@@ -87,15 +87,13 @@ def index_entry(
         keyring.add(stored.index, said)
     elif isinstance(said, batch.Batch):
         head = catalog.shim_head(connection, bytes.fromhex(said.shim_id))
+        leaves = blobs.read(said.leaves.raw, batch.MAX_LEAVES_BYTES)
+        check_leaves(said, DigestSet.of(leaves))
         content = batch.open_content(
-            opened.statement.subject,
-            said,
-            list(batch.split_leaves(blobs.read(said.leaves.raw, batch.MAX_LEAVES_BYTES))),
-            first_link(said, head),
+            opened.statement.subject, said, list(batch.split_leaves(leaves)), first_link(said, head)
         )
         hashes = hashlib.sha256(content.hashed.hashes_file).digest()
         blobs.read(hashes, HASHES_BYTES)
-        check_leaves(said, said.leaves)
         store_batch(
             connection,
             stored.index,

@@ -6,12 +6,16 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from registry.config import ServerSettings
-from registry.errors import DamagedError, Reason
+from registry.core.digest import DigestSet
+from registry.core.records import batch
+from registry.errors import DamagedError, Reason, RefusedError
 from registry.server.app import open_services
 from registry.server.offline import Stopped, open_offline
 from registry.services.audit import check_log
 from registry.services.indexing import rebuild
 from registry.services.lineage import Lineage
+from registry.services.registration import submission
+from registry.services.submission import BatchToStore
 from registry.storage.sql import outputs
 from registry.storage.sql import tables as t
 from registry.storage.sql.engine import Database
@@ -135,3 +139,31 @@ def test_a_rebuild_refuses_a_damaged_blob_and_keeps_the_old_catalog(
             rebuild(stopped.database, stopped.blobs, nobody)
         assert caught.value.reason is Reason.STORED_BYTES
         assert (rows(stopped.database), found(stopped.database, digests)) == before
+
+
+def test_a_rebuild_refuses_leaves_with_another_sha512_than_the_batch_names(
+    settings: ServerSettings,
+) -> None:
+    journal = mint.Journal()
+    journal.boot()
+    data = batch.join_leaves(journal.records)
+    said = journal.batch_statement(
+        leaves=DigestSet(sha256=DigestSet.of(data).sha256, sha512="0" * 128)
+    )
+    with open_services(settings) as (services, _):
+        world = UnderTest(services, {})
+        hashed = batch.hash_records(journal.records)
+        # Past the registration policy, which would not let it in.
+        stored = BatchToStore(
+            said.predicate,
+            hashed,
+            (),
+            services.artifacts.put(data).sha256,
+            services.artifacts.put(hashed.hashes_file).sha256,
+        )
+        envelope = world.keys["node-1"].sign(said).to_bytes()
+        opened = services.registration.open(envelope, world.callers["node-1"])
+        services.sequencer.submit(submission(opened, stored)).result(30)
+    with open_offline(settings) as stopped, pytest.raises(RefusedError) as caught:
+        rebuild(stopped.database, stopped.blobs, nobody)
+    assert caught.value.reason is Reason.BATCH_CONTENT
