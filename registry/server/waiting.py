@@ -7,7 +7,7 @@ everything else that happens to a statement.
 import asyncio
 from collections import deque
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ class Waiting(Generic[T]):
     """Futures of another thread that coroutines of one loop wait for."""
 
     def __init__(self) -> None:
-        self._done: deque[tuple[asyncio.Future[None], asyncio.AbstractEventLoop]] = deque()
+        self._done: deque[asyncio.Future[None]] = deque()
         self._awake = False
 
     async def result(self, future: "Future[T]") -> T:
@@ -29,16 +29,16 @@ class Waiting(Generic[T]):
         return future.result()
 
     def _arrived(self, waiter: "asyncio.Future[None]", loop: asyncio.AbstractEventLoop) -> None:
-        self._done.append((waiter, loop))
+        self._done.append(waiter)
         # Set before it is read again by the loop, which clears it before it looks at the queue: an
         # answer is either seen by the wake-up that is under way, or causes its own.
         if not self._awake:
             self._awake = True
             loop.call_soon_threadsafe(self._wake)
 
-    def _wake(self, *_: Any) -> None:
+    def _wake(self) -> None:
         self._awake = False
         while self._done:
-            waiter, _loop = self._done.popleft()
+            waiter = self._done.popleft()
             if not waiter.done():
                 waiter.set_result(None)

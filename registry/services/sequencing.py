@@ -198,13 +198,7 @@ class Sequencer:
         try:
             settled = self._group(tickets)
         except Exception as error:  # noqa: BLE001 - whatever it was, the disk's state is unknown
-            self._latched = UnavailableError(
-                Reason.LOG_LATCHED,
-                "the log stopped accepting statements: a write failed",
-                actual=f"{type(error).__name__}: {error}"[:300],
-                hint="free disk space or repair the database, then start the registry again",
-            )
-            _fail(tickets, self._latched)
+            _fail(tickets, self._latch("a write failed", error))
             return
         for answer in settled:
             answer()
@@ -324,13 +318,18 @@ class Sequencer:
             with self._database.write() as connection:
                 return self._compaction.step(connection)
         except Exception as error:  # noqa: BLE001 - the writer's disk is in doubt
-            self._latched = UnavailableError(
-                Reason.LOG_LATCHED,
-                "the log stopped accepting statements: merging its index failed",
-                actual=f"{type(error).__name__}: {error}"[:300],
-                hint="free disk space or repair the database, then start the registry again",
-            )
+            self._latch("merging its index failed", error)
             return False
+
+    def _latch(self, why: str, error: Exception) -> UnavailableError:
+        """Accept nothing more; only a new start can tell what is on the disk."""
+        self._latched = UnavailableError(
+            Reason.LOG_LATCHED,
+            f"the log stopped accepting statements: {why}",
+            actual=f"{type(error).__name__}: {error}"[:300],
+            hint="free disk space or repair the database, then start the registry again",
+        )
+        return self._latched
 
 
 def _ends(ticket: _Ticket | None) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, insert, select
 
 from registry.storage.blobs.port import BlobInfo
-from registry.storage.sql import log
 from registry.storage.sql import tables as t
 from registry.storage.sql.log import StoredEntry
 
@@ -229,12 +228,6 @@ def key_events(connection: Connection, predicate_type: str) -> Iterator[StoredEn
     """All entries of the key-event predicate type, in log order."""
     for _, entry in find(connection, predicate_type, limit=2**31 - 1):
         yield entry
-
-
-def entries_at(connection: Connection, indices: Sequence[int]) -> list[StoredEntry]:
-    """The entries with these indices, in log order."""
-    found = [log.entry(connection, index) for index in sorted(indices)]
-    return [entry for entry in found if entry is not None]
 
 
 def add_blob(connection: Connection, blob: BlobInfo) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from registry.errors import MalformedError, Reason, UnavailableError
@@ -200,8 +200,3 @@ def _postgres(url: URL) -> tuple[Engine, Engine]:
         execution_options={"isolation_level": "REPEATABLE READ"},
     )
     return writer, readers
-
-
-def is_lost_commit(error: BaseException) -> bool:
-    """Whether an error leaves open if a transaction was committed."""
-    return isinstance(error, (DBAPIError, OSError))
