@@ -134,6 +134,7 @@ def _token_file(path: Path | None) -> Iterator[TextIO | None]:
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
+        # Also when interrupted: a file without a token in it would be taken for one.
         path.unlink(missing_ok=True)
         raise
 

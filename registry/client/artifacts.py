@@ -96,6 +96,7 @@ class ArtifactCalls(Session):
             answer = self.connection.send(
                 self._artifacts.Upload, requests(), transfer_seconds(size)
             )
+        # Whatever gRPC makes of it, why the file could not be sent is the better answer.
         except Exception:
             if failures:
                 raise failures[0] from None

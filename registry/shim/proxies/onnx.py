@@ -200,6 +200,7 @@ class RecordedSession:
             tensors = tuple(map(to_tensor, names, outputs))
             content = tensor.content_digest(tensors)
             wire = tensor.wire_digest(tensors)
+        # Also when interrupted: every intent has an outcome.
         except BaseException as error:
             # A latched journal leaves the intent open, and the next start says so.
             with contextlib.suppress(UnavailableError):

@@ -66,6 +66,7 @@ class DiskBlobStore:
             writer.write(data)
             return writer.commit()
         except BaseException:
+            # Also when interrupted: nothing half-written may stay.
             writer.abort()
             raise
 
