@@ -210,6 +210,7 @@ class Registration:
 
     def _check_structures(self, said: release.Release, manifest: Manifest) -> None:
         sizes = {file.path: file.size for file in manifest.files}
+        structures: list[bytes] = []
         for told, file in zip(said.files, manifest.files, strict=True):
             path: Path = self._blobs.path(file.digest.raw)
             found = sandbox.inspect(path, file.path, sizes)
@@ -225,7 +226,10 @@ class Registration:
                     hint="publish with the same version of provreg as the registry runs",
                 )
             if found is not None:
-                self._artifacts.put(found)
+                structures.append(found)
+        # Only now: a release that is refused leaves nothing behind.
+        for structure in structures:
+            self._artifacts.put(structure)
 
     def _check_attribution(self, said: attribution.Attribution) -> None:
         self._require_records([said.release, *(item.dataset for item in said.datasets)])

@@ -10,6 +10,8 @@ import pytest
 
 from registry.core.digest import DigestSet
 from registry.core.encoding import write_json
+from registry.core.formats.safetensors import parse_header
+from registry.core.formats.structure import structure_bytes
 from registry.core.records import release
 from registry.core.records.manifest import File, Manifest
 from registry.core.records.release import ReleaseFile
@@ -280,3 +282,28 @@ def test_a_structure_that_is_another_is_refused(registry: Served, path: str) -> 
     assert registry.refused(lambda: registry.say(lying, registry.acme)) == (
         Reason.STRUCTURE_MISMATCH
     )
+
+
+def test_a_refused_release_leaves_no_structure_of_its_good_files(registry: Served) -> None:
+    good = safetensors({fresh("tensor"): TENSOR})
+    files = {"a.safetensors": good, "b.safetensors": HONEST}
+    manifest = a_manifest(files)
+    for data in (*files.values(), manifest.to_bytes()):
+        registry.put(data)
+    told = structure_bytes(parse_header(good[: -len(b"\0" * 4)], len(good)))
+    honest = release_statement(manifest, version=fresh())
+    said: release.Release = honest.predicate
+    listed = (
+        ReleaseFile(path="a.safetensors", role="weights", structure=DigestSet.of(told)),
+        ReleaseFile(path="b.safetensors", role="weights"),
+    )
+    members = {name: getattr(said, name) for name in said.__struct_fields__} | {"files": listed}
+    half_true = type(honest)(
+        type_=honest.type_,
+        predicate=release.Release(**members),
+        predicate_type=honest.predicate_type,
+        subject=honest.subject,
+    )
+    refusal = registry.refusal(lambda: registry.say(half_true, registry.acme))
+    assert (refusal.reason, refusal.where) == (Reason.STRUCTURE_MISMATCH, "b.safetensors")
+    assert registry.services.artifacts.find_missing([DigestSet.of(told).raw])
