@@ -1,0 +1,1 @@
+"""Proof that outlives its algorithms: timestamps over what was signed."""

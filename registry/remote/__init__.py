@@ -1,0 +1,1 @@
+"""Whom we ask. Answers are bounded here, and verified in core."""
