@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
     decode_dss_signature,
     encode_dss_signature,
 )
@@ -27,6 +28,7 @@ ALGORITHM = "PKIX_ECDSA_P256_SHA_256"
 """How Sigstore names the algorithm (``PublicKeyDetails``)."""
 
 _ECDSA = ec.ECDSA(hashes.SHA256())
+_ECDSA_OVER_DIGEST = ec.ECDSA(Prehashed(hashes.SHA256()))
 
 
 class PublicKey:
@@ -104,10 +106,22 @@ class PublicKey:
             VerificationError: ``BAD_SIGNATURE``.
             MalformedError: ``MALFORMED_SIGNATURE`` if the DER is not strict.
         """
+        self._verify(signature, message, _ECDSA)
+
+    def verify_digest(self, signature: bytes, digest: bytes) -> None:
+        """Check a DER signature over a message of which only the SHA-256 is known.
+
+        Raises:
+            VerificationError: ``BAD_SIGNATURE``.
+            MalformedError: ``MALFORMED_SIGNATURE`` if the DER is not strict.
+        """
+        self._verify(signature, digest, _ECDSA_OVER_DIGEST)
+
+    def _verify(self, signature: bytes, data: bytes, algorithm: ec.ECDSA) -> None:
         parse_signature(signature)
         try:
-            self._key.verify(signature, message, _ECDSA)
-        except InvalidSignature as error:
+            self._key.verify(signature, data, algorithm)
+        except (InvalidSignature, ValueError) as error:
             raise VerificationError(
                 Reason.BAD_SIGNATURE,
                 "the signature does not verify",

@@ -1,5 +1,7 @@
 """Keys: ECDSA P-256 in one spelling, and nothing else."""
 
+import hashlib
+
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -154,3 +156,14 @@ def test_numbers_that_no_signature_has_do_not_verify(r: int, s: int) -> None:
 
 def test_a_key_shows_its_id_and_nothing_else() -> None:
     assert repr(KEY) == f"PublicKey({KEY.key_id[:16]}…)"
+
+
+def test_a_signature_verifies_over_the_digest_alone() -> None:
+    KEY.verify_digest(SIGNATURE, hashlib.sha256(MESSAGE).digest())
+
+
+@pytest.mark.parametrize("digest", [hashlib.sha256(b"other").digest(), b"short", b""])
+def test_a_signature_over_another_digest_is_refused(digest: bytes) -> None:
+    with pytest.raises(VerificationError) as caught:
+        KEY.verify_digest(SIGNATURE, digest)
+    assert caught.value.reason is Reason.BAD_SIGNATURE

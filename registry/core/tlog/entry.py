@@ -1,10 +1,16 @@
 """The exact bytes of one leaf: a Rekor v2 ``hashedrekord`` 0.0.2 over SHA-256(PAE).
 
 Every Sigstore client derives these bytes from a bundle by itself, so one other byte breaks them.
-What we have to say goes into the signed in-toto predicate, never into the entry.
+What we have to say goes into the signed in-toto predicate, never into the entry. The signer is
+named by a public key or by an X.509 certificate for one.
 """
 
 from typing import Literal
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.core import encoding
 from registry.core.digest import SHA256_SIZE
@@ -18,8 +24,9 @@ MAX_ENTRY_BYTES = 65_535
 _TEMPLATE = (
     b'{"apiVersion":"0.0.2","kind":"hashedrekord","spec":{"hashedRekordV002":{"data":'
     b'{"algorithm":"SHA2_256","digest":"%s"},"signature":{"content":"%s","verifier":'
-    b'{"keyDetails":"%s","publicKey":{"rawBytes":"%s"}}}}}}'
+    b'{"keyDetails":"%s","%s":{"rawBytes":"%s"}}}}}}'
 )
+_KEY, _CERTIFICATE = b"publicKey", b"x509Certificate"
 
 
 class _RawBytes(Value, frozen=True):
@@ -28,7 +35,8 @@ class _RawBytes(Value, frozen=True):
 
 class _Verifier(Value, frozen=True):
     keyDetails: Literal["PKIX_ECDSA_P256_SHA_256"]  # noqa: N815
-    publicKey: _RawBytes  # noqa: N815
+    publicKey: _RawBytes | msgspec.UnsetType = msgspec.UNSET  # noqa: N815
+    x509Certificate: _RawBytes | msgspec.UnsetType = msgspec.UNSET  # noqa: N815
 
 
 class _Signature(Value, frozen=True):
@@ -57,24 +65,44 @@ class _Body(Value, frozen=True):
 
 
 class Entry(Value, frozen=True):
-    """What one leaf says: ``signature`` by ``key_der`` over the message with digest ``digest``."""
+    """What one leaf says: ``signature`` by ``key_der`` over the message with digest ``digest``.
+
+    Attributes:
+        digest: SHA-256 of the artifact, or of a DSSE envelope's PAE.
+        signature: Strict DER ECDSA.
+        key_der: Canonical SubjectPublicKeyInfo of the signer's P-256 key.
+        certificate_der: The signer's certificate; empty if the leaf names the bare key.
+    """
 
     digest: bytes
     signature: bytes
     key_der: bytes
+    certificate_der: bytes = b""
 
     def to_bytes(self) -> bytes:
         """The leaf's preimage."""
+        if self.certificate_der:
+            return write_certified(self.digest, self.signature, self.certificate_der)
         return write(self.digest, self.signature, self.key_der)
 
 
 def write(digest: bytes, signature: bytes, key_der: bytes) -> bytes:
     """Write the leaf that records ``signature`` by the key ``key_der`` over ``digest``."""
+    return _write(digest, signature, _KEY, key_der)
+
+
+def write_certified(digest: bytes, signature: bytes, certificate_der: bytes) -> bytes:
+    """Write the leaf that records ``signature`` by a certificate's key over ``digest``."""
+    return _write(digest, signature, _CERTIFICATE, certificate_der)
+
+
+def _write(digest: bytes, signature: bytes, member: bytes, verifier: bytes) -> bytes:
     return _TEMPLATE % (
         encoding.base64_text(digest).encode(),
         encoding.base64_text(signature).encode(),
         ALGORITHM.encode(),
-        encoding.base64_text(key_der).encode(),
+        member,
+        encoding.base64_text(verifier).encode(),
     )
 
 
@@ -96,12 +124,49 @@ def parse(body: bytes) -> Entry:
         digest = encoding.base64_bytes(record.data.digest)
         signature = encoding.base64_bytes(record.signature.content)
         parse_signature(signature)
-        key_der = encoding.base64_bytes(record.signature.verifier.publicKey.rawBytes)
-        PublicKey.parse(key_der)
+        key_der, certificate_der = _signer(record.signature.verifier)
     except MalformedError as error:
         raise MalformedError(
             Reason.MALFORMED_ENTRY, "this is not a hashedrekord 0.0.2 entry", actual=str(error)
         ) from error
     if len(digest) != SHA256_SIZE:
         raise MalformedError(Reason.MALFORMED_ENTRY, "the digest in the entry is not a SHA-256")
-    return Entry(digest=digest, signature=signature, key_der=key_der)
+    return Entry(
+        digest=digest, signature=signature, key_der=key_der, certificate_der=certificate_der
+    )
+
+
+def certified_key(certificate_der: bytes) -> PublicKey:
+    """The key of a certificate, without judging the certificate.
+
+    Raises:
+        MalformedError: ``MALFORMED_KEY``, or ``KEY_ALGORITHM`` for anything but P-256.
+    """
+    try:
+        key = x509.load_der_x509_certificate(certificate_der).public_key()
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        raise MalformedError(
+            Reason.MALFORMED_KEY, "this is not an X.509 certificate", actual=str(error)[:200]
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise MalformedError(
+            Reason.KEY_ALGORITHM,
+            "entries are signed with ECDSA on P-256 only",
+            actual=type(key).__name__.strip("_"),
+        )
+    return PublicKey(key)
+
+
+def _signer(verifier: _Verifier) -> tuple[bytes, bytes]:
+    """The signer's key, and its certificate if the leaf names one."""
+    key, certificate = verifier.publicKey, verifier.x509Certificate
+    if isinstance(key, _RawBytes) and not isinstance(certificate, _RawBytes):
+        return PublicKey.parse(encoding.base64_bytes(key.rawBytes)).der, b""
+    if isinstance(certificate, _RawBytes) and not isinstance(key, _RawBytes):
+        der = encoding.base64_bytes(certificate.rawBytes)
+        return certified_key(der).der, der
+    raise MalformedError(
+        Reason.MALFORMED_ENTRY,
+        "an entry names its signer in one way",
+        expected="publicKey or x509Certificate",
+    )
