@@ -148,6 +148,10 @@ class Reason(StrEnum):
     # Profiles.
     PROFILE = "PROFILE"
 
+    # Whom we ask.
+    REMOTE_STATUS = "REMOTE_STATUS"
+    ANSWER_TOO_LARGE = "ANSWER_TOO_LARGE"
+
     # Running it.
     SCHEMA_BEHIND = "SCHEMA_BEHIND"
     BAD_SETTING = "BAD_SETTING"
