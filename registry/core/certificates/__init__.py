@@ -1,0 +1,1 @@
+"""X.509 certificates that name a signer, and who vouches for them."""

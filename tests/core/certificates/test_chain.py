@@ -1,0 +1,201 @@
+"""Chains: each certificate issued by the next, all of them valid at the time that counts."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from registry.core.certificates.chain import (
+    CODE_SIGNING,
+    TIME_STAMPING,
+    Authority,
+    Window,
+    verify_chain,
+    verify_path,
+)
+from registry.errors import MalformedError, Reason, RegistryError, VerificationError
+from tests.private_certificates import CA, NOON, Leaf, p256
+
+ROOT = CA.root()
+MIDDLE = ROOT.below("middle")
+MINUTE = timedelta(minutes=1)
+
+
+def refusal(leaf: bytes, authorities: Sequence[Authority], at: datetime = NOON) -> Reason:
+    with pytest.raises(RegistryError) as caught:
+        verify_chain(leaf, authorities, at)
+    return caught.value.reason
+
+
+def test_a_certificate_below_a_root_or_below_an_intermediate_is_accepted() -> None:
+    for ca in (ROOT, MIDDLE):
+        authority, issuer = verify_chain(Leaf().plain(ca), [ca.authority()], NOON)
+        assert (authority, issuer) == (ca.authority(), ca.der)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+        rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    ],
+    ids=["P-384", "P-521", "RSA"],
+)
+def test_an_authority_may_have_a_key_of_another_kind(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+) -> None:
+    ca = CA.root(key=key)
+    verify_chain(Leaf().plain(ca), [ca.authority()], NOON)
+
+
+def test_an_authority_with_a_weak_key_is_refused() -> None:
+    for key in (
+        rsa.generate_private_key(public_exponent=65537, key_size=1024),  # noqa: S505 - the point
+        ec.generate_private_key(ec.SECP256K1()),
+    ):
+        ca = CA.root(key=key)
+        assert refusal(Leaf().plain(ca), [ca.authority()]) is Reason.CERTIFICATE_CHAIN
+
+
+def test_an_authority_without_a_hash_of_ours_is_refused() -> None:
+    ca = CA.root(key=ed25519.Ed25519PrivateKey.generate())
+    assert refusal(Leaf().plain(ca), [ca.authority()]) is Reason.CERTIFICATE_CHAIN
+
+
+def test_the_right_one_of_several_authorities_is_found() -> None:
+    other = CA.root("other", key=p256(13))
+    twin = CA.root("root", key=p256(14))
+    authorities = [other.authority(), twin.authority(), ROOT.authority()]
+    assert verify_chain(Leaf().plain(ROOT), authorities, NOON)[1] == ROOT.der
+
+
+def test_an_unknown_authority_is_refused() -> None:
+    other = CA.root("other")
+    assert refusal(Leaf().plain(ROOT), [other.authority()]) is Reason.UNKNOWN_AUTHORITY
+    assert refusal(Leaf().plain(ROOT), []) is Reason.UNKNOWN_AUTHORITY
+    empty = Authority((), Window(NOON))
+    assert refusal(Leaf().plain(ROOT), [empty]) is Reason.UNKNOWN_AUTHORITY
+
+
+def test_an_authority_of_the_same_name_with_another_key_is_refused() -> None:
+    twin = CA.root(key=p256(14))
+    assert refusal(Leaf().plain(ROOT), [twin.authority()]) is Reason.CERTIFICATE_CHAIN
+
+
+def test_a_signature_by_another_key_is_refused_without_key_identifiers() -> None:
+    twin = CA.root(key=p256(14))
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(twin.certificate.subject)
+        .public_key(p256(21).public_key())
+        .serial_number(1)
+        .not_valid_before(NOON - MINUTE)
+        .not_valid_after(NOON + MINUTE)
+    )
+    for extension, critical in (
+        (x509.ExtendedKeyUsage([CODE_SIGNING]), False),
+        (Leaf().builder(ROOT)._extensions[0].value, True),
+    ):
+        builder = builder.add_extension(extension, critical)
+    leaf = builder.sign(p256(11), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    assert refusal(leaf, [twin.authority()]) is Reason.CERTIFICATE_CHAIN
+    verify_chain(leaf, [ROOT.authority()], NOON)
+
+
+def test_the_time_must_be_within_the_certificate_to_the_second() -> None:
+    leaf, authorities = Leaf(), [ROOT.authority()]
+    der = leaf.plain(ROOT)
+    verify_chain(der, authorities, leaf.start)
+    verify_chain(der, authorities, leaf.end)
+    second = timedelta(seconds=1)
+    assert refusal(der, authorities, leaf.start - second) is Reason.CERTIFICATE_TIME
+    assert refusal(der, authorities, leaf.end + second) is Reason.CERTIFICATE_TIME
+
+
+def test_an_authority_must_be_valid_at_the_time_too() -> None:
+    middle = ROOT.below("middle", days=1)
+    leaf = Leaf(end=NOON + timedelta(days=3)).plain(middle)
+    verify_chain(leaf, [middle.authority()], NOON)
+    late = NOON + timedelta(days=2)
+    assert refusal(leaf, [middle.authority()], late) is Reason.CERTIFICATE_TIME
+
+
+def test_the_window_of_an_authority_is_closed_at_both_ends() -> None:
+    leaf = Leaf(start=NOON, end=NOON + MINUTE)
+    der = leaf.plain(ROOT)
+    verify_chain(der, [ROOT.authority(Window(NOON, NOON))], NOON)
+    after = Window(NOON + MINUTE)
+    before = Window(NOON - MINUTE, NOON)
+    assert refusal(der, [ROOT.authority(after)], NOON + MINUTE) is Reason.CERTIFICATE_TIME
+    assert refusal(der, [ROOT.authority(before)], NOON + MINUTE) is Reason.CERTIFICATE_TIME
+
+
+def test_a_chain_longer_than_allowed_is_refused() -> None:
+    low = MIDDLE.below("low", key=p256(15), path_length=None)
+    assert refusal(Leaf().plain(low), [low.authority()]) is Reason.CERTIFICATE_CHAIN
+
+
+def test_a_leaf_cannot_issue() -> None:
+    leaf_key = p256(16)
+    fake = CA(
+        leaf_key,
+        x509.load_der_x509_certificate(Leaf(key=leaf_key, subject=x509.Name([])).plain(ROOT)),
+        ROOT.chain,
+    )
+    assert refusal(Leaf().plain(fake), [fake.authority()]) is Reason.CERTIFICATE_CHAIN
+
+
+def test_an_authority_for_another_purpose_is_refused() -> None:
+    def only(purpose: x509.ObjectIdentifier) -> CA:
+        return ROOT.below(
+            "middle",
+            change=lambda builder: builder.add_extension(
+                x509.ExtendedKeyUsage([purpose]), critical=False
+            ),
+        )
+
+    wrong = only(ExtendedKeyUsageOID.TIME_STAMPING)
+    assert refusal(Leaf().plain(wrong), [wrong.authority()]) is Reason.CERTIFICATE_CHAIN
+    for purpose in (CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE):
+        right = only(purpose)
+        verify_chain(Leaf().plain(right), [right.authority()], NOON)
+
+
+def test_an_authority_with_a_critical_extension_that_is_unknown_is_refused() -> None:
+    strange = ROOT.below(
+        "middle",
+        change=lambda builder: builder.add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), critical=True
+        ),
+    )
+    assert refusal(Leaf().plain(strange), [strange.authority()]) is Reason.MALFORMED_CERTIFICATE
+
+
+def test_a_path_for_timestamps_needs_their_purpose() -> None:
+    leaf = Leaf(purpose=ExtendedKeyUsageOID.TIME_STAMPING).plain(ROOT)
+    verify_path((leaf, *ROOT.chain), NOON, TIME_STAMPING)
+    with pytest.raises(MalformedError):
+        verify_path((leaf, *ROOT.chain), NOON, CODE_SIGNING)
+
+
+def test_a_path_without_a_leaf_is_one_of_authorities() -> None:
+    verify_path(MIDDLE.chain, NOON, CODE_SIGNING, leaf=False)
+    with pytest.raises(VerificationError):
+        verify_path((Leaf().plain(MIDDLE), *MIDDLE.chain), NOON, CODE_SIGNING, leaf=False)
+
+
+@pytest.mark.parametrize("chain", [(), (ROOT.der,) * 12], ids=["empty", "of twelve"])
+def test_a_path_has_a_sane_length(chain: tuple[bytes, ...]) -> None:
+    with pytest.raises(VerificationError) as caught:
+        verify_path(chain, NOON, CODE_SIGNING)
+    assert caught.value.reason is Reason.CERTIFICATE_CHAIN
+
+
+def test_a_window_says_what_it_spans() -> None:
+    assert str(Window(NOON)) == "2026-03-01T12:00:00+00:00 to now"
