@@ -125,6 +125,9 @@ class Reason(StrEnum):
     BATCH_CONTENT = "BATCH_CONTENT"
     BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
 
+    # Keys elsewhere.
+    KEY_SERVICE = "KEY_SERVICE"
+
     # Access.
     NO_TOKEN = "NO_TOKEN"  # noqa: S105 - a reason, not a secret
     UNKNOWN_TOKEN = "UNKNOWN_TOKEN"  # noqa: S105 - a reason, not a secret

@@ -1,6 +1,5 @@
 """``provreg attribution``: say which datasets a model version owes how much to."""
 
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -8,10 +7,10 @@ import click
 from registry.cli.connection import connect
 from registry.cli.dataset import share_of
 from registry.cli.output import json_option, show
+from registry.cli.signing import key_option, load_signer
 from registry.client.data import register_attribution
 from registry.core.records.attribution import Method
 from registry.core.records.names import split_reference
-from registry.signing.file import StatementSigner
 
 
 @click.group()
@@ -33,7 +32,7 @@ def command() -> None:
     "--method", type=click.Choice(get_args(Method)), default="declared", show_default=True
 )
 @click.option("--note", default="")
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="Your private key.")
+@key_option
 @json_option
 @click.pass_context
 def register(
@@ -43,12 +42,12 @@ def register(
     datasets: tuple[str, ...],
     method: Any,
     note: str,
-    key: Path,
+    key: str,
     as_json: bool,
 ) -> None:
     """Register an attribution: a signed estimate, not a proof."""
     split_reference(model)
-    signer = StatementSigner.load(key)
+    signer = load_signer(key)
     shares: dict[str, int] = {}
     for given in datasets:
         reference, _, share = given.rpartition("=")

@@ -6,12 +6,12 @@ import click
 
 from registry.cli.connection import connect
 from registry.cli.output import json_option, progress, show
+from registry.cli.signing import key_option, load_signer
 from registry.client.data import register_dataset
 from registry.client.files import hash_folder, walk
 from registry.core import encoding
 from registry.core.records.dataset import Contributor
 from registry.core.records.manifest import MAX_MANIFEST_BYTES, Manifest
-from registry.signing.file import StatementSigner
 
 
 @click.group()
@@ -60,7 +60,7 @@ def _contributor(given: str) -> Contributor:
     help="Who gave which part; the whole is the sum of all shares.",
 )
 @click.option("--description", default="")
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="Your private key.")
+@key_option
 @json_option
 @click.pass_context
 def register(
@@ -73,11 +73,11 @@ def register(
     licence: str,
     contributors: tuple[str, ...],
     description: str,
-    key: Path,
+    key: str,
     as_json: bool,
 ) -> None:
     """Register the files in FOLDER as a dataset. Only their digests leave this machine."""
-    signer = StatementSigner.load(key)
+    signer = load_signer(key)
     who = [_contributor(given) for given in contributors]
     if manifest is not None and folder is None:
         with manifest.open("rb") as file:

@@ -5,9 +5,11 @@ from pathlib import Path
 import click
 
 from registry.cli.output import json_option, show
-from registry.core.keys import PublicKey
+from registry.cli.signing import load_signer
+from registry.core.keys import MAX_KEY_BYTES, PublicKey
 from registry.errors import ConflictError, Reason
 from registry.signing.file import StatementSigner, write_public
+from registry.signing.signer import is_uri
 
 
 @click.group()
@@ -31,9 +33,23 @@ def generate(path: Path) -> None:
 
 
 @command.command("show")
-@click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("where", metavar="FILE|URI")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the public key to this new file."
+)
 @json_option
-def show_key(path: Path, *, as_json: bool) -> None:
-    """Show the id of the public key in PATH."""
-    key = PublicKey.parse(path.read_bytes())
+def show_key(where: str, *, out: Path | None, as_json: bool) -> None:
+    """Show the id of a key: a public key in FILE, or a private one behind a URI."""
+    key = load_signer(where).public_key if is_uri(where) else _read(Path(where))
+    if out is not None:
+        if out.exists():
+            raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
+        write_public(out, key)
     show({"key_id": key.key_id}, [key.key_id], as_json=as_json)
+
+
+def _read(path: Path) -> PublicKey:
+    if not path.is_file():
+        raise click.BadParameter(f"there is no file {path}", param_hint="FILE")
+    with path.open("rb") as file:
+        return PublicKey.parse(file.read(MAX_KEY_BYTES + 1))

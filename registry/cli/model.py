@@ -6,6 +6,7 @@ import click
 
 from registry.cli.connection import connect
 from registry.cli.output import json_option, progress, show
+from registry.cli.signing import key_option, load_signer
 from registry.client.fetch import fetch as fetch_release
 from registry.client.publish import Publication
 from registry.client.publish import publish as publish_folder
@@ -16,7 +17,6 @@ from registry.core.digest import DigestSet
 from registry.core.records import dataset, release
 from registry.core.records.names import check_name, split_reference
 from registry.core.records.release import Release
-from registry.signing.file import StatementSigner
 
 
 @click.group()
@@ -28,7 +28,7 @@ def command() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--name", required=True, metavar="acme/x")
 @click.option("--version", required=True, metavar="1.2.0")
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="Your private key.")
+@key_option
 @click.option("--licence", "--license", default="", help="An SPDX expression, or words.")
 @click.option("--description", default="")
 @click.option(
@@ -52,7 +52,7 @@ def publish(
     folder: Path,
     name: str,
     version: str,
-    key: Path,
+    key: str,
     licence: str,
     description: str,
     trained_on: tuple[str, ...],
@@ -60,7 +60,7 @@ def publish(
     as_json: bool,
 ) -> None:
     """Publish all files in FOLDER as one version, which can never change."""
-    signer = StatementSigner.load(key)
+    signer = load_signer(key)
     with connect(ctx) as client:
 
         def record_ids(predicate_type: str, references: tuple[str, ...]) -> tuple[str, ...]:

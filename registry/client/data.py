@@ -19,7 +19,7 @@ from registry.core.records.manifest import File
 from registry.core.records.names import check_name, check_version, split_reference
 from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, NotFoundError, Reason
-from registry.signing.file import StatementSigner
+from registry.signing.signer import Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def register_dataset(
     client: RegistryClient,
     files: Sequence[File],
     contributors: Sequence[Contributor],
-    signer: StatementSigner,
+    signer: Signer,
     at: datetime,
     *,
     name: str,
@@ -93,7 +93,7 @@ def register_attribution(
     client: RegistryClient,
     model: str,
     shares: Mapping[str, int],
-    signer: StatementSigner,
+    signer: Signer,
     at: datetime,
     *,
     method: Method = "declared",
@@ -139,7 +139,7 @@ def register_attribution(
 
 
 def _sign(
-    signer: StatementSigner, predicate_type: str, subject: Subject, said: Dataset | Attribution
+    signer: Signer, predicate_type: str, subject: Subject, said: Dataset | Attribution
 ) -> Envelope:
     envelope = signer.sign(
         Statement(
@@ -151,6 +151,6 @@ def _sign(
     return envelope
 
 
-def _register(client: RegistryClient, envelope: Envelope, signer: StatementSigner) -> Registered:
+def _register(client: RegistryClient, envelope: Envelope, signer: Signer) -> Registered:
     receipt = client.register(envelope, signer.public_key)
     return Registered(digest.text(envelope.record_id), receipt, fresh=True)

@@ -28,7 +28,7 @@ from registry.core.records.release import Release, ReleaseFile
 from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, NotFoundError, Reason
 from registry.inspection import sandbox
-from registry.signing.file import StatementSigner
+from registry.signing.signer import Signer
 
 Stages = Callable[[str, int], AbstractContextManager[Progress]]
 """Is told of each stage, with its name and how many bytes it will move."""
@@ -77,7 +77,7 @@ def publish(
     client: RegistryClient,
     folder: Path,
     what: Publication,
-    signer: StatementSigner,
+    signer: Signer,
     at: datetime,
     *,
     stages: Stages = silent,

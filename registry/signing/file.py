@@ -46,16 +46,7 @@ class StatementSigner:
             NotFoundError: ``MALFORMED_KEY`` if there is no such file.
             MalformedError: ``MALFORMED_KEY`` or ``KEY_ALGORITHM``.
         """
-        key = _load(path)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise MalformedError(
-                Reason.KEY_ALGORITHM,
-                "statements are signed with ECDSA on P-256 only",
-                where=str(path),
-                actual=type(key).__name__.strip("_"),
-                hint="run: provreg key generate",
-            )
-        return cls(key)
+        return cls(load_p256(path))
 
     def save(self, path: Path) -> None:
         """Write the key to a new file, durably; never over an existing one."""
@@ -111,6 +102,31 @@ class LogSigner:
         text = str(checkpoint)
         line = SignatureLine(self.key.name, self.key.key_id, self._key.sign(text.encode()))
         return SignedCheckpoint(checkpoint, str(Note(text, (line,))).encode())
+
+
+def load_p256(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Read a P-256 key from ``path``.
+
+    Raises:
+        NotFoundError: ``MALFORMED_KEY`` if there is no such file.
+        MalformedError: ``MALFORMED_KEY`` or ``KEY_ALGORITHM``.
+    """
+    key = _load(path)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise MalformedError(
+            Reason.KEY_ALGORITHM,
+            "statements are signed with ECDSA on P-256 only",
+            where=str(path),
+            actual=type(key).__name__.strip("_"),
+            hint="run: provreg key generate",
+        )
+    PublicKey(key.public_key())  # refuses every other curve
+    return key
+
+
+def generate_p256(path: Path) -> None:
+    """Make a P-256 key in a new file, durably; never over an existing one."""
+    _save(path, ec.generate_private_key(ec.SECP256R1()))
 
 
 def write_public(path: Path, key: PublicKey) -> None:

@@ -53,3 +53,17 @@ def test_a_key_of_another_kind_is_refused(shell: Shell, home: Path) -> None:
     )
     said = shell("key", "show", "p384.pub", "--json")
     assert (said.status, said.error["reason"]) == (1, "KEY_ALGORITHM")
+
+
+def test_the_public_half_of_a_key_behind_a_uri_is_written_for_the_operator(
+    shell: Shell, home: Path
+) -> None:
+    shell("key", "generate", "k.pem")
+    shown = shell("key", "show", "file:k.pem", "--out", "again.pub")
+    assert (shown.status, shown.out) == (0, shell("key", "show", "k.pem.pub").out)
+    assert (home / "again.pub").read_bytes() == (home / "k.pem.pub").read_bytes()
+    assert shell("key", "show", "file:k.pem", "--out", "again.pub").status == 1
+
+
+def test_a_public_key_that_is_not_there_is_a_mistake_in_the_command(shell: Shell) -> None:
+    assert shell("key", "show", "nowhere.pub").status == 2
