@@ -2,12 +2,13 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 
 from registry.core import encoding
 from registry.core.attestation import dsse
@@ -17,6 +18,11 @@ from registry.core.keys import PublicKey
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.note import Note, SignatureLine, VerifierKey, check_name
 from registry.errors import ConflictError, MalformedError, NotFoundError, Reason
+
+PrivateKey: TypeAlias = (
+    ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey
+)
+"""Keys that are kept in files."""
 
 MAX_KEY_FILE_BYTES = 4096
 """Bytes of a private key file; ours take about 250."""
@@ -50,7 +56,7 @@ class StatementSigner:
 
     def save(self, path: Path) -> None:
         """Write the key to a new file, durably; never over an existing one."""
-        _save(path, self._key)
+        save_private(path, self._key)
 
     def sign(self, statement: Statement[Any]) -> Envelope:
         """Sign a statement into an envelope."""
@@ -65,6 +71,7 @@ class LogSigner:
     def __init__(self, origin: str, key: ed25519.Ed25519PrivateKey) -> None:
         check_name(origin)
         self._key = key
+        self._beside: tuple[Callable[[Checkpoint], SignatureLine], ...] = ()
         public = key.public_key().public_bytes(
             serialization.Encoding.Raw, serialization.PublicFormat.Raw
         )
@@ -83,7 +90,7 @@ class LogSigner:
             NotFoundError: ``MALFORMED_KEY`` if there is no such file.
             MalformedError: ``MALFORMED_KEY`` or ``KEY_ALGORITHM``.
         """
-        key = _load(path)
+        key = load_private(path)
         if not isinstance(key, ed25519.Ed25519PrivateKey):
             raise MalformedError(
                 Reason.KEY_ALGORITHM,
@@ -95,13 +102,18 @@ class LogSigner:
 
     def save(self, path: Path) -> None:
         """Write the key to a new file, durably; never over an existing one."""
-        _save(path, self._key)
+        save_private(path, self._key)
 
     def sign(self, checkpoint: Checkpoint) -> SignedCheckpoint:
         """Sign a checkpoint. Whoever calls this makes sure that it never contradicts another."""
         text = str(checkpoint)
         line = SignatureLine(self.key.name, self.key.key_id, self._key.sign(text.encode()))
-        return SignedCheckpoint(checkpoint, str(Note(text, (line,))).encode())
+        lines = (line, *(cosign(checkpoint) for cosign in self._beside))
+        return SignedCheckpoint(checkpoint, str(Note(text, lines)).encode())
+
+    def also(self, cosign: Callable[[Checkpoint], SignatureLine]) -> None:
+        """From now on, put another signature of the log beneath each checkpoint."""
+        self._beside = (*self._beside, cosign)
 
 
 def load_p256(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -111,7 +123,7 @@ def load_p256(path: Path) -> ec.EllipticCurvePrivateKey:
         NotFoundError: ``MALFORMED_KEY`` if there is no such file.
         MalformedError: ``MALFORMED_KEY`` or ``KEY_ALGORITHM``.
     """
-    key = _load(path)
+    key = load_private(path)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise MalformedError(
             Reason.KEY_ALGORITHM,
@@ -126,7 +138,7 @@ def load_p256(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def generate_p256(path: Path) -> None:
     """Make a P-256 key in a new file, durably; never over an existing one."""
-    _save(path, ec.generate_private_key(ec.SECP256R1()))
+    save_private(path, ec.generate_private_key(ec.SECP256R1()))
 
 
 def write_public(path: Path, key: PublicKey) -> None:
@@ -143,7 +155,13 @@ def write_public(path: Path, key: PublicKey) -> None:
         file.write(pem)
 
 
-def _load(path: Path) -> object:
+def load_private(path: Path) -> object:
+    """Read a private key of any kind from ``path``, if nobody but its owner can.
+
+    Raises:
+        NotFoundError: ``MALFORMED_KEY`` if there is no such file.
+        MalformedError: ``MALFORMED_KEY``.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_KEY_FILE_BYTES + 1)
@@ -176,7 +194,12 @@ def _load(path: Path) -> object:
         ) from error
 
 
-def _save(path: Path, key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> None:
+def save_private(path: Path, key: PrivateKey) -> None:
+    """Write a private key to a new file, durably; never over an existing one.
+
+    Raises:
+        ConflictError: ``TARGET_EXISTS``.
+    """
     pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
