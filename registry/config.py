@@ -13,6 +13,9 @@ MAX_TOKEN_FILE_CHARACTERS = 4096
 DEFAULT_LISTEN = "127.0.0.1:7070"
 """Where a registry listens if not told otherwise."""
 
+NO_HTTP = "none"
+"""What ``ServerSettings.http`` says if a registry shall not answer HTTP."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
@@ -25,6 +28,8 @@ class ServerSettings:
         origin: The log's name, a bare host name; None to keep or make one.
         tls_cert: PEM certificate chain.
         tls_key: PEM private key.
+        http: Host and port for HTTP; None for the host of ``listen`` and its port + 1 (any free
+            port if that is 0); ``none`` for no HTTP at all.
     """
 
     data: Path
@@ -33,6 +38,7 @@ class ServerSettings:
     origin: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    http: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

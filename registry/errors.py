@@ -12,6 +12,7 @@
     ├── NotFoundError           nothing of that name
     ├── LimitExceededError      larger, longer or more than a named limit
     ├── UnavailableError        not now; the same call may succeed later
+    ├── UnsupportedError        not here, now or later; another method or another log does it
     └── DamagedError            stored bytes are not what was stored
 
 The class says who is to blame, the :class:`Reason` says what is wrong. Reasons are a stable
@@ -182,6 +183,12 @@ class Reason(StrEnum):
     REMOTE_STATUS = "REMOTE_STATUS"
     ANSWER_TOO_LARGE = "ANSWER_TOO_LARGE"
 
+    # Plain HTTP.
+    UNKNOWN_PATH = "UNKNOWN_PATH"
+    WRONG_METHOD = "WRONG_METHOD"
+    BODY_TOO_LARGE = "BODY_TOO_LARGE"
+    SLOW_REQUEST = "SLOW_REQUEST"
+
     # Running it.
     SCHEMA_BEHIND = "SCHEMA_BEHIND"
     BAD_SETTING = "BAD_SETTING"
@@ -270,6 +277,10 @@ class LimitExceededError(RegistryError):
 
 class UnavailableError(RegistryError):
     """Not possible now; the same call may succeed later."""
+
+
+class UnsupportedError(RegistryError):
+    """Not possible here, now or later; another method or another log does it."""
 
 
 class DamagedError(RegistryError):

@@ -81,6 +81,7 @@ class Running:
     """A registry that answers."""
 
     address: str
+    url: str
     data: Path
     process: "subprocess.Popen[str]"
 
@@ -117,7 +118,7 @@ def command(data: Path, database: str | None = None) -> list[str]:
 
 
 def address_in(line: str) -> str:
-    """The address in the first line that a registry prints."""
+    """The address in one of the first two lines that a registry prints: gRPC, HTTP."""
     return line.rsplit(maxsplit=1)[-1] if line else ""
 
 
@@ -136,7 +137,7 @@ def running_registry(data: Path, database: str | None = None) -> Iterator[Runnin
     try:
         address = address_in(process.stdout.readline())
         assert address, "the registry did not start"
-        yield Running(address, data, process)
+        yield Running(address, address_in(process.stdout.readline()), data, process)
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)

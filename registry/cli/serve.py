@@ -20,6 +20,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 @click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="HOST:PORT")
 @click.option(
+    "--http",
+    metavar="HOST:PORT|none",
+    help="Where HTTP is answered; the host of --listen and its port + 1 if absent.",
+)
+@click.option(
     "--database", metavar="URL", help="postgresql+psycopg://…; SQLite in --data if absent."
 )
 @click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
@@ -29,10 +34,11 @@ def command(
     *,
     data: Path,
     listen: str,
+    http: str | None,
     database: str | None,
     origin: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
     """Run a registry until it is told to stop."""
-    run(ServerSettings(data, listen, database, origin, tls_cert, tls_key))
+    run(ServerSettings(data, listen, database, origin, tls_cert, tls_key, http))

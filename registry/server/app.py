@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -28,10 +27,12 @@ from registry.api.v1 import (
     statement_service_pb2_grpc,
 )
 from registry.config import ServerSettings
-from registry.errors import MalformedError, Reason, UnavailableError
+from registry.server import listening
 from registry.server.artifacts import ArtifactServicer
 from registry.server.folder import DataFolder
 from registry.server.guard import Guard
+from registry.server.http.routing import Routes
+from registry.server.http.tiles import Tiles
 from registry.server.lineage import LineageServicer
 from registry.server.log import LogServicer
 from registry.server.principals import AccessServicer
@@ -180,67 +181,36 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
     return server, checks
 
 
-def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
-    host = settings.listen.rpartition(":")[0].strip("[]")
-    if settings.tls_cert is not None and settings.tls_key is not None:
-        credentials = grpc.ssl_server_credentials(
-            [(_read(settings.tls_key), _read(settings.tls_cert))]
-        )
-        port = server.add_secure_port(settings.listen, credentials)
-    elif settings.tls_cert is not None or settings.tls_key is not None:
-        raise MalformedError(
-            Reason.BAD_SETTING, "TLS needs both a certificate and a key", where="--tls-cert"
-        )
-    elif host in ("127.0.0.1", "::1", "localhost"):
-        port = server.add_insecure_port(settings.listen)
-    else:
-        raise MalformedError(
-            Reason.BAD_SETTING,
-            "tokens would cross the network unprotected",
-            where=settings.listen,
-            expected="a loopback address, or TLS",
-            hint="add --tls-cert and --tls-key",
-        )
-    return port
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MalformedError(
-            Reason.BAD_SETTING, "this file cannot be read", where=str(path), actual=str(error)
-        ) from error
+def http_routes(services: Services) -> Routes:
+    """Everything that is answered over HTTP."""
+    return Routes(Tiles(services.sequencer).routes())
 
 
 async def _serve(settings: ServerSettings, services: Services, *, first: bool) -> None:
     server, checks = build_server(services)
-    try:
-        port = _listen(server, settings)
-    except RuntimeError as error:
-        raise UnavailableError(
-            Reason.BAD_SETTING,
-            "this address cannot be listened on",
-            where=settings.listen,
-            hint="is another server running there?",
-        ) from error
+    address = listening.listen(server, settings)
+    face = listening.face(http_routes(services), settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await server.start()
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
-    host = settings.listen.rpartition(":")[0]
-    _announce(settings, services, f"{host}:{port}", first=first)
+    url = "" if face is None else await face.start()
+    _announce(settings, services, address, url, first=first)
     await stop.wait()
     await checks.enter_graceful_shutdown()
-    await server.stop(STOP_GRACE_SECONDS)
+    stopping = [] if face is None else [face.stop(STOP_GRACE_SECONDS)]
+    await asyncio.gather(server.stop(STOP_GRACE_SECONDS), *stopping)
 
 
-def _announce(settings: ServerSettings, services: Services, address: str, *, first: bool) -> None:
+def _announce(
+    settings: ServerSettings, services: Services, address: str, url: str, *, first: bool
+) -> None:
     head = services.sequencer.head
     lines = [
         f"provreg is listening on {address}",
+        f"  http     {url or 'off'}",
         f"  log      {services.signer.key}",
         f"  entries  {head.checkpoint.size if head else 0}",
         f"  data     {settings.data}",

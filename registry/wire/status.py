@@ -25,6 +25,7 @@ from registry.errors import (
     RegistryError,
     UnauthenticatedError,
     UnavailableError,
+    UnsupportedError,
     VerificationError,
 )
 
@@ -51,6 +52,7 @@ _TABLE: Final[Mapping[type[RegistryError], grpc.StatusCode]] = {
     NotFoundError: grpc.StatusCode.NOT_FOUND,
     LimitExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
     DamagedError: grpc.StatusCode.DATA_LOSS,
 }
 

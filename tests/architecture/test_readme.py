@@ -23,9 +23,13 @@ def console_commands() -> list[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port whose next one is free as well: HTTP takes that."""
+    while True:
+        with socket.socket() as probe, socket.socket() as beside:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            if port < 65_535 and beside.connect_ex(("127.0.0.1", port + 1)) != 0:
+                return port
 
 
 def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Path) -> None:

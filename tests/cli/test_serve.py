@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,24 @@ def test_a_first_session_goes_as_serve_tells(shell: Shell, home: Path) -> None:
         assert said.status == 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_http_is_answered_at_the_address_that_serve_tells(home: Path) -> None:
+    with serving("--data", home / "data", "--origin", "log.example") as (process, _):
+        assert process.stdout is not None
+        url = address_in(process.stdout.readline())
+        with urllib.request.urlopen(f"{url}/checkpoint", timeout=20) as answer:
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+            assert answer.headers["cache-control"] == "max-age=2"
+            assert answer.read().startswith(b"log.example\n1\n")
+        with urllib.request.urlopen(f"{url}/api/v2/checkpoint", timeout=20) as answer:
+            assert answer.read().startswith(b"log.example\n1\n")
+
+
+def test_http_can_be_switched_off(home: Path) -> None:
+    with serving("--data", home / "data", "--http", "none") as (process, _):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "  http     off\n"
 
 
 def test_a_second_process_on_the_same_folder_is_refused(shell: Shell, home: Path) -> None:

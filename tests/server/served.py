@@ -38,7 +38,8 @@ from registry.core.attestation.dsse import PAYLOAD_TYPE, Envelope, pae
 from registry.core.attestation.statement import Statement
 from registry.core.digest import sha256
 from registry.errors import RegistryError
-from registry.server.app import Services, build_server, open_services
+from registry.server.app import Services, build_server, http_routes, open_services
+from registry.server.http.face import Face
 from registry.signing.file import StatementSigner
 from registry.storage.blobs.port import CHUNK_BYTES
 from registry.storage.sql import log
@@ -74,10 +75,11 @@ class Stored:
 class Served:
     """A registry, its stubs, and some principals."""
 
-    def __init__(self, services: Services, folder: Path, address: str) -> None:
+    def __init__(self, services: Services, folder: Path, address: str, url: str) -> None:
         self.services = services
         self.folder = folder
         self.address = address
+        self.url = url
         self.channel = grpc.insecure_channel(address)
         self.artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(self.channel)
         self.statements = statement_service_pb2_grpc.StatementServiceStub(self.channel)
@@ -163,12 +165,12 @@ def chunks(data: bytes) -> Iterator[UploadRequest]:
 
 
 class _ServerThread:
-    """A gRPC server with a loop and a thread of its own."""
+    """A gRPC server and an HTTP face with a loop and a thread of its own."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._ready = threading.Event()
-        self.address = ""
+        self.address = self.url = ""
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="server")
         self._thread.start()
         self._ready.wait(SECONDS)
@@ -178,10 +180,13 @@ class _ServerThread:
         port = server.add_insecure_port("127.0.0.1:0")
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         await server.start()
+        face = Face(http_routes(self._services), "127.0.0.1:0")
+        self.url = await face.start()
         self.address = f"127.0.0.1:{port}"
         self._ready.set()
         await self._stop.wait()
         await server.stop(None)
+        await face.stop(0)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -194,7 +199,7 @@ def served(folder: Path, database: str | None = None) -> Iterator[Served]:
     with open_services(ServerSettings(folder, database=database)) as (services, _):
         thread = _ServerThread(services)
         try:
-            registry = Served(services, folder, thread.address)
+            registry = Served(services, folder, thread.address, thread.url)
             try:
                 yield registry
             finally:

@@ -1,7 +1,10 @@
 """TLS by two flags; without them a registry listens on loopback only."""
 
+import ssl
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -50,7 +53,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def over_tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def over_tls(tmp_path: Path) -> Iterator[tuple[str, str, Path]]:
     cert_file, key_file = certificate(tmp_path)
     flags = ["--tls-cert", str(cert_file), "--tls-key", str(key_file)]
     process = subprocess.Popen(
@@ -60,14 +63,15 @@ def over_tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     )
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().split()[-1], cert_file
+        address, url = (process.stdout.readline().split()[-1] for _ in range(2))
+        yield address, url, cert_file
     finally:
         process.terminate()
         process.communicate(timeout=30)
 
 
-def test_a_client_that_trusts_the_certificate_is_served(over_tls: tuple[str, Path]) -> None:
-    address, cert_file = over_tls
+def test_a_client_that_trusts_the_certificate_is_served(over_tls: tuple[str, str, Path]) -> None:
+    address, _, cert_file = over_tls
     connection = Connection(Target.parse(f"https://{address}"), ca_file=cert_file)
     try:
         assert fetch_log_key(connection).name.endswith(".provreg.localhost")
@@ -75,7 +79,17 @@ def test_a_client_that_trusts_the_certificate_is_served(over_tls: tuple[str, Pat
         connection.close()
 
 
-def test_a_client_without_tls_is_not_served(over_tls: tuple[str, Path]) -> None:
+def test_http_is_served_under_the_same_certificate(over_tls: tuple[str, str, Path]) -> None:
+    _, url, cert_file = over_tls
+    assert url.startswith("https://")
+    trusting = ssl.create_default_context(cafile=cert_file)
+    with urllib.request.urlopen(f"{url}/checkpoint", context=trusting, timeout=20) as answer:
+        assert answer.read().endswith(b"=\n")
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{url}/checkpoint", timeout=20)
+
+
+def test_a_client_without_tls_is_not_served(over_tls: tuple[str, str, Path]) -> None:
     connection = Connection(Target.parse(over_tls[0]))
     try:
         with pytest.raises(RegistryError) as caught:

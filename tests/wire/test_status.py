@@ -33,6 +33,7 @@ TABLE = [
     (errors.NotFoundError, grpc.StatusCode.NOT_FOUND),
     (errors.LimitExceededError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (errors.UnsupportedError, grpc.StatusCode.UNIMPLEMENTED),
     (errors.DamagedError, grpc.StatusCode.DATA_LOSS),
 ]
 

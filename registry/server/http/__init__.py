@@ -1,0 +1,1 @@
+"""The registry over plain HTTP, for clients that we did not write."""

@@ -1,0 +1,239 @@
+"""The face over real sockets: what strangers may send, and how it is bounded."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from registry.server.http import face as face_module
+from registry.server.http.face import MAX_HEAD_BYTES, MAX_UNREAD_BYTES, Face
+from registry.server.http.routing import BYTES, Request, Response, Route, Routes
+from tests.server.http.facing import Address, ask, drain, facing, raw
+
+LIMIT = 1000
+BIG = b"x" * (8 * 1024 * 1024)
+
+
+async def echo(request: Request) -> Response:
+    return Response(201, request.body, BYTES, (("x-query", request.query),))
+
+
+async def big(_request: Request) -> Response:
+    return Response(body=BIG, media_type=BYTES)
+
+
+async def broken(_request: Request) -> Response:
+    message = "a secret"
+    raise KeyError(message)
+
+
+ROUTES = Routes(
+    (
+        Route("GET", "/here", echo),
+        Route("POST", "/here", echo, max_body_bytes=LIMIT),
+        Route("GET", "/big", big),
+        Route("GET", "/broken", broken),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[Address]:
+    with facing(ROUTES) as address:
+        yield address
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Address]:
+    monkeypatch.setattr(face_module, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(face_module, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(face_module, "KEEP_ALIVE_SECONDS", 1)
+    with facing(ROUTES) as address:
+        yield address
+
+
+def test_a_body_comes_back(address: Address) -> None:
+    answer = ask(address, "POST", "/here?a=b", b"hello")
+    assert (answer.status, answer.body) == (201, b"hello")
+    assert answer.headers["content-length"] == "5"
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-query"] == "a=b"
+    assert "server" not in answer.headers
+
+
+def test_head_is_get_without_the_body(address: Address) -> None:
+    answer = ask(address, "HEAD", "/big")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-length"] == str(len(BIG))
+
+
+def test_a_chunked_body_comes_back(address: Address) -> None:
+    reply = raw(
+        address,
+        b"POST /here HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+        b"3\r\nabc\r\n",
+        b"2\r\nde\r\n0\r\n\r\n",
+    )
+    assert reply.endswith(b"\r\n\r\nabcde")
+
+
+def test_two_requests_go_over_one_connection(address: Address) -> None:
+    request = b"GET /here HTTP/1.1\r\nHost: x\r\n"
+    reply = raw(address, request + b"\r\n", request + b"Connection: close\r\n\r\n")
+    assert reply.count(b"HTTP/1.1 201") == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "sent"), [(LIMIT + 1, LIMIT + 1), (LIMIT + MAX_UNREAD_BYTES + 1, 0), (10**30, 0)]
+)
+def test_a_body_beyond_the_limit_is_refused(address: Address, size: int, sent: int) -> None:
+    head = f"POST /here HTTP/1.1\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+    reply = raw(address, head.encode(), b"x" * sent)
+    assert reply.startswith(b"HTTP/1.1 4")
+    assert b"BODY_TOO_LARGE" in reply or size > 2**64
+
+
+def test_a_chunked_body_beyond_the_limit_is_refused(address: Address) -> None:
+    head = b"POST /here HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reply = raw(address, head, b"10000\r\n" + b"x" * 65_536 + b"\r\n1000\r\n" + b"x" * 4096)
+    assert reply.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_method_without_a_body_takes_none(address: Address) -> None:
+    answer = ask(address, "GET", "/here", b"x")
+    assert (answer.status, answer.reason) == (413, "BODY_TOO_LARGE")
+
+
+def test_an_unknown_path_is_404_whatever_its_body(address: Address) -> None:
+    answer = ask(address, "POST", "/nowhere", b"x" * 100)
+    assert (answer.status, answer.reason) == (404, "UNKNOWN_PATH")
+
+
+def test_a_failure_is_500_and_says_nothing(address: Address) -> None:
+    answer = ask(address, "GET", "/broken")
+    assert (answer.status, answer.reason) == (500, "INTERNAL")
+    assert b"secret" not in answer.body
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"GET /here SPDY/9\r\n\r\n",
+        b"GET /here HTTP/1.1\r\nbad header\r\n\r\n",
+        b"POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /here HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /here HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_what_is_not_http_is_refused(address: Address, sent: bytes) -> None:
+    assert raw(address, sent).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nx: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * (MAX_HEAD_BYTES // 4) + b"\r\n",
+        b"GET / HTTP/1.1\r\nx: " + b"a" * (MAX_HEAD_BYTES + 1),
+    ],
+)
+def test_a_head_beyond_the_limit_is_refused(address: Address, sent: bytes) -> None:
+    assert raw(address, sent).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_silent_connection_is_closed(impatient: Address) -> None:
+    assert raw(impatient).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_head_that_drips_is_refused(impatient: Address) -> None:
+    with socket.create_connection(impatient, timeout=20) as connection:
+        start = time.monotonic()
+        connection.sendall(b"GET /here HTTP/1.1\r\n")
+        for _ in range(50):
+            try:
+                connection.sendall(b"a: b\r\n")
+            except OSError:
+                break
+            time.sleep(0.1)
+        assert time.monotonic() - start < 4
+
+
+def test_a_head_that_drips_after_a_request_is_refused(impatient: Address) -> None:
+    request = b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(impatient, timeout=20) as connection:
+        connection.sendall(request)
+        connection.recv(65_536)
+        connection.sendall(b"GET /he")
+        assert drain(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_body_that_drips_is_refused(impatient: Address) -> None:
+    head = b"POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n"
+    reply = raw(impatient, head, b"x")
+    assert reply.startswith(b"HTTP/1.1 408 ")
+    assert b"SLOW_REQUEST" in reply
+
+
+def test_an_idle_connection_is_closed(impatient: Address) -> None:
+    start = time.monotonic()
+    reply = raw(impatient, b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert reply.startswith(b"HTTP/1.1 201 ")
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"])
+def test_a_reader_that_stalls_is_dropped(impatient: Address, header: bytes) -> None:
+    with socket.create_connection(impatient, timeout=20) as connection:
+        connection.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n")
+        time.sleep(3)
+        received = 0
+        with pytest.raises(ConnectionResetError):
+            while data := connection.recv(1_000_000):
+                received += len(data)
+            assert received < len(BIG)
+            raise ConnectionResetError
+
+
+def test_a_client_that_leaves_hurts_nobody(address: Address) -> None:
+    for _ in range(20):
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
+    assert ask(address, "GET", "/here").status == 201
+
+
+def test_beyond_so_many_connections_more_are_told_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(face_module, "MAX_CONNECTIONS", 3)
+    with facing(ROUTES) as address:
+        idle = [socket.create_connection(address) for _ in range(3)]
+        assert ask(address, "GET", "/here").status == 503
+        for connection in idle:
+            connection.close()
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", ":80"])
+def test_what_is_no_address_is_refused(listen: str) -> None:
+    with pytest.raises(Exception, match="BAD_SETTING"):
+        Face(ROUTES, listen)
+
+
+def test_a_second_face_on_the_same_port_is_refused(address: Address) -> None:
+    with pytest.raises(Exception, match="BAD_SETTING"):
+        Face(ROUTES, f"{address[0]}:{address[1]}")
+
+
+def test_a_face_that_never_started_gives_its_port_back() -> None:
+    async def twice() -> None:
+        first = Face(ROUTES, "127.0.0.1:0")
+        await first.stop(0)
+        second = Face(ROUTES, first.url.removeprefix("http://"))
+        await second.stop(0)
+
+    asyncio.run(twice())
