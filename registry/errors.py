@@ -79,6 +79,13 @@ class Reason(StrEnum):
     LOG_IN_USE = "LOG_IN_USE"
     BEYOND_TREE = "BEYOND_TREE"
 
+    # Following a log.
+    MALFORMED_BUNDLE = "MALFORMED_BUNDLE"
+    TILE = "TILE"
+    LOG_ROLLBACK = "LOG_ROLLBACK"
+    LOG_STALE = "LOG_STALE"
+    SELECTION = "SELECTION"
+
     # Artifacts and transfer.
     DIGEST_MISMATCH = "DIGEST_MISMATCH"
     SIZE_MISMATCH = "SIZE_MISMATCH"
