@@ -132,6 +132,27 @@ def read_foreign_numbers(data: bytes, *, what: str, max_depth: int = MAX_FOREIGN
     return _read_foreign(data, what, max_depth, Number, Number)
 
 
+def read_proto_json(data: bytes, kind: type[T], *, what: str) -> T:
+    """Read protobuf's JSON form as a ``kind``: any spelling, one meaning, ``null`` is absent.
+
+    Raises:
+        MalformedError: ``MALFORMED_JSON`` as :func:`read_foreign_json`, ``MALFORMED_FIELD`` if a
+            member is unknown, missing or of another type.
+    """
+    value = _without_nulls(read_foreign_json(data, what=what))
+    if not isinstance(value, dict):
+        raise MalformedError(Reason.MALFORMED_JSON, f"this is not a {what}")
+    return convert(value, kind)
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
 def _read_foreign(
     data: bytes,
     what: str,

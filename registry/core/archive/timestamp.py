@@ -171,7 +171,9 @@ def _read(token: bytes) -> _Token:
     versions = (signed.version, signers[0].version, info.version)
     if versions != (cms.SIGNED_DATA_VERSION, cms.SIGNER_VERSION, 1):
         raise malformed("this timestamp is of another version", actual=str(versions)[:80])
-    tsp.check_integer(info.serial_number, "serial number")
+    # Authorities have given negative numbers (RFC 5280 §4.1.2.2 says to bear them); the number
+    # is only repeated, so its size alone matters.
+    tsp.check_integer(abs(info.serial_number), "serial number")
     if info.nonce is not None:
         tsp.check_integer(info.nonce, "nonce")
     if any(extension.critical for extension in info.extensions or ()):

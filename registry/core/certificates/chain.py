@@ -135,15 +135,11 @@ def verify_path(
         _check_issued(child, parent)
 
 
-def verify_chain(
-    leaf: bytes, authorities: Sequence[Authority], at: datetime
-) -> tuple[Authority, bytes]:
-    """Check that a pinned authority issued the signing certificate ``leaf``, valid at a time.
+def issuing_authority(leaf: bytes, authorities: Sequence[Authority], at: datetime) -> Authority:
+    """The pinned authority that issued the signing certificate ``leaf``, valid at a time.
 
     Both the time ``at`` and the beginning of the certificate must be in the authority's window.
-
-    Returns:
-        The authority, and the DER certificate of the direct issuer.
+    The direct issuer is the first of the authority's chain.
 
     Raises:
         MalformedError: ``MALFORMED_CERTIFICATE``.
@@ -166,7 +162,7 @@ def verify_chain(
             refusal = error
             continue
         if at in authority.window and certificate.not_valid_before_utc in authority.window:
-            return authority, authority.chain[0]
+            return authority
         refusal = VerificationError(
             Reason.CERTIFICATE_TIME,
             "the authority was not trusted when the certificate was issued or used",

@@ -33,11 +33,8 @@ class CTKey:
         return sha256(self.key.der)
 
 
-def verify_sct(leaf: bytes, issuer: bytes, keys: Sequence[CTKey]) -> datetime:
+def verify_sct(leaf: bytes, issuer: bytes, keys: Sequence[CTKey]) -> None:
     """Check that a known CT log promised to log ``leaf`` (RFC 6962 §3.2): one embedded SCT.
-
-    Returns:
-        The time of the promise.
 
     Raises:
         MalformedError: ``MALFORMED_CERTIFICATE``.
@@ -64,7 +61,6 @@ def verify_sct(leaf: bytes, issuer: bytes, keys: Sequence[CTKey]) -> datetime:
         known[0].key.verify(sct.signature, _promised(sct, certificate, load(issuer)))
     except (MalformedError, VerificationError) as error:
         raise _no_promise("its signature does not verify", str(error)) from error
-    return made_at
 
 
 def signed_bytes(made_at: datetime, issuer_spki: bytes, body: bytes, extensions: bytes) -> bytes:

