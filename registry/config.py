@@ -30,6 +30,8 @@ class ServerSettings:
         tls_key: PEM private key.
         http: Host and port for HTTP; None for the host of ``listen`` and its port + 1 (any free
             port if that is 0); ``none`` for no HTTP at all.
+        checkpoint_lock: SQLAlchemy URL of the store of the newest checkpoint, made by ``provreg log
+            init``; None for a SQLite file of its own inside the data folder.
     """
 
     data: Path
@@ -39,6 +41,7 @@ class ServerSettings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     http: str | None = None
+    checkpoint_lock: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""``--data`` and ``--database``, for commands that work on a stopped registry."""
+"""``--data``, ``--database``, ``--checkpoint-lock``: for work on a stopped registry."""
 
 from pathlib import Path
 from typing import Any
@@ -16,3 +16,8 @@ def data_options(function: Any) -> Any:
         help="The data folder.",
     )(function)
     return click.option("--database", metavar="URL", help="As given to serve.")(function)
+
+
+def lock_option(function: Any) -> Any:
+    """Give a command the parameter ``checkpoint_lock``."""
+    return click.option("--checkpoint-lock", metavar="URL", help="As given to serve.")(function)

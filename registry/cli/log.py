@@ -1,11 +1,12 @@
 """``provreg log``: read and check the transparency log."""
 
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from registry.cli.connection import connect
-from registry.cli.folder import data_options
+from registry.cli.folder import data_options, lock_option
 from registry.cli.output import REFUSED, VERIFIED, json_option, show
 from registry.config import ServerSettings
 from registry.core import digest, encoding
@@ -74,16 +75,40 @@ def prove(ctx: click.Context, *, which: str, out: Path | None, as_json: bool) ->
 
 @command.command()
 @data_options
+@lock_option
+@click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
+def init(data: Path, database: str | None, checkpoint_lock: str | None, origin: str | None) -> None:
+    """Make a log's checkpoint lock, which keeps it from ever showing two histories.
+
+    A first `provreg serve` makes one in its data folder by itself. Make it here to keep it on
+    another disk or in another database, or for a log that has none yet.
+    """
+    # As below: the other commands of this noun need no code of the server.
+    from registry.server.offline import make_lock  # noqa: PLC0415
+
+    newest = make_lock(ServerSettings(data, database=database, origin=origin), checkpoint_lock)
+    click.echo(f"{newest.origin} is locked at {newest.size} entries")
+    if newest.size:
+        click.echo("Compare this with a checkpoint that others have seen before you go on.")
+    given = f" --checkpoint-lock {checkpoint_lock}" if checkpoint_lock else ""
+    click.echo(f"Next: provreg serve --data {data}{given}")
+
+
+@command.command()
+@data_options
+@lock_option
 @json_option
-def fsck(data: Path, database: str | None, *, as_json: bool) -> int:
+def fsck(data: Path, database: str | None, checkpoint_lock: str | None, *, as_json: bool) -> int:
     """Re-derive everything from the leaves and compare. With the registry stopped."""
     # The other commands of this noun need no code of the server, and start faster without it.
     from registry.server.offline import open_offline  # noqa: PLC0415
     from registry.services.audit import check_log  # noqa: PLC0415
 
     with open_offline(ServerSettings(data, database=database)) as stopped:
+        with closing(stopped.folder.checkpoint_lock(checkpoint_lock, stopped.key)) as lock:
+            newest = lock.newest
         count, faults = check_log(
-            stopped.database, stopped.blobs, stopped.key, lambda _what, _done: None
+            stopped.database, stopped.blobs, stopped.key, newest, lambda _what, _done: None
         )
     show(
         {"entries": count, "faults": faults},

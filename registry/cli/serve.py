@@ -27,6 +27,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--database", metavar="URL", help="postgresql+psycopg://…; SQLite in --data if absent."
 )
+@click.option(
+    "--checkpoint-lock",
+    metavar="URL",
+    help="Where the newest checkpoint is kept apart from the log; made by: provreg log init.",
+)
 @click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM private key.")
@@ -36,9 +41,21 @@ def command(
     listen: str,
     http: str | None,
     database: str | None,
+    checkpoint_lock: str | None,
     origin: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
     """Run a registry until it is told to stop."""
-    run(ServerSettings(data, listen, database, origin, tls_cert, tls_key, http))
+    run(
+        ServerSettings(
+            data,
+            listen,
+            database,
+            origin,
+            tls_cert,
+            tls_key,
+            http=http,
+            checkpoint_lock=checkpoint_lock,
+        )
+    )

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -101,47 +101,47 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
 
     Raises:
         UnavailableError: ``LOG_IN_USE``, ``SCHEMA_BEHIND`` or ``UNREACHABLE``.
-        DamagedError: ``STORED_BYTES``.
+        NotFoundError: ``LOCK_MISSING``.
+        DamagedError: ``STORED_BYTES``, ``LOG_ROLLBACK`` or ``FORK``.
     """
-    with DataFolder(settings.data) as folder:
+    with ExitStack() as resources:
+        folder = resources.enter_context(DataFolder(settings.data))
         database = Database(settings.database or folder.default_database)
-        try:
-            database.lock_exclusively()
-            first = migrate.revision(database) is None
-            if first:
-                migrate.upgrade(database)
-            migrate.check(database)
-            signer, operator = folder.keys(settings.origin)
-            blobs = DiskBlobStore(folder.path / "blobs")
-            keyring = Keyring()
-            keyring.load(database)
-            sequencer = Sequencer(database, signer, keyring)
-            try:
-                artifacts = Artifacts(database, blobs)
-                access = Access(database, keyring, sequencer, operator, now)
-                if sequencer.head is None:
-                    access.introduce_operator()
-                if not access.exists(ADMIN):
-                    token = folder.admin_token(new_token)
-                    access.add(ADMIN, ("admin", "auditor"), (), (), None, token=token)
-                yield (
-                    Services(
-                        database,
-                        blobs,
-                        signer,
-                        sequencer,
-                        artifacts,
-                        Registration(database, blobs, artifacts, keyring, sequencer),
-                        Lineage(database, blobs, keyring, sequencer, signer.key),
-                        Reading(database),
-                        access,
-                    ),
-                    first,
-                )
-            finally:
-                sequencer.close()
-        finally:
-            database.close()
+        resources.callback(database.close)
+        database.lock_exclusively()
+        first = migrate.revision(database) is None
+        if first:
+            migrate.upgrade(database)
+        migrate.check(database)
+        signer, operator = folder.keys(settings.origin)
+        lock = folder.checkpoint_lock(settings.checkpoint_lock, signer.key)
+        resources.callback(lock.close)
+        blobs = DiskBlobStore(folder.path / "blobs")
+        keyring = Keyring()
+        keyring.load(database)
+        sequencer = Sequencer(database, signer, keyring, lock)
+        resources.callback(sequencer.close)
+        artifacts = Artifacts(database, blobs)
+        access = Access(database, keyring, sequencer, operator, now)
+        if sequencer.head is None:
+            access.introduce_operator()
+        if not access.exists(ADMIN):
+            token = folder.admin_token(new_token)
+            access.add(ADMIN, ("admin", "auditor"), (), (), None, token=token)
+        yield (
+            Services(
+                database,
+                blobs,
+                signer,
+                sequencer,
+                artifacts,
+                Registration(database, blobs, artifacts, keyring, sequencer),
+                Lineage(database, blobs, keyring, sequencer, signer.key),
+                Reading(database),
+                access,
+            ),
+            first,
+        )
 
 
 def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:

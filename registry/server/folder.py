@@ -1,7 +1,8 @@
 """The data folder: lock, keys, origin, admin token. Made on first start, step by step.
 
 Every step leaves a complete file or none, and is skipped if its file is there: a first start that
-dies half-way goes on with the next one.
+dies half-way goes on with the next one. ``log.vkey`` comes last: where it stands there is a log,
+and a checkpoint lock that is missing then is never made by starting.
 """
 
 import secrets
@@ -10,13 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from registry.core.tlog.note import check_name
-from registry.errors import ConflictError, Reason
+from registry.core.tlog.checkpoint import Checkpoint
+from registry.core.tlog.note import VerifierKey, check_name
+from registry.errors import ConflictError, NotFoundError, Reason
 from registry.signing.file import LogSigner, StatementSigner
 from registry.storage.durable import FolderLock, make_folder, write_new
+from registry.storage.sql.lock import CheckpointLock
 
 DATABASE_FILE = "registry.sqlite3"
 """The SQLite database inside the data folder."""
+
+CHECKPOINT_LOCK_FILE = "newest-checkpoint.sqlite3"
+"""The checkpoint lock inside the data folder; better on another disk, see ``provreg log init``."""
 
 
 class DataFolder:
@@ -66,11 +72,44 @@ class DataFolder:
             LogSigner.generate(known).save(log_file)
         if not operator_file.exists():
             StatementSigner.generate().save(operator_file)
-        signer = LogSigner.load(known, log_file)
-        vkey = self.path / "log.vkey"
-        if not vkey.exists():
-            write_new(vkey, f"{signer.key}\n".encode(), 0o644)
-        return signer, StatementSigner.load(operator_file)
+        return LogSigner.load(known, log_file), StatementSigner.load(operator_file)
+
+    def checkpoint_lock(self, url: str | None, key: VerifierKey) -> CheckpointLock:
+        """Open the lock of the log with ``key``; made here only for a new log, and only inside.
+
+        Raises:
+            NotFoundError: ``LOCK_MISSING``.
+            VerificationError: ``WRONG_LOG``.
+        """
+        try:
+            lock = CheckpointLock(url or self._lock_inside, key)
+        except NotFoundError:
+            if url is not None or self._vkey.exists():
+                raise
+            lock = CheckpointLock.create(self._lock_inside, key)
+        self._write_vkey(key)
+        return lock
+
+    def make_checkpoint_lock(self, url: str | None, key: VerifierKey, newest: Checkpoint) -> None:
+        """Make the lock of the log with ``key``, in the folder or where ``url`` says.
+
+        Raises:
+            ConflictError: ``TARGET_EXISTS``.
+        """
+        CheckpointLock.create(url or self._lock_inside, key, newest).close()
+        self._write_vkey(key)
+
+    @property
+    def _lock_inside(self) -> str:
+        return f"sqlite:///{(self.path / CHECKPOINT_LOCK_FILE).absolute()}"
+
+    @property
+    def _vkey(self) -> Path:
+        return self.path / "log.vkey"
+
+    def _write_vkey(self, key: VerifierKey) -> None:
+        if not self._vkey.exists():
+            write_new(self._vkey, f"{key}\n".encode(), 0o644)
 
     def admin_token(self, generate: Callable[[], str]) -> str:
         """The first administrator's token, on the disk before it works."""

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from registry.core.digest import text as digest_text
 from registry.core.records import batch
 from registry.core.records.key_event import KeyEvent
-from registry.core.tlog.checkpoint import SignedCheckpoint
+from registry.core.tlog import tree as proofs
+from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
 from registry.errors import RegistryError
-from registry.services.indexing import PAGE, hash_blob, open_entry
+from registry.services.indexing import PAGE, check_bare, hash_blob, open_entry
 from registry.services.keyring import Keyring
 from registry.services.tree import Tree
 from registry.storage.blobs.port import BlobStore
@@ -21,9 +22,16 @@ Progress = Callable[[str, int], None]
 
 
 def check_log(
-    database: Database, blobs: BlobStore, key: VerifierKey, progress: Progress
+    database: Database,
+    blobs: BlobStore,
+    key: VerifierKey,
+    newest: Checkpoint,
+    progress: Progress,
 ) -> tuple[int, list[str]]:
-    """Re-derive everything; how many entries there are, and every fault found, in plain words."""
+    """Re-derive everything; how many entries there are, and every fault found, in plain words.
+
+    ``newest`` is what the checkpoint lock holds.
+    """
     faults: list[str] = []
     tree = Tree(database)
     tree.load(0)
@@ -43,14 +51,22 @@ def check_log(
             start += len(page)
             progress("entries", start)
         faults.extend(f"checkpoint {size}: beyond the log" for size in signed)
-        if start and log.newest_checkpoint(connection) is None:
-            faults.append("the log has entries and no checkpoint")
+        if newest.size > start:
+            faults.append(f"the checkpoint lock holds {newest.size} entries, the log {start}")
+        elif proofs.root_hash(tree.node, newest.size) != newest.root:
+            faults.append(f"the checkpoint lock holds another root of {newest.size} entries")
     faults.extend(_check_blobs(database, blobs, progress))
     return start, faults
 
 
 def _check_entry(connection: Connection, keyring: Keyring, stored: StoredEntry) -> list[str]:
     faults = []
+    if not stored.envelope:
+        try:
+            check_bare(stored)
+        except RegistryError as error:
+            faults.append(f"entry {stored.index}: {error}")
+        return faults
     try:
         said = open_entry(keyring, stored).statement.predicate
     except RegistryError as error:

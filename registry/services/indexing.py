@@ -10,6 +10,7 @@ from collections.abc import Callable
 from registry.core.attestation.dsse import Envelope
 from registry.core.digest import SHA256_SIZE, DigestSet
 from registry.core.digest import text as digest_text
+from registry.core.keys import PublicKey
 from registry.core.records import batch, predicate
 from registry.core.records.key_event import KeyEvent, public_key
 from registry.core.registration import LoggedKeyEvent, grant
@@ -69,6 +70,9 @@ def index_entry(
     Raises:
         DamagedError: ``STORED_BYTES``.
     """
+    if not stored.envelope:
+        check_bare(stored)
+        return
     opened = open_entry(keyring, stored)
     said = opened.statement.predicate
     waiting = submission(opened)
@@ -126,14 +130,30 @@ def open_entry(keyring: Keyring, stored: StoredEntry) -> Opened:
         or envelope.record_id != stored.record_id
         or body.key_der != key.der
     ):
-        raise DamagedError(
-            Reason.STORED_BYTES,
-            "an entry of the log is not what was stored",
-            where=f"entry {stored.index}, {digest_text(stored.record_id)}",
-            hint="restore the database from a backup",
-        )
+        raise _damaged(stored)
     envelope.verify(key)
     return Opened(stored.envelope, envelope, statement, key, principal)
+
+
+def check_bare(stored: StoredEntry) -> None:
+    """Check a bare entry: leaf, digest and signature belong together.
+
+    Raises:
+        DamagedError: ``STORED_BYTES``.
+    """
+    body = entries.parse(stored.body)
+    if leaf_hash(stored.body) != stored.leaf_hash or body.digest != stored.record_id:
+        raise _damaged(stored)
+    PublicKey.parse(body.key_der).verify_digest(body.signature, body.digest)
+
+
+def _damaged(stored: StoredEntry) -> DamagedError:
+    return DamagedError(
+        Reason.STORED_BYTES,
+        "an entry of the log is not what was stored",
+        where=f"entry {stored.index}, {digest_text(stored.record_id)}",
+        hint="restore the database from a backup",
+    )
 
 
 def hash_blob(blobs: BlobStore, sha256: bytes) -> BlobInfo:

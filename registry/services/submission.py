@@ -28,6 +28,11 @@ class Submission:
     """A verified and admitted statement that waits for its index.
 
     Attributes:
+        record_id: SHA-256 of what was signed.
+        envelope: The statement in its envelope; empty for a bare entry, of which the log knows the
+            signature but not what was signed.
+        key_id: The key that must be admitted when the entry gets its place; empty if a policy on
+            certificates admitted it.
         unique: Whether the name and version may be taken only once for this predicate type.
     """
 
@@ -43,6 +48,11 @@ class Submission:
     unique: bool = False
     key_event: KeyEvent | None = None
     batch: BatchToStore | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether only the signature is known, and not the statement."""
+        return not self.envelope
 
 
 def store_batch(

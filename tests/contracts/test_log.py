@@ -137,7 +137,7 @@ def test_the_newest_checkpoint_is_the_largest(database: Database) -> None:
         for size in (9, 10, 2):
             log.add_checkpoint(connection, size, b"note %d" % size)
     with database.read() as connection:
-        assert log.newest_checkpoint(connection) == b"note 10"
+        assert log.newest_checkpoint(connection) == (10, b"note 10")
 
 
 def test_checkpoints_are_listed_smallest_first(database: Database) -> None:

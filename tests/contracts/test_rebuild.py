@@ -1,5 +1,6 @@
 """What is derived can be thrown away: a rebuild ends with the same answers, and fsck agrees."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,8 @@ def test_a_registry_goes_on_after_a_rebuild(settings: ServerSettings, digests: l
 
 
 def faults(stopped: Stopped) -> list[str]:
-    return check_log(stopped.database, stopped.blobs, stopped.key, nobody)[1]
+    with closing(stopped.folder.checkpoint_lock(None, stopped.key)) as lock:
+        return check_log(stopped.database, stopped.blobs, stopped.key, lock.newest, nobody)[1]
 
 
 def test_fsck_finds_nothing_wrong_with_a_good_registry(

@@ -15,11 +15,13 @@ from registry.core.tlog.checkpoint import Checkpoint
 from registry.core.tlog.merkle import leaf_hash, verify_consistency, verify_inclusion
 from registry.errors import DamagedError, Reason, RegistryError
 from registry.server.app import open_services
+from registry.server.folder import CHECKPOINT_LOCK_FILE
 from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
 from registry.services.submission import Submission
 from registry.signing.file import LogSigner, StatementSigner
 from registry.storage.sql.engine import Database
+from registry.storage.sql.lock import CheckpointLock
 from tests.contracts.registry_under_test import SECONDS, UnderTest, opened
 from tests.mint import Journal, Logged, a_manifest, dataset_statement, release_statement
 from tests.running import REPOSITORY, command
@@ -96,6 +98,7 @@ class Filled:
         with opened(folder, url) as registry:
             self.first = registry.size
         self.folder, self.url = folder, url
+        self.lock = f"sqlite:///{folder / CHECKPOINT_LOCK_FILE}"
         self.signer = LogSigner.load(
             (folder / "origin").read_text().strip(), folder / "keys" / "log.pem"
         )
@@ -141,11 +144,13 @@ class _Opened:
         self._database = Database(self._filled.url)
         keyring = Keyring()
         keyring.load(self._database)
-        self._sequencer = Sequencer(self._database, self._filled.signer, keyring)
+        self._lock = CheckpointLock(self._filled.lock, self._filled.signer.key)
+        self._sequencer = Sequencer(self._database, self._filled.signer, keyring, self._lock)
         return self._sequencer, self._database
 
     def __exit__(self, *_: object) -> None:
         self._sequencer.close()
+        self._lock.close()
         self._database.close()
 
 
@@ -189,8 +194,6 @@ def spoil(folder: Path, statement: str) -> None:
 
 
 DAMAGE = {
-    "a checkpoint that is lost": "DELETE FROM log_checkpoints WHERE size = "
-    "(SELECT max(size) FROM log_checkpoints)",
     "a checkpoint that is garbled": "UPDATE log_checkpoints SET note = x'00' WHERE size = "
     "(SELECT max(size) FROM log_checkpoints)",
     "an older checkpoint": "UPDATE log_checkpoints SET note = "
@@ -199,8 +202,6 @@ DAMAGE = {
     "a checkpoint whose signature is changed": "UPDATE log_checkpoints SET note = "
     "CAST(substr(note, 1, length(note) - 20) || x'41414141' || substr(note, length(note) - 15) "
     "AS BLOB) WHERE size = (SELECT max(size) FROM log_checkpoints)",
-    "the last entry lost": "DELETE FROM log_entries WHERE entry_index = "
-    "(SELECT max(entry_index) FROM log_entries)",
     "an entry in the middle lost": "DELETE FROM log_entries WHERE entry_index = 1",
     "another leaf hash": "UPDATE log_entries SET leaf_hash = zeroblob(32) WHERE entry_index = 1",
 }
@@ -215,6 +216,30 @@ def test_a_log_with_this_damage_is_not_served(tmp_path: Path, damage: str) -> No
     spoil(tmp_path, DAMAGE[damage])
     refused = refusal(tmp_path, url)
     assert (type(refused), refused.reason) == (DamagedError, Reason.STORED_BYTES)
+
+
+def test_a_log_that_lost_its_last_entry_is_not_served(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'registry.sqlite3'}"
+    with opened(tmp_path, url) as registry:
+        registry.register(dataset_statement())
+    spoil(
+        tmp_path,
+        "DELETE FROM log_entries WHERE entry_index = (SELECT max(entry_index) FROM log_entries)",
+    )
+    assert refusal(tmp_path, url).reason is Reason.LOG_ROLLBACK
+
+
+def test_a_checkpoint_that_is_lost_is_signed_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'registry.sqlite3'}"
+    with opened(tmp_path, url) as registry:
+        registry.register(dataset_statement())
+        head = registry.services.sequencer.head
+    spoil(
+        tmp_path,
+        "DELETE FROM log_checkpoints WHERE size = (SELECT max(size) FROM log_checkpoints)",
+    )
+    with opened(tmp_path, url) as registry:
+        assert registry.services.sequencer.head == head
 
 
 def test_a_log_of_another_key_is_not_served(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from registry.core.access import Principal
 from registry.core.attestation.statement import Statement
-from registry.core.tlog import merkle
+from registry.core.tlog import entry, merkle
 from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, Reason, RegistryError, VerificationError
 from registry.services.registration import Opened, submission
@@ -159,6 +160,117 @@ def operator_submission(registry: UnderTest, said: Statement[Any]) -> Submission
     return submission(Opened(envelope.to_bytes(), envelope, said, key.public_key, "operator"))
 
 
+# --- Bare entries: a signature that is logged before its statement. ---
+
+
+def bare(registry: UnderTest, said: Statement[Any], signer: str = "acme") -> Submission:
+    """The same leaf as the statement's, without the statement."""
+    full = registry.submission(said, signer)
+    return Submission(
+        record_id=full.record_id,
+        leaf_hash=full.leaf_hash,
+        body=full.body,
+        envelope=b"",
+        predicate_type="",
+        name="",
+        version="",
+        key_id=full.key_id,
+        principal="",
+    )
+
+
+def log_bare(registry: UnderTest, said: Statement[Any]) -> Receipt:
+    return registry.services.sequencer.submit(bare(registry, said)).result(SECONDS)
+
+
+def test_a_bare_entry_is_proved(registry: UnderTest) -> None:
+    said = dataset_statement()
+    registry.verify(log_bare(registry, said), said)
+
+
+def test_a_bare_entry_is_no_statement(registry: UnderTest) -> None:
+    said = dataset_statement()
+    log_bare(registry, said)
+    record_id = bare(registry, said).record_id
+    with pytest.raises(RegistryError) as refused:
+        registry.services.registration.find(record_id)
+    assert refused.value.reason is Reason.UNKNOWN_RECORD
+
+
+def test_a_statement_joins_its_bare_entry(registry: UnderTest) -> None:
+    said = dataset_statement()
+    first = log_bare(registry, said)
+    receipt = registry.register(said)
+    assert receipt.index == first.index
+    listed, stored = registry.services.registration.find(bare(registry, said).record_id)
+    assert (listed.index, listed.name) == (first.index, "acme/reviews")
+    assert stored.envelope == registry.keys["acme"].sign(said).to_bytes()
+
+
+def test_a_statement_and_its_bare_entry_in_one_group_share_a_place(registry: UnderTest) -> None:
+    said = dataset_statement()
+    answers = together(registry, bare(registry, said), registry.submission(said))
+    assert len({answer.index for answer in answers if isinstance(answer, Receipt)}) == 1
+    listed, _ = registry.services.registration.find(bare(registry, said).record_id)
+    assert listed.name == "acme/reviews"
+
+
+def test_a_version_that_joined_its_bare_entry_is_taken(registry: UnderTest) -> None:
+    said = dataset_statement()
+    log_bare(registry, said)
+    registry.register(said)
+    with pytest.raises(ConflictError) as refused:
+        registry.register(dataset_statement(description="other"))
+    assert refused.value.reason is Reason.VERSION_EXISTS
+
+
+def test_a_taken_version_joins_no_bare_entry(registry: UnderTest) -> None:
+    said = dataset_statement(description="other")
+    log_bare(registry, said)
+    registry.register(dataset_statement())
+    with pytest.raises(ConflictError) as refused:
+        registry.register(said)
+    assert refused.value.reason is Reason.VERSION_EXISTS
+
+
+def test_a_batch_joins_no_bare_entry(registry: UnderTest, journal: Journal) -> None:
+    said = journal.batch_statement()
+    data = registry.keys["node-1"].sign(said)
+    body = registry.body(said, "node-1")
+    registry.services.sequencer.submit(
+        Submission(
+            record_id=data.record_id,
+            leaf_hash=merkle.leaf_hash(body),
+            body=body,
+            envelope=b"",
+            predicate_type="",
+            name="",
+            version="",
+            key_id="",
+            principal="",
+        )
+    ).result(SECONDS)
+    with pytest.raises(ConflictError) as refused:
+        registry.register_batch(said, journal.records)
+    assert refused.value.reason is Reason.LOGGED_BARE
+
+
+def test_a_key_admitted_after_the_bare_entry_does_not_speak_for_it(registry: UnderTest) -> None:
+    said = dataset_statement()
+    late = StatementSigner.generate()
+    envelope = late.sign(said)
+    body = entry.write(envelope.record_id, envelope.signature, late.public_key.der)
+    registry.services.sequencer.submit(
+        Submission(envelope.record_id, merkle.leaf_hash(body), body, b"", "", "", "", "", "")
+    ).result(SECONDS)
+    registry.services.access.add("late", ("publisher",), ("acme/*",), [late.public_key], None)
+    registry.keys["late"] = late
+    registry.callers["late"] = Principal("late", ("publisher",), ("acme/*",))
+    with pytest.raises(VerificationError) as refused:
+        registry.register(said, "late")
+    assert refused.value.reason is Reason.UNKNOWN_SIGNER
+
+
 def a_release() -> Logged:
     """A release to make records about; whether it is registered is no matter here."""
     said = release_statement(a_manifest())
@@ -291,7 +403,7 @@ def test_the_proof_between_any_two_checkpoints_holds(registry: UnderTest) -> Non
 def break_database(registry: UnderTest) -> None:
     """Let every commit of the writer fail from now on, for real."""
     database = registry.services.database
-    with database.writer_engine.begin() as connection:
+    with database.write() as connection:
         if database.dialect == "sqlite":
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
@@ -301,7 +413,7 @@ def break_database(registry: UnderTest) -> None:
 
 def repair_database(registry: UnderTest) -> None:
     database = registry.services.database
-    with database.writer_engine.begin() as connection:
+    with database.write() as connection:
         if database.dialect == "sqlite":
             connection.exec_driver_sql("PRAGMA max_page_count=1073741823")
         else:

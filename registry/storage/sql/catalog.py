@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, insert, select
 
 from registry.storage.blobs.port import BlobInfo
+from registry.storage.sql import log
 from registry.storage.sql import tables as t
 from registry.storage.sql.log import StoredEntry
 
@@ -206,8 +207,8 @@ def find(
 ) -> list[tuple[Listed, StoredEntry]]:
     """Statements of one predicate type from entry ``start`` on, oldest first."""
     table = t.statements.c
-    query = select(t.statements, t.entries).join(
-        t.entries, t.entries.c.entry_index == table.entry_index
+    query = select(t.statements, *log.ENTRY).select_from(
+        t.statements.join(log.ENTRIES, t.entries.c.entry_index == table.entry_index)
     )
     query = query.where(table.predicate_type == predicate_type, table.entry_index >= start)
     if name:

@@ -1,6 +1,10 @@
-"""Entries, checkpoints and tiles: the rows of the log, written in one transaction."""
+"""Entries, checkpoints and tiles: the rows of the log, written in one transaction.
 
-from collections.abc import Iterator, Sequence
+An entry may be bare: its signature is logged, the statement is not known (an empty envelope). A
+statement that is registered later is attached; log rows are never changed.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +21,24 @@ _FIND_LEAVES = select(t.entries.c.leaf_hash, t.entries.c.entry_index).where(
 )
 
 
+ENTRY = (
+    t.entries.c.entry_index,
+    t.entries.c.leaf_hash,
+    t.entries.c.record_id,
+    t.entries.c.body,
+    func.coalesce(t.attachments.c.envelope, t.entries.c.envelope).label("envelope"),
+)
+"""The columns of a :class:`StoredEntry`, out of :data:`ENTRIES`."""
+
+ENTRIES = t.entries.outerjoin(t.attachments, t.attachments.c.entry_index == t.entries.c.entry_index)
+"""Entries, each with the envelope that was attached later, if there is one."""
+
+_ENTRIES = select(*ENTRY).select_from(ENTRIES)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """One row of the log."""
+    """One row of the log; ``envelope`` is empty for a bare entry."""
 
     index: int
     leaf_hash: bytes
@@ -48,6 +67,35 @@ def append(
     add_tiles(connection, tiles)
 
 
+def attach(connection: Connection, envelopes: Sequence[tuple[int, bytes]]) -> None:
+    """Add the statements of bare entries, each as (index, envelope)."""
+    if envelopes:
+        connection.execute(
+            insert(t.attachments),
+            [{"entry_index": index, "envelope": envelope} for index, envelope in envelopes],
+        )
+
+
+def bare_entries(connection: Connection, indices: Collection[int]) -> set[int]:
+    """Which of these entries have no statement."""
+    if not indices:
+        return set()
+    found: set[int] = set()
+    wanted = sorted(indices)
+    for start in range(0, len(wanted), _LOOKUP):
+        rows = connection.execute(
+            select(t.entries.c.entry_index)
+            .select_from(ENTRIES)
+            .where(
+                t.entries.c.entry_index.in_(wanted[start : start + _LOOKUP]),
+                t.entries.c.envelope == b"",
+                t.attachments.c.entry_index.is_(None),
+            )
+        )
+        found.update(row.entry_index for row in rows)
+    return found
+
+
 def add_tiles(connection: Connection, tiles: Sequence[tuple[int, int, bytes]]) -> None:
     """Add full tiles, each as (level, index, data)."""
     if tiles:
@@ -68,11 +116,12 @@ def size(connection: Connection) -> int:
     return 0 if last is None else int(last) + 1
 
 
-def newest_checkpoint(connection: Connection) -> bytes | None:
-    """The signed note of the largest checkpoint."""
-    return connection.execute(
-        select(t.checkpoints.c.note).order_by(t.checkpoints.c.size.desc()).limit(1)
-    ).scalar()
+def newest_checkpoint(connection: Connection) -> tuple[int, bytes] | None:
+    """Size and signed note of the largest checkpoint that is stored; a larger one may be signed."""
+    row = connection.execute(
+        select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1)
+    ).first()
+    return None if row is None else (row.size, bytes(row.note))
 
 
 def checkpoints(connection: Connection) -> Iterator[tuple[int, bytes]]:
@@ -120,15 +169,14 @@ def _stored(row: Sequence[Any]) -> StoredEntry:
 
 def entry(connection: Connection, index: int) -> StoredEntry | None:
     """Entry number ``index``."""
-    row = connection.execute(select(t.entries).where(t.entries.c.entry_index == index)).first()
+    row = connection.execute(_ENTRIES.where(t.entries.c.entry_index == index)).first()
     return None if row is None else _stored(row)
 
 
 def entry_of_record(connection: Connection, record_id: bytes) -> StoredEntry | None:
-    """The first entry of the statement with this record id."""
+    """The first entry of the statement with this record id; bare entries are no statements."""
     row = connection.execute(
-        select(t.entries)
-        .where(t.entries.c.record_id == record_id)
+        _ENTRIES.where(t.entries.c.record_id == record_id, ENTRY[-1] != b"")
         .order_by(t.entries.c.entry_index)
         .limit(1)
     ).first()
@@ -138,8 +186,7 @@ def entry_of_record(connection: Connection, record_id: bytes) -> StoredEntry | N
 def entries_from(connection: Connection, start: int, count: int) -> list[StoredEntry]:
     """Up to ``count`` entries from ``start`` on."""
     rows = connection.execute(
-        select(t.entries)
-        .where(t.entries.c.entry_index >= start)
+        _ENTRIES.where(t.entries.c.entry_index >= start)
         .order_by(t.entries.c.entry_index)
         .limit(count)
     )

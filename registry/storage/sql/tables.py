@@ -40,6 +40,14 @@ entries = Table(
     Index("ix_log_entries_record_id", "record_id"),
 )
 
+# Envelopes that came after their entries: the signature was logged before, without the statement.
+attachments = Table(
+    "log_attachments",
+    metadata,
+    Column("entry_index", Position, primary_key=True, autoincrement=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+
 checkpoints = Table(
     "log_checkpoints",
     metadata,
