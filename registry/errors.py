@@ -98,6 +98,9 @@ class Reason(StrEnum):
     LOG_STALE = "LOG_STALE"
     SELECTION = "SELECTION"
 
+    # COSE receipts.
+    MALFORMED_COSE = "MALFORMED_COSE"
+
     # Artifacts and transfer.
     DIGEST_MISMATCH = "DIGEST_MISMATCH"
     SIZE_MISMATCH = "SIZE_MISMATCH"

@@ -47,12 +47,20 @@ def checkpoint(ctx: click.Context, *, since: Path | None, as_json: bool) -> None
 @command.command()
 @click.argument("which", metavar="INDEX|sha256:RECORD")
 @click.option(
+    "--format",
+    "form",
+    type=click.Choice(["tlog-proof", "cose"]),
+    default="tlog-proof",
+    show_default=True,
+    help="C2SP tlog-proof, or COSE receipt (RFC 9942; shown in base64).",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the receipt here."
 )
 @json_option
 @click.pass_context
-def prove(ctx: click.Context, *, which: str, out: Path | None, as_json: bool) -> None:
-    """Show an entry's inclusion proof, checked; a C2SP tlog-proof."""
+def prove(ctx: click.Context, *, which: str, form: str, out: Path | None, as_json: bool) -> None:
+    """Show an entry's inclusion proof, checked."""
     if which.isascii() and which.isdigit():
         wanted: int | bytes = encoding.decimal(which)
     else:
@@ -60,17 +68,19 @@ def prove(ctx: click.Context, *, which: str, out: Path | None, as_json: bool) ->
     if out is not None and out.exists():
         raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
     with connect(ctx) as client:
-        entry = client.proof(wanted)
-    receipt = entry.receipt
+        if form == "cose":
+            body, signed = client.cose_receipt(wanted)
+            index, size, data = signed.index, signed.size, signed.to_bytes()
+            text = encoding.base64_text(data)
+        else:
+            entry = client.proof(wanted)
+            body, receipt = entry.body, entry.receipt
+            index, size, data = receipt.index, receipt.head.checkpoint.size, receipt.to_bytes()
+            text = data.decode()
     if out is not None:
-        out.write_bytes(receipt.to_bytes())
-    value = {
-        "index": receipt.index,
-        "size": receipt.head.checkpoint.size,
-        "body": entry.body.decode(),
-        "proof": receipt.to_bytes().decode(),
-    }
-    show(value, receipt.to_bytes().decode().splitlines(), as_json=as_json)
+        out.write_bytes(data)
+    value = {"index": index, "size": size, "body": body.decode(), "proof": text}
+    show(value, text.splitlines(), as_json=as_json)
 
 
 @command.command()

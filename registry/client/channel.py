@@ -38,7 +38,13 @@ _SERVICE = "registry.api.v1."
 _READS: Final[Mapping[str, tuple[str, ...]]] = {
     "ArtifactService": ("FindMissing", "Stat"),
     "StatementService": ("GetStatement", "ListStatements", "GetShimHead"),
-    "LogService": ("GetLogKey", "GetCheckpoint", "GetProof", "GetConsistency"),
+    "LogService": (
+        "GetLogKey",
+        "GetCheckpoint",
+        "GetProof",
+        "GetCoseReceipt",
+        "GetConsistency",
+    ),
     "LineageService": ("FindOutput", "Trace"),
     "AccessService": ("ListPrincipals",),
 }

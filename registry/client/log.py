@@ -8,8 +8,9 @@ from registry.client.channel import Connection
 from registry.client.session import Session, require
 from registry.core.tlog import entry
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from registry.core.tlog.cose import CoseReceipt
 from registry.core.tlog.entry import Entry
-from registry.core.tlog.merkle import verify_consistency
+from registry.core.tlog.merkle import leaf_hash, verify_consistency, verify_inclusion
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
 from registry.wire import log as wire
@@ -78,6 +79,31 @@ class LogCalls(Session):
         parsed = entry.parse(answer.body)
         require(which in (receipt.index, parsed.digest), "entry", str(which)[:80])
         return LoggedEntry(answer.body, parsed, receipt)
+
+    def cose_receipt(self, which: int | bytes) -> tuple[bytes, CoseReceipt]:
+        """As :meth:`proof`, as a COSE receipt: the entry's bytes, and the receipt.
+
+        Its root is that of a checkpoint which this session has checked like every other.
+
+        Raises:
+            NotFoundError: ``BEYOND_TREE`` or ``UNKNOWN_RECORD``.
+            MalformedError: ``MALFORMED_COSE``.
+            VerificationError: ``INCLUSION_PROOF`` or ``LOG_SIGNATURE``.
+        """
+        if isinstance(which, int):
+            request = pb.GetCoseReceiptRequest(index=which)
+        else:
+            request = pb.GetCoseReceiptRequest(record_id=which)
+        known = self.heads.size
+        answer = self.connection.call(self._log.GetCoseReceipt, request)
+        receipt = CoseReceipt.parse(answer.cose_receipt)
+        receipt.verify(answer.body, self.log_key)
+        head = self.heads.open(answer.checkpoint, known).checkpoint
+        # Size and index are not signed in a receipt: both must fit the signed checkpoint.
+        require(receipt.size == head.size, "tree size", str(receipt.size))
+        verify_inclusion(leaf_hash(answer.body), receipt.index, head.size, receipt.proof, head.root)
+        require(which in (receipt.index, receipt.subject), "entry", str(which)[:80])
+        return answer.body, receipt
 
 
 def fetch_log_key(connection: Connection) -> VerifierKey:

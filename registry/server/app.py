@@ -168,7 +168,7 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
         LineageServicer(services.lineage), server
     )
     log_service_pb2_grpc.add_LogServiceServicer_to_server(
-        LogServicer(services.signer.key, services.reading, services.sequencer), server
+        LogServicer(services.signer, services.reading, services.sequencer), server
     )
     statement_service_pb2_grpc.add_StatementServiceServicer_to_server(
         StatementServicer(services.registration, services.sequencer), server

@@ -38,6 +38,7 @@ RULES: dict[str, str] = {
     f"{_V1}LogService/GetLogKey": PUBLIC,
     f"{_V1}LogService/GetCheckpoint": PUBLIC,
     f"{_V1}LogService/GetProof": ANYBODY,
+    f"{_V1}LogService/GetCoseReceipt": ANYBODY,
     f"{_V1}LogService/GetConsistency": PUBLIC,
     f"{_V1}ArtifactService/FindMissing": ANYBODY,
     f"{_V1}ArtifactService/Upload": "publisher",

@@ -7,10 +7,11 @@ import grpc.aio
 
 from registry.api.v1 import log_service_pb2 as pb
 from registry.api.v1 import log_service_pb2_grpc as rpc
-from registry.core.tlog.note import VerifierKey
 from registry.errors import MalformedError, NotFoundError, Reason
 from registry.services.reading import Reading
 from registry.services.sequencing import Sequencer
+from registry.signing.file import LogSigner
+from registry.storage.sql.log import StoredEntry
 from registry.wire import log as wire
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -19,8 +20,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class LogServicer(rpc.LogServiceServicer):
     """Thin: wire → value, one service call, value → wire."""
 
-    def __init__(self, key: VerifierKey, reading: Reading, sequencer: Sequencer) -> None:
-        self._key = key
+    def __init__(self, signer: LogSigner, reading: Reading, sequencer: Sequencer) -> None:
+        self._signer = signer
         self._reading = reading
         self._sequencer = sequencer
 
@@ -28,7 +29,7 @@ class LogServicer(rpc.LogServiceServicer):
         self, request: pb.GetLogKeyRequest, context: Context
     ) -> pb.GetLogKeyResponse:
         """Who this log is."""
-        return pb.GetLogKeyResponse(vkey=str(self._key))
+        return pb.GetLogKeyResponse(vkey=str(self._signer.key))
 
     async def GetCheckpoint(  # noqa: N802
         self, request: pb.GetCheckpointRequest, context: Context
@@ -43,17 +44,31 @@ class LogServicer(rpc.LogServiceServicer):
         self, request: pb.GetProofRequest, context: Context
     ) -> pb.GetProofResponse:
         """An entry with its proof."""
-        which = request.WhichOneof("entry")
-        if which == "record_id":
-            stored = await asyncio.to_thread(self._reading.entry_of_record, request.record_id)
-        elif which == "index":
-            stored = await asyncio.to_thread(self._reading.entry, request.index)
-        else:
-            raise MalformedError(
-                Reason.MALFORMED_FIELD, "say which entry", expected="index or record_id"
-            )
+        stored = await self._stored(request)
         receipt = self._sequencer.receipt(stored.index)
         return pb.GetProofResponse(body=stored.body, receipt=wire.receipt_to_proto(receipt))
+
+    async def GetCoseReceipt(  # noqa: N802
+        self, request: pb.GetCoseReceiptRequest, context: Context
+    ) -> pb.GetCoseReceiptResponse:
+        """An entry with its proof as a COSE receipt."""
+        stored = await self._stored(request)
+        # The newest head of the sequencer is public, so its root may be signed once more.
+        receipt = self._sequencer.receipt(stored.index)
+        signed = await asyncio.to_thread(self._signer.sign_receipt, receipt, stored.body)
+        return pb.GetCoseReceiptResponse(
+            body=stored.body, cose_receipt=signed.to_bytes(), checkpoint=receipt.head.note
+        )
+
+    async def _stored(self, request: pb.GetProofRequest | pb.GetCoseReceiptRequest) -> StoredEntry:
+        which = request.WhichOneof("entry")
+        if which == "record_id":
+            return await asyncio.to_thread(self._reading.entry_of_record, request.record_id)
+        if which == "index":
+            return await asyncio.to_thread(self._reading.entry, request.index)
+        raise MalformedError(
+            Reason.MALFORMED_FIELD, "say which entry", expected="index or record_id"
+        )
 
     async def GetConsistency(  # noqa: N802
         self, request: pb.GetConsistencyRequest, context: Context

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -15,8 +16,11 @@ from registry.core.attestation import dsse
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import Statement
 from registry.core.keys import PublicKey
+from registry.core.tlog import cose, entry
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from registry.core.tlog.cose import CoseReceipt
 from registry.core.tlog.note import Note, SignatureLine, VerifierKey, check_name
+from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, MalformedError, NotFoundError, Reason
 
 PrivateKey: TypeAlias = (
@@ -114,6 +118,28 @@ class LogSigner:
     def also(self, cosign: Callable[[Checkpoint], SignatureLine]) -> None:
         """From now on, put another signature of the log beneath each checkpoint."""
         self._beside = (*self._beside, cosign)
+
+    def sign_receipt(self, receipt: Receipt, body: bytes) -> CoseReceipt:
+        """Say in COSE what ``receipt`` says of the entry with bytes ``body``.
+
+        Nothing is signed but the root of a checkpoint that this key has signed before: the receipt
+        is verified first.
+
+        Raises:
+            MalformedError: The entry, a hash or the checkpoint is not one.
+            VerificationError: ``WRONG_LOG``, ``LOG_SIGNATURE`` or ``INCLUSION_PROOF``.
+        """
+        receipt.verify(body, self.key)
+        unsigned = CoseReceipt(
+            self.key.name,
+            entry.parse(body).digest,
+            cose.thumbprint(self.key),
+            receipt.head.checkpoint.size,
+            receipt.index,
+            receipt.proof,
+        )
+        signature = self._key.sign(unsigned.signed_bytes(unsigned.root(body)))
+        return replace(unsigned, signature=signature)
 
 
 def load_p256(path: Path) -> ec.EllipticCurvePrivateKey:

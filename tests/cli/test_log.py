@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from registry.core import encoding
+from registry.core.tlog.cose import CoseReceipt
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
 from tests.cli.conftest import Place, Shell
@@ -38,6 +40,14 @@ def test_an_entry_is_proved_by_index(acme: Shell, place: Place, home: Path) -> N
     value = acme("log", "prove", 0, "--out", "receipt", "--json").value
     receipt = Receipt.parse((home / "receipt").read_bytes())
     receipt.verify(value["body"].encode(), VerifierKey.parse(place.vkey))
+    assert receipt.index == value["index"] == 0
+
+
+def test_an_entry_is_proved_in_cose(acme: Shell, place: Place, home: Path) -> None:
+    value = acme("log", "prove", 0, "--format", "cose", "--out", "receipt", "--json").value
+    receipt = CoseReceipt.parse((home / "receipt").read_bytes())
+    receipt.verify(value["body"].encode(), VerifierKey.parse(place.vkey))
+    assert encoding.base64_bytes(value["proof"]) == receipt.to_bytes()
     assert receipt.index == value["index"] == 0
 
 

@@ -154,6 +154,64 @@ class GetProofResponse(_message.Message):
 Global___GetProofResponse: _TypeAlias = GetProofResponse  # noqa: Y015
 
 @_typing.final
+class GetCoseReceiptRequest(_message.Message):
+    """Asks for a COSE receipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """By index."""
+    record_id: _builtins.bytes
+    """By record id of the statement."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        record_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "index", b"index", "record_id", b"record_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "index", b"index", "record_id", b"record_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_entry: _TypeAlias = _typing.Literal["index", "record_id"]  # noqa: Y015
+    _WhichOneofArgType_entry: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_entry) -> _WhichOneofReturnType_entry | None: ...
+
+Global___GetCoseReceiptRequest: _TypeAlias = GetCoseReceiptRequest  # noqa: Y015
+
+@_typing.final
+class GetCoseReceiptResponse(_message.Message):
+    """A COSE receipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    COSE_RECEIPT_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """The entry's bytes: the leaf's preimage."""
+    cose_receipt: _builtins.bytes
+    """The receipt: a COSE_Sign1 message in deterministic CBOR, its payload detached."""
+    checkpoint: _builtins.bytes
+    """The signed checkpoint with the root that the receipt is signed over."""
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        cose_receipt: _builtins.bytes = ...,
+        checkpoint: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "checkpoint", b"checkpoint", "cose_receipt", b"cose_receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCoseReceiptResponse: _TypeAlias = GetCoseReceiptResponse  # noqa: Y015
+
+@_typing.final
 class GetConsistencyRequest(_message.Message):
     """Asks for a consistency proof."""
 

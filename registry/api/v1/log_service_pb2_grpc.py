@@ -50,6 +50,11 @@ class LogServiceStub:
                 request_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetProofRequest.SerializeToString,
                 response_deserializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetProofResponse.FromString,
                 _registered_method=True)
+        self.GetCoseReceipt = channel.unary_unary(
+                '/registry.api.v1.LogService/GetCoseReceipt',
+                request_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetCoseReceiptRequest.SerializeToString,
+                response_deserializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetCoseReceiptResponse.FromString,
+                _registered_method=True)
         self.GetConsistency = channel.unary_unary(
                 '/registry.api.v1.LogService/GetConsistency',
                 request_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetConsistencyRequest.SerializeToString,
@@ -82,6 +87,14 @@ class LogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCoseReceipt(self, request, context):
+        """The same as a COSE receipt (RFC 9942), signed by the log's key over the root of a checkpoint
+        that the log has published.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetConsistency(self, request, context):
         """A proof that the newest checkpoint extends an older one.
         """
@@ -106,6 +119,11 @@ def add_LogServiceServicer_to_server(servicer, server):
                     servicer.GetProof,
                     request_deserializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetProofRequest.FromString,
                     response_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetProofResponse.SerializeToString,
+            ),
+            'GetCoseReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCoseReceipt,
+                    request_deserializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetCoseReceiptRequest.FromString,
+                    response_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetCoseReceiptResponse.SerializeToString,
             ),
             'GetConsistency': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConsistency,
@@ -195,6 +213,33 @@ class LogService:
             '/registry.api.v1.LogService/GetProof',
             registry_dot_api_dot_v1_dot_log__service__pb2.GetProofRequest.SerializeToString,
             registry_dot_api_dot_v1_dot_log__service__pb2.GetProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCoseReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/registry.api.v1.LogService/GetCoseReceipt',
+            registry_dot_api_dot_v1_dot_log__service__pb2.GetCoseReceiptRequest.SerializeToString,
+            registry_dot_api_dot_v1_dot_log__service__pb2.GetCoseReceiptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class LogServiceStub:
     """The newest signed checkpoint."""
     GetProof: _grpc.UnaryUnaryMultiCallable[_log_service_pb2.GetProofRequest, _log_service_pb2.GetProofResponse]
     """A fresh inclusion proof for one entry, with the entry."""
+    GetCoseReceipt: _grpc.UnaryUnaryMultiCallable[_log_service_pb2.GetCoseReceiptRequest, _log_service_pb2.GetCoseReceiptResponse]
+    """The same as a COSE receipt (RFC 9942), signed by the log's key over the root of a checkpoint
+    that the log has published.
+    """
     GetConsistency: _grpc.UnaryUnaryMultiCallable[_log_service_pb2.GetConsistencyRequest, _log_service_pb2.GetConsistencyResponse]
     """A proof that the newest checkpoint extends an older one."""
 
@@ -53,6 +57,10 @@ class LogServiceAsyncStub(LogServiceStub):
     """The newest signed checkpoint."""
     GetProof: _aio.UnaryUnaryMultiCallable[_log_service_pb2.GetProofRequest, _log_service_pb2.GetProofResponse]  # type: ignore[assignment]
     """A fresh inclusion proof for one entry, with the entry."""
+    GetCoseReceipt: _aio.UnaryUnaryMultiCallable[_log_service_pb2.GetCoseReceiptRequest, _log_service_pb2.GetCoseReceiptResponse]  # type: ignore[assignment]
+    """The same as a COSE receipt (RFC 9942), signed by the log's key over the root of a checkpoint
+    that the log has published.
+    """
     GetConsistency: _aio.UnaryUnaryMultiCallable[_log_service_pb2.GetConsistencyRequest, _log_service_pb2.GetConsistencyResponse]  # type: ignore[assignment]
     """A proof that the newest checkpoint extends an older one."""
 
@@ -82,6 +90,16 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_log_service_pb2.GetProofResponse, _abc.Awaitable[_log_service_pb2.GetProofResponse]]:
         """A fresh inclusion proof for one entry, with the entry."""
+
+    @_abc_1.abstractmethod
+    def GetCoseReceipt(
+        self,
+        request: _log_service_pb2.GetCoseReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_log_service_pb2.GetCoseReceiptResponse, _abc.Awaitable[_log_service_pb2.GetCoseReceiptResponse]]:
+        """The same as a COSE receipt (RFC 9942), signed by the log's key over the root of a checkpoint
+        that the log has published.
+        """
 
     @_abc_1.abstractmethod
     def GetConsistency(
