@@ -17,6 +17,10 @@ NO_HTTP = "none"
 """What ``ServerSettings.http`` says if a registry shall not answer HTTP."""
 
 
+DEFAULT_TSA_POLICY = "2.999.3161.1"
+"""The policy of timestamps if the operator names none: below the arc that is free for examples."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """How to serve.
@@ -32,6 +36,9 @@ class ServerSettings:
             port if that is 0); ``none`` for no HTTP at all.
         checkpoint_lock: SQLAlchemy URL of the store of the newest checkpoint, made by ``provreg log
             init``; None for a SQLite file of its own inside the data folder.
+        tsa: Whether requests for RFC 3161 timestamps are answered.
+        tsa_policy: The policy that tokens name, an object identifier; the default is below the arc
+            that is free for examples.
     """
 
     data: Path
@@ -42,6 +49,8 @@ class ServerSettings:
     tls_key: Path | None = None
     http: str | None = None
     checkpoint_lock: str | None = None
+    tsa: bool = False
+    tsa_policy: str = DEFAULT_TSA_POLICY
 
 
 @dataclass(frozen=True, slots=True)

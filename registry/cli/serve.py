@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from registry.config import DEFAULT_LISTEN, ServerSettings
+from registry.config import DEFAULT_LISTEN, DEFAULT_TSA_POLICY, ServerSettings
 from registry.server.app import run
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -35,6 +35,16 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM private key.")
+@click.option(
+    "--tsa", is_flag=True, help="Answer RFC 3161 timestamp requests over HTTP, with keys in --data."
+)
+@click.option(
+    "--tsa-policy",
+    default=DEFAULT_TSA_POLICY,
+    show_default=True,
+    metavar="OID",
+    help="The policy that timestamps name.",
+)
 def command(
     *,
     data: Path,
@@ -45,6 +55,8 @@ def command(
     origin: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tsa: bool,
+    tsa_policy: str,
 ) -> None:
     """Run a registry until it is told to stop."""
     run(
@@ -57,5 +69,7 @@ def command(
             tls_key,
             http=http,
             checkpoint_lock=checkpoint_lock,
+            tsa=tsa,
+            tsa_policy=tsa_policy,
         )
     )

@@ -26,17 +26,20 @@ from registry.api.v1 import (
     statement_service_pb2,
     statement_service_pb2_grpc,
 )
-from registry.config import ServerSettings
+from registry.config import NO_HTTP, ServerSettings
+from registry.errors import MalformedError, Reason
 from registry.server import listening
 from registry.server.artifacts import ArtifactServicer
 from registry.server.folder import DataFolder
 from registry.server.guard import Guard
 from registry.server.http.routing import Routes
 from registry.server.http.tiles import Tiles
+from registry.server.http.timestamping import Timestamping
 from registry.server.lineage import LineageServicer
 from registry.server.log import LogServicer
 from registry.server.principals import AccessServicer
 from registry.server.statements import StatementServicer
+from registry.server.timestamping import CHAIN_FILE, open_signer
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
 from registry.services.keyring import Keyring
@@ -45,6 +48,7 @@ from registry.services.reading import Reading
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
 from registry.signing.file import LogSigner
+from registry.signing.timestamping import TimestampSigner
 from registry.storage.blobs.disk import DiskBlobStore
 from registry.storage.sql import migrate
 from registry.storage.sql.engine import Database
@@ -93,6 +97,7 @@ class Services:
     lineage: Lineage
     reading: Reading
     access: Access
+    stamping: TimestampSigner | None = None
 
 
 @contextmanager
@@ -139,6 +144,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 Lineage(database, blobs, keyring, sequencer, signer.key),
                 Reading(database),
                 access,
+                _stamping(settings, folder, signer.key.name),
             ),
             first,
         )
@@ -183,7 +189,23 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
 
 def http_routes(services: Services) -> Routes:
     """Everything that is answered over HTTP."""
-    return Routes(Tiles(services.sequencer).routes())
+    routes = Tiles(services.sequencer).routes()
+    if services.stamping is not None:
+        routes += Timestamping(services.stamping, now).routes()
+    return Routes(routes)
+
+
+def _stamping(settings: ServerSettings, folder: DataFolder, origin: str) -> TimestampSigner | None:
+    if not settings.tsa:
+        return None
+    if settings.http == NO_HTTP:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "timestamps are answered over HTTP, which is off",
+            where="--tsa",
+            hint="say where HTTP is answered: --http HOST:PORT",
+        )
+    return open_signer(folder.path / "keys", origin, settings.tsa_policy, now())
 
 
 async def _serve(settings: ServerSettings, services: Services, *, first: bool) -> None:
@@ -215,6 +237,8 @@ def _announce(
         f"  entries  {head.checkpoint.size if head else 0}",
         f"  data     {settings.data}",
     ]
+    if services.stamping is not None:
+        lines.append(f"  tsa      {settings.data / 'keys' / CHAIN_FILE}")
     if first:
         lines += [
             "",

@@ -1,5 +1,6 @@
 """Serving from the command line, in processes of their own."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from registry.core.archive import tsp
+from registry.core.archive.authority import Authority
+from registry.core.archive.timestamp import open_response
 from tests.certificates import certificate
 from tests.cli.conftest import COMMAND, Shell
 from tests.running import REPOSITORY, address_in
@@ -108,3 +112,20 @@ def test_a_registry_over_tls_is_believed_by_its_certificate(shell: Shell, home: 
         believed = shell("--server", server, "--ca-file", home / "cert.pem", "log", "checkpoint")
         assert believed.status == 0
         assert shell("--server", server, "log", "checkpoint").status == 3
+
+
+def test_timestamps_are_answered_if_serve_is_told_to(home: Path) -> None:
+    with serving("--data", home / "data", "--tsa", "--tsa-policy", "1.2.3.4") as (process, _):
+        assert process.stdout is not None
+        url = address_in(process.stdout.readline())
+        asked = tsp.Request("sha256", hashlib.sha256(b"x").digest(), nonce=1)
+        query = urllib.request.Request(
+            f"{url}/api/v1/timestamp",
+            asked.to_bytes(),
+            {"content-type": "application/timestamp-query"},
+        )
+        with urllib.request.urlopen(query, timeout=20) as answer:
+            assert answer.status == 201
+            response = answer.read()
+    chain = Authority.parse_pem((home / "data" / "keys" / "tsa-chain.pem").read_bytes())
+    assert open_response(response, b"x", chain, nonce=1, policy="1.2.3.4").accuracy

@@ -142,6 +142,8 @@ class Request:
         policy: The policy asked for, dotted; empty if any will do.
         nonce: To be repeated in the token.
         with_certificate: Whether the token shall carry the signer's certificate.
+        null_parameters: Whether the digest algorithm was written with the parameters NULL, and so
+            must be in the token (RFC 3161 §2.4.2: the same imprint).
         extensions: The dotted identifiers of the extensions asked for.
     """
 
@@ -150,6 +152,7 @@ class Request:
     policy: str = ""
     nonce: int | None = None
     with_certificate: bool = False
+    null_parameters: bool = False
     extensions: tuple[str, ...] = ()
 
     @classmethod
@@ -179,23 +182,30 @@ class Request:
             policy=read.policy.dotted_string if read.policy else "",
             nonce=read.nonce,
             with_certificate=read.cert_req,
+            null_parameters=imprint.hash_algorithm.parameters is not None,
             extensions=tuple(item.id.dotted_string for item in read.extensions or ()),
         )
 
     def to_bytes(self) -> bytes:
         """Write a request that asks for no extensions."""
-        oid = next(oid for oid, name in HASHES.items() if name == self.algorithm)
         return der.write(
             TimeStampReq(
                 version=1,
-                message_imprint=MessageImprint(
-                    hash_algorithm=AlgorithmIdentifier(algorithm=oid),
-                    hashed_message=self.imprint,
-                ),
+                message_imprint=self.message_imprint(),
                 policy=x509.ObjectIdentifier(self.policy) if self.policy else None,
                 nonce=self.nonce,
                 cert_req=self.with_certificate,
             )
+        )
+
+    def message_imprint(self) -> MessageImprint:
+        """The imprint as it stands in the request, and in the token."""
+        oid = next(oid for oid, name in HASHES.items() if name == self.algorithm)
+        return MessageImprint(
+            hash_algorithm=AlgorithmIdentifier(
+                algorithm=oid, parameters=asn1.Null() if self.null_parameters else None
+            ),
+            hashed_message=self.imprint,
         )
 
 

@@ -1,0 +1,45 @@
+"""RFC 3161 over HTTP (§3.4), where Sigstore clients look for it: ``POST /api/v1/timestamp``."""
+
+from collections.abc import Callable
+from datetime import datetime
+from http import HTTPStatus
+from typing import Final
+
+from registry.core.archive.tsp import MAX_REQUEST_BYTES
+from registry.errors import MalformedError, Reason
+from registry.server.http.routing import Request, Response, Route
+from registry.signing.timestamping import TimestampSigner
+
+PATH: Final = "/api/v1/timestamp"
+QUERY: Final = "application/timestamp-query"
+REPLY: Final = "application/timestamp-reply"
+
+
+class Timestamping:
+    """Answers anybody who asks: a digest tells us nothing, and a stamp claims little."""
+
+    def __init__(self, signer: TimestampSigner, now: Callable[[], datetime]) -> None:
+        self._signer = signer
+        self._now = now
+
+    def routes(self) -> tuple[Route, ...]:
+        """What is served where."""
+        return (Route("POST", PATH, self.stamp, max_body_bytes=MAX_REQUEST_BYTES),)
+
+    async def stamp(self, request: Request) -> Response:
+        """A token, with the status 201 that Sigstore's clients want, or a rejection with 400.
+
+        Raises:
+            MalformedError: ``MALFORMED_TIMESTAMP`` if the body is not even called a request.
+        """
+        if request.media_type != QUERY:
+            raise MalformedError(
+                Reason.MALFORMED_TIMESTAMP,
+                "this is not a timestamp request",
+                where="content-type",
+                expected=QUERY,
+                actual=request.media_type[:80],
+            )
+        response, granted = self._signer.answer(request.body, self._now())
+        status = HTTPStatus.CREATED if granted else HTTPStatus.BAD_REQUEST
+        return Response(status, response, REPLY, (("cache-control", "no-store"),))
