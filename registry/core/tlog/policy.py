@@ -111,8 +111,8 @@ class Policy:
         return "".join(map(str, lines)) + f"quorum {self.quorum}\n"
 
     @classmethod
-    def parse(cls, data: bytes) -> Self:
-        """Read a policy.
+    def parse(cls, data: bytes, *, quorum: str | None = None) -> Self:
+        """Read a policy. ``quorum`` is taken if no line names one; without it that is an error.
 
         Raises:
             MalformedError: ``MALFORMED_POLICY``, saying which line, or what is wrong with a key.
@@ -129,9 +129,10 @@ class Policy:
             stripped = line.strip(" \t")
             if stripped and not stripped.startswith("#"):
                 draft.read(f"line {number}", _BLANKS.split(stripped))
-        if draft.quorum is None:
+        chosen = draft.quorum or quorum
+        if chosen is None:
             raise _refused("a policy needs a quorum", expected="exactly one quorum line")
-        return cls(tuple(draft.logs), tuple(draft.witnesses), tuple(draft.groups), draft.quorum)
+        return cls(tuple(draft.logs), tuple(draft.witnesses), tuple(draft.groups), chosen)
 
     def standing(self, note: Note) -> Standing:
         """Who cosigned ``note``, and whether that is enough.
