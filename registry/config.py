@@ -13,6 +13,9 @@ MAX_TOKEN_FILE_CHARACTERS = 4096
 DEFAULT_LISTEN = "127.0.0.1:7070"
 """Where a registry listens if not told otherwise."""
 
+DEFAULT_WITNESS_LISTEN = "127.0.0.1:7080"
+"""Where a witness listens if not told otherwise."""
+
 NO_HTTP = "none"
 """What ``ServerSettings.http`` says if a registry shall not answer HTTP."""
 
@@ -51,6 +54,27 @@ class ServerSettings:
     checkpoint_lock: str | None = None
     tsa: bool = False
     tsa_policy: str = DEFAULT_TSA_POLICY
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessSettings:
+    """How to witness.
+
+    Attributes:
+        data: The witness's folder.
+        logs: A policy file whose log lines say whose checkpoints are cosigned.
+        listen: Host and port; port 0 takes any free one.
+        name: The witness's name; None to keep or make one.
+        tls_cert: PEM certificate chain.
+        tls_key: PEM private key.
+    """
+
+    data: Path
+    logs: Path
+    listen: str
+    name: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

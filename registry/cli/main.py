@@ -25,6 +25,7 @@ NOUNS = {
     "attribution": "Say which datasets a model version owes how much to.",
     "trace": "Find where an output comes from.",
     "verify": "Judge a capsule, offline.",
+    "witness": "Cosign the checkpoints of other people's logs.",
     "log": "Read and check the transparency log.",
     "db": "Upgrade and rebuild the database.",
 }

@@ -1,0 +1,136 @@
+"""Composition root of a witness: folder → key and memory → HTTP; and its clock.
+
+The folder holds ``witness.name``, ``witness.pem``, ``witness.vkey`` and what was cosigned last.
+Each is made on first start, whole or not at all; a start that dies half-way is gone on with.
+"""
+
+import asyncio
+import secrets
+import signal
+import sys
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from registry.config import WitnessSettings
+from registry.core.tlog.policy import MAX_POLICY_BYTES, NONE, Policy
+from registry.errors import ConflictError, MalformedError, Reason
+from registry.server.http.face import Face
+from registry.server.http.routing import Routes
+from registry.server.http.witness import Witnessing
+from registry.services.witnessing import Witness
+from registry.signing.cosigner import Cosigner
+from registry.storage.durable import FolderLock, make_folder, sync_folder, write_new
+from registry.storage.sql.engine import Database
+
+DATABASE_FILE = "witness.sqlite3"
+"""What was cosigned last, inside the folder."""
+
+STOP_GRACE_SECONDS = 5
+"""How long running requests may go on after the witness was told to stop."""
+
+
+def now() -> datetime:
+    """The witness's clock."""
+    return datetime.now(UTC)
+
+
+def read_policy(path: Path, *, quorum: str | None = None) -> Policy:
+    """Read a policy file.
+
+    Raises:
+        MalformedError: ``BAD_SETTING`` if it cannot be read, or what is wrong with it.
+    """
+    try:
+        with path.open("rb") as file:
+            # One byte more than allowed, so that a file that is too long is refused, not cut.
+            data = file.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        raise MalformedError(
+            Reason.BAD_SETTING, "this file cannot be read", where=str(path), actual=str(error)
+        ) from error
+    return Policy.parse(data, quorum=quorum)
+
+
+def load_cosigner(folder: Path, name: str | None) -> Cosigner:
+    """The key of the witness in ``folder``, made if this is a new one.
+
+    Raises:
+        ConflictError: ``BAD_SETTING`` if the witness has another name than asked for.
+        MalformedError: What is wrong with the name or the key file.
+    """
+    name_file, key_file = folder / "witness.name", folder / "witness.pem"
+    if not name_file.exists():
+        chosen = name or f"witness-{secrets.token_hex(4)}.provreg.localhost"
+        # Refuses a name that is none, before it is written down.
+        Cosigner.generate(chosen)
+        write_new(name_file, f"{chosen}\n".encode())
+    known = name_file.read_text(encoding="utf-8").strip()
+    if name not in (None, known):
+        raise ConflictError(
+            Reason.BAD_SETTING,
+            "a witness never changes its name",
+            where="--name",
+            expected=known,
+            actual=name or "",
+        )
+    if not key_file.exists():
+        # Under another name first: a key that is half written must not be taken for one.
+        draft = folder / ".witness.pem.new"
+        draft.unlink(missing_ok=True)
+        Cosigner.generate(known).save(draft)
+        draft.rename(key_file)
+        sync_folder(folder)
+    cosigner = Cosigner.load(known, key_file)
+    vkey_file = folder / "witness.vkey"
+    if not vkey_file.exists():
+        write_new(vkey_file, f"{cosigner.key}\n".encode(), 0o644)
+    return cosigner
+
+
+def run(settings: WitnessSettings) -> None:
+    """Witness until told to stop (SIGTERM, SIGINT).
+
+    Raises:
+        RegistryError: Whatever keeps the witness from starting.
+    """
+    logs = read_policy(settings.logs, quorum=NONE)
+    if not logs.logs:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "no log is named",
+            where=str(settings.logs),
+            expected="lines such as: log <vkey>",
+        )
+    make_folder(settings.data)
+    with ExitStack() as resources:
+        resources.enter_context(FolderLock(settings.data / "lock"))
+        cosigner = load_cosigner(settings.data, settings.name)
+        database = Database(f"sqlite:///{(settings.data / DATABASE_FILE).absolute()}")
+        resources.callback(database.close)
+        witness = Witness(database, logs, cosigner, now)
+        asyncio.run(_serve(settings, witness, cosigner))
+
+
+async def _serve(settings: WitnessSettings, witness: Witness, cosigner: Cosigner) -> None:
+    face = Face(
+        Routes(Witnessing(witness).routes()),
+        settings.listen,
+        cert=settings.tls_cert,
+        key=settings.tls_key,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    url = await face.start()
+    sys.stdout.write(
+        f"provreg witness is listening on {url}\n"
+        f"  key    {cosigner.key}\n"
+        f"  data   {settings.data}\n"
+        "For the policy of a log and of those who verify it:\n"
+        f"  witness {cosigner.key.name} {cosigner.key} {url}\n"
+    )
+    sys.stdout.flush()
+    await stop.wait()
+    await face.stop(STOP_GRACE_SECONDS)
