@@ -27,6 +27,7 @@ NOUNS = {
     "verify": "Judge a capsule, offline.",
     "witness": "Cosign the checkpoints of other people's logs.",
     "log": "Read and check the transparency log.",
+    "monitor": "Follow a log, and notice when it contradicts itself.",
     "db": "Upgrade and rebuild the database.",
 }
 """Every first word after ``provreg``, and what it is for."""
