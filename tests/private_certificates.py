@@ -13,9 +13,7 @@ from registry.core.certificates.chain import Authority, Window
 from registry.core.certificates.sct import CTKey, signed_bytes
 from registry.core.certificates.signing import ISSUER, ISSUER_RAW, utf8_string
 from registry.core.keys import PublicKey
-
-NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-"""When everything happens."""
+from tests.authorities import NOON
 
 IDENTITY = "https://ci.example/acme/scorer/release.yml@refs/heads/main"
 OIDC_ISSUER = "https://token.ci.example"

@@ -8,6 +8,7 @@ import click
 from registry.cli.connection import connect
 from registry.cli.folder import data_options, lock_option
 from registry.cli.output import REFUSED, VERIFIED, json_option, show
+from registry.cli.trust_config import command as trust_config
 from registry.config import ServerSettings
 from registry.core import digest, encoding
 from registry.core.tlog.checkpoint import SignedCheckpoint
@@ -17,6 +18,9 @@ from registry.errors import ConflictError, Reason
 @click.group()
 def command() -> None:
     """Read and check the transparency log."""
+
+
+command.add_command(trust_config)
 
 
 @command.command()

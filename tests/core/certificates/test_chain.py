@@ -18,7 +18,8 @@ from registry.core.certificates.chain import (
     verify_path,
 )
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
-from tests.private_certificates import CA, NOON, Leaf, p256
+from tests.authorities import NOON
+from tests.private_certificates import CA, Leaf, p256
 
 ROOT = CA.root()
 MIDDLE = ROOT.below("middle")
@@ -198,4 +199,4 @@ def test_a_path_has_a_sane_length(chain: tuple[bytes, ...]) -> None:
 
 
 def test_a_window_says_what_it_spans() -> None:
-    assert str(Window(NOON)) == "2026-03-01T12:00:00+00:00 to now"
+    assert str(Window(NOON)) == "2026-06-01T12:00:00+00:00 to now"

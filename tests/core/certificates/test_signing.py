@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from registry.core.certificates.chain import MAX_CERTIFICATE_BYTES
 from registry.core.certificates.signing import OTHER_NAME, SigningCertificate, utf8_string
 from registry.errors import MalformedError, Reason
-from tests.private_certificates import CA, IDENTITY, NOON, OIDC_ISSUER, Leaf, name, p256, spki
+from tests.authorities import NOON
+from tests.private_certificates import CA, IDENTITY, OIDC_ISSUER, Leaf, name, p256, spki
 
 ROOT = CA.root()
 
