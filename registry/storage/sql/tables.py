@@ -55,6 +55,18 @@ checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
 )
 
+# Tokens of timestamp authorities, each with the signed checkpoint that it is over. An authority is
+# named by the digest of its pinned chain; microseconds since 1970.
+timestamps = Table(
+    "log_timestamps",
+    metadata,
+    Column("size", Position, primary_key=True, autoincrement=False),
+    Column("authority", LargeBinary(32), primary_key=True),
+    Column("stamped_at", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("token", LargeBinary, nullable=False),
+)
+
 # --- Access: truth. Who may call; tokens only as hashes. ---
 
 principals = Table(
