@@ -10,11 +10,14 @@
 
 All threads and children of the process are covered, whatever library does the call: the kernel
 asks us (seccomp user notification, see :mod:`tests.crash.inject_launch`) before it does what the
-process wants. A failed operation is not done at all; a killed process dies *before* its operation.
+process wants. A failed operation is not done at all; a killed process dies *before* its operation;
+a stopped process is woken again a moment later; of a shortened write we do the first half.
 Operations on anything outside ``watch`` are neither counted nor harmed.
 """
 
 import contextlib
+import ctypes
+import enum
 import errno as errors
 import fcntl
 import functools
@@ -47,6 +50,10 @@ _IOCTL_SEND = 0xC0182101
 _IOCTL_ID_VALID = 0x40082102
 _FLAG_CONTINUE = 1
 
+# linux/include/uapi/asm-generic/unistd.h: the same number everywhere
+_PIDFD_GETFD = 438
+_SYSCALL = ctypes.CDLL(None, use_errno=True).syscall
+
 
 class Call(NamedTuple):
     """One file operation: the system call and the path it is about.
@@ -58,6 +65,22 @@ class Call(NamedTuple):
     path: str
 
 
+class Strike(enum.Enum):
+    """What happens to the n-th operation."""
+
+    FAIL = "fail"
+    KILL = "SIGKILL"
+    STOP = "SIGSTOP"
+    SHORTEN = "short write"
+
+
+WRITES = frozenset(["write", "pwrite64"])
+"""The calls that can be shortened."""
+
+STOPPED_SECONDS = 0.05
+"""How long a stopped process stays stopped."""
+
+
 class _Plan(NamedTuple):
     """What to do with which operation, counted from 1."""
 
@@ -66,6 +89,23 @@ class _Plan(NamedTuple):
     kill_at: int | None
     lasting: bool
     calls: frozenset[str] | None
+    below: str | None
+    strike: Strike
+
+
+class _Asked(NamedTuple):
+    """Who waits for an answer, and for which call."""
+
+    call: Call
+    thread: int
+    arguments: Sequence[int]
+
+
+class _Answer(NamedTuple):
+    """What the kernel is told: go on, or this result."""
+
+    error: int = 0
+    value: int | None = None
 
 
 class Injector:
@@ -116,6 +156,8 @@ class Injector:
         kill_at: int | None = None,
         lasting: bool = False,
         calls: Collection[str] | None = None,
+        below: str | os.PathLike[str] | None = None,
+        strike: Strike = Strike.FAIL,
     ) -> None:
         """Begin a new trace, and fail or kill at one operation counted from here.
 
@@ -128,6 +170,9 @@ class Injector:
             kill_at: The operation before which the process is killed, counted from 1.
             lasting: Fail every operation from the n-th on, as a full disk does.
             calls: Count only these system calls.
+            below: Count only operations on paths below this folder.
+            strike: What happens to the n-th operation instead of failing. ``KILL`` kills the one
+                process that asked, ``kill_at`` all of them.
         """
         if calls is not None and (unknown := set(calls) - set(OPERANDS)):
             raise ValueError(f"not supervised: {sorted(unknown)}")
@@ -136,7 +181,13 @@ class Injector:
             self.hit = None
             self._struck.clear()
             self._plan = _Plan(
-                nth, errno, kill_at, lasting, None if calls is None else frozenset(calls)
+                nth,
+                errno,
+                kill_at,
+                lasting,
+                None if calls is None else frozenset(calls),
+                None if below is None else str(Path(below).resolve()),
+                strike,
             )
 
     def disarm(self) -> None:
@@ -266,25 +317,29 @@ class Injector:
         if self._plan is not None:
             path = self._watched_path(paths_of_call(name, thread, arguments))
         # What was read is the process's only if it still waits: its number may already be another.
-        answer: int | None = 0
+        answer: _Answer | None = _Answer()
         if path is not None and _is_waiting(listener, identifier):
-            answer = self._decide(Call(name, path))
+            answer = self._decide(_Asked(Call(name, path), thread, arguments))
         if answer is None:
             return
-        flags = _FLAG_CONTINUE if answer == 0 else 0
-        response = bytearray(_RESPONSE.pack(identifier, 0, -answer, flags))
+        does_it = answer.error == 0 and answer.value is None
+        flags = _FLAG_CONTINUE if does_it else 0
+        response = bytearray(_RESPONSE.pack(identifier, answer.value or 0, -answer.error, flags))
         try:
             fcntl.ioctl(listener, _IOCTL_SEND, response)
         except OSError as error:
             if error.errno != errors.ENOENT:
                 raise
 
-    def _decide(self, call: Call) -> int | None:
-        """The error number to answer with, 0 to go on, None if no answer is due."""
+    def _decide(self, asked: _Asked) -> _Answer | None:
+        """What to answer; None if no answer is due."""
+        call = asked.call
         with self._lock:
             plan = self._plan
             if plan is None or (plan.calls is not None and call.name not in plan.calls):
-                return 0
+                return _Answer()
+            if plan.below is not None and not _is_below(call.path, plan.below):
+                return _Answer()
             self.trace.append(call)
             position = len(self.trace)
             if position == plan.kill_at:
@@ -295,8 +350,8 @@ class Injector:
                 position == plan.nth or (plan.lasting and position > plan.nth)
             ):
                 self._strike(call)
-                return plan.errno
-            return 0
+                return _strike(plan, asked)
+            return _Answer()
 
     def _strike(self, call: Call) -> None:
         if self.hit is None:
@@ -306,9 +361,63 @@ class Injector:
     def _watched_path(self, paths: Sequence[str]) -> str | None:
         """The last of these paths below the watched folder."""
         for path in reversed(paths):
-            if path == self._watch or path.startswith(self._watch + "/"):
+            if _is_below(path, self._watch):
                 return path
         return None
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _strike(plan: _Plan, asked: _Asked) -> _Answer | None:
+    match plan.strike:
+        case Strike.FAIL:
+            return _Answer(error=plan.errno)
+        case Strike.KILL:
+            os.kill(_process_of(asked.thread), signal.SIGKILL)
+            return None
+        case Strike.STOP:
+            process = _process_of(asked.thread)
+            os.kill(process, signal.SIGSTOP)
+            threading.Timer(STOPPED_SECONDS, _wake, [process]).start()
+            return _Answer()
+        case Strike.SHORTEN:
+            return _Answer(value=_write_half(asked))
+
+
+def _wake(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGCONT)
+
+
+def _process_of(thread: int) -> int:
+    for line in Path(f"/proc/{thread}/status").read_text().splitlines():
+        if line.startswith("Tgid:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"thread {thread} belongs to no process")
+
+
+def _write_half(asked: _Asked) -> int:
+    """Do the first half of a write through the process's own file description."""
+    descriptor, address, size = asked.arguments[:3]
+    half = max(1, size // 2)
+    with Path(f"/proc/{asked.thread}/mem").open("rb", buffering=0) as memory:
+        memory.seek(address)
+        data = memory.read(half)
+    process = os.pidfd_open(_process_of(asked.thread))
+    try:
+        theirs = _SYSCALL(_PIDFD_GETFD, process, descriptor, 0)
+        if theirs < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+        try:
+            if asked.call.name == "pwrite64":
+                return os.pwrite(theirs, data, asked.arguments[3])
+            return os.write(theirs, data)
+        finally:
+            os.close(theirs)
+    finally:
+        os.close(process)
 
 
 def _receive_listener(supervisor: socket.socket) -> int:

@@ -21,7 +21,7 @@ from registry.core.tlog.note import VerifierKey
 from registry.errors import RegistryError
 from registry.wire.status import from_rpc_error
 from tests.crash import inject
-from tests.crash.inject import Injector
+from tests.crash.inject import WRITES, Injector, Strike
 from tests.crash.test_kill import BatchWriter, Memory, Writer, check
 from tests.running import REPOSITORY, address_in, admin_token, admit
 
@@ -130,8 +130,8 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
 
 @pytest.mark.parametrize(
     ("number", "lasting"),
-    [(errno.EIO, False), (errno.ENOSPC, False), (errno.ENOSPC, True)],
-    ids=["EIO", "ENOSPC", "full-disk"],
+    [(errno.EIO, False), (errno.ENOSPC, False), (errno.ENOSPC, True), (errno.EINTR, False)],
+    ids=["EIO", "ENOSPC", "full-disk", "EINTR"],
 )
 @pytest.mark.parametrize("kind", [Writer, BatchWriter], ids=["statement", "batch"])
 def test_no_failed_file_operation_loses_what_was_acknowledged(
@@ -147,3 +147,60 @@ def test_no_failed_file_operation_loses_what_was_acknowledged(
     if kind is BatchWriter:
         expected |= {"openat", "write", "fsync", "rename"}
     assert calls >= expected
+
+
+def kill_at_each(victim: Victim, writer: Writer) -> list[str]:
+    """Kill the registry before each operation of one registration in turn; what was hit."""
+    hits: list[str] = []
+    for nth in range(1, MOST_OPERATIONS):
+        with victim.running() as address:
+            victim.check(address)
+            hit, refused = strike_once(victim, writer, address, nth, Strike.KILL)
+            assert refused is None or refused.reason == "UNREACHABLE"
+        if hit is None:
+            return hits
+        hits.append(hit)
+    pytest.fail(f"one registration takes more than {MOST_OPERATIONS} operations: {hits}")
+
+
+def disturb_each(victim: Victim, writer: Writer, strike: Strike) -> list[str]:
+    """Disturb each operation of one registration in turn, which must do no harm; what was hit."""
+    hits: list[str] = []
+    with victim.running() as address:
+        for nth in range(1, MOST_OPERATIONS):
+            hit, refused = strike_once(victim, writer, address, nth, strike)
+            assert refused is None
+            if hit is None:
+                victim.check(address)
+                return hits
+            hits.append(hit)
+    pytest.fail(f"one registration takes more than {MOST_OPERATIONS} operations: {hits}")
+
+
+def strike_once(
+    victim: Victim, writer: Writer, address: str, nth: int, strike: Strike
+) -> tuple[str | None, RegistryError | None]:
+    """Strike at the n-th operation of one registration; what was hit, and what came of it."""
+    calls = WRITES if strike is Strike.SHORTEN else None
+    victim.injector.arm(nth=nth, strike=strike, calls=calls)
+    refused = victim.write(writer, address)
+    victim.injector.disarm()
+    hit = victim.injector.hit
+    return hit and f"{hit.name} {os.path.relpath(hit.path, victim.data)}", refused
+
+
+@pytest.mark.parametrize("strike", [Strike.KILL, Strike.STOP, Strike.SHORTEN])
+@pytest.mark.parametrize("kind", [Writer, BatchWriter], ids=["statement", "batch"])
+def test_whatever_happens_to_an_operation_loses_nothing(
+    victim: Victim, kind: type[Writer], strike: Strike
+) -> None:
+    writer = kind(victim.memory, victim.node if kind is BatchWriter else victim.acme, 1)
+    if strike is Strike.KILL:
+        hits = kill_at_each(victim, writer)
+    else:
+        hits = disturb_each(victim, writer, strike)
+    with victim.running() as address:
+        victim.check(address)
+        assert victim.write(writer, address) is None
+    calls = {hit.split()[0] for hit in hits}
+    assert calls >= ({"pwrite64"} if strike is Strike.SHORTEN else {"pwrite64", "fdatasync"})

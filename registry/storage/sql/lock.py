@@ -55,7 +55,13 @@ _locks = Table(
 
 
 class CheckpointLock:
-    """The row of one log, held by this process."""
+    """The row of one log, held by this process.
+
+    Attributes:
+        url: The store that it is in.
+    """
+
+    url: str
 
     def __init__(self, url: str, key: VerifierKey) -> None:
         """Open the store that :meth:`create` made, and read the row of the log with ``key``.
@@ -69,6 +75,7 @@ class CheckpointLock:
         file = _file(url)
         if file is not None and not file.is_file():
             raise _missing(url)
+        self.url = url
         self._key = key
         self._token = -1
         self._database = Database(url)
