@@ -25,6 +25,40 @@ DEFAULT_TSA_POLICY = "2.999.3161.1"
 
 
 @dataclass(frozen=True, slots=True)
+class OIDCIssuer:
+    """An OpenID Connect issuer whose tokens are believed.
+
+    Attributes:
+        url: As it stands in tokens, letter for letter.
+        audience: For whom its tokens must be made, and for nobody else.
+        key_file: Where its keys are (JWKS); None to ask the issuer for them.
+    """
+
+    url: str
+    audience: str
+    key_file: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``URL=AUDIENCE`` or ``URL=AUDIENCE,FILE``.
+
+        Raises:
+            MalformedError: ``BAD_SETTING``.
+        """
+        url, _, rest = text.partition("=")
+        audience, comma, file = rest.partition(",")
+        if not url.startswith(("https://", "http://")) or not audience or (comma and not file):
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "this is not an OpenID Connect issuer",
+                where="--oidc-issuer",
+                expected="URL=AUDIENCE, or URL=AUDIENCE,FILE with its keys in FILE",
+                actual=text[:200],
+            )
+        return cls(url, audience, Path(file) if file else None)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """How to serve.
 

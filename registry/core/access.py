@@ -1,7 +1,8 @@
-"""Principals: who calls, and what they may do."""
+"""Principals, who call here, and identities, for whom somebody else vouches."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 ROLES = ("publisher", "node", "auditor", "admin")
 """Every role that a principal can be given."""
@@ -26,3 +27,18 @@ class Principal:
     key_ids: tuple[str, ...] = ()
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody for whom an issuer vouches; what a certificate says of a key's holder.
+
+    Attributes:
+        issuer: Who vouches: the URL of an OIDC issuer, or of this registry for its principals.
+        name: An e-mail address, or a URI; ASCII.
+        kind: Which of the two.
+    """
+
+    issuer: str
+    name: str
+    kind: Literal["email", "uri"]

@@ -25,10 +25,9 @@ from registry.errors import (
     NotFoundError,
     Reason,
     UnauthenticatedError,
-    VerificationError,
 )
 from registry.services.keyring import Keyring
-from registry.services.registration import Opened, submission
+from registry.services.operator import OPERATOR, Operator
 from registry.services.sequencing import Sequencer
 from registry.signing.file import StatementSigner
 from registry.storage.sql import access
@@ -43,9 +42,6 @@ TOKEN_BYTES = 32
 
 MAX_TOKEN_CHARACTERS = 128
 """Characters of a token that are looked at."""
-
-OPERATOR = "operator"
-"""The principal that the operator's key speaks for."""
 
 Clock = Callable[[], datetime]
 """Gives the time, in UTC."""
@@ -68,8 +64,7 @@ class Access:
     ) -> None:
         self._database = database
         self._keyring = keyring
-        self._sequencer = sequencer
-        self._operator = operator
+        self._operator = Operator(operator, keyring, sequencer)
         self._clock = clock
         self._lock = threading.Lock()
         with database.read() as connection:
@@ -273,24 +268,7 @@ class Access:
             predicate_type=key_event.PREDICATE_TYPE,
             subject=(Subject.named(name, bytes.fromhex(key.key_id)),),
         )
-        envelope = self._operator.sign(statement)
-        if not genesis:
-            granted = self._keyring.grant(self._operator.public_key.key_id)
-            if granted.principal != OPERATOR:
-                raise VerificationError(
-                    Reason.UNKNOWN_SIGNER, "the log was started by another operator's key"
-                )
-        return self._sequencer.submit(
-            submission(
-                Opened(
-                    envelope.to_bytes(),
-                    envelope,
-                    statement,
-                    self._operator.public_key,
-                    OPERATOR,
-                )
-            )
-        ).result()
+        return self._operator.say(statement, genesis=genesis)
 
 
 def new_token() -> str:

@@ -15,7 +15,15 @@ from registry.core.access import Principal
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import Statement
 from registry.core.keys import PublicKey
-from registry.core.records import attribution, batch, dataset, key_event, predicate, release
+from registry.core.records import (
+    attribution,
+    batch,
+    certificate,
+    dataset,
+    key_event,
+    predicate,
+    release,
+)
 from registry.core.records.manifest import MAX_MANIFEST_BYTES, Manifest
 from registry.core.records.predicate import KINDS
 from registry.core.registration import admit, published_name
@@ -37,6 +45,9 @@ from registry.storage.blobs.disk import DiskBlobStore
 from registry.storage.sql import catalog, log
 from registry.storage.sql.engine import Database
 
+_OF_THE_REGISTRY = frozenset(
+    {batch.PREDICATE_TYPE, key_event.PREDICATE_TYPE, certificate.PREDICATE_TYPE}
+)
 _UNIQUE = frozenset({release.PREDICATE_TYPE, dataset.PREDICATE_TYPE})
 
 
@@ -120,11 +131,11 @@ class Registration:
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
         statement = opened.statement
-        if statement.predicate_type in (batch.PREDICATE_TYPE, key_event.PREDICATE_TYPE):
+        if statement.predicate_type in _OF_THE_REGISTRY:
             raise RefusedError(
                 Reason.PREDICATE_NOT_ALLOWED,
                 f"a {predicate.noun(statement.predicate_type)} does not come this way",
-                hint="batches come with their records; key events are made by the registry",
+                hint="batches come with their records; the rest is made by the registry itself",
             )
         if isinstance(statement.predicate, release.Release):
             self._check_release(statement)

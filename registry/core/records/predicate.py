@@ -6,7 +6,7 @@ from typing import Any
 
 from registry.core import encoding
 from registry.core.attestation.statement import Statement, predicate_type
-from registry.core.records import attribution, batch, dataset, key_event, release
+from registry.core.records import attribution, batch, certificate, dataset, key_event, release
 from registry.errors import MalformedError, Reason
 
 
@@ -40,6 +40,9 @@ KINDS: dict[str, Kind] = {
     batch.PREDICATE_TYPE: Kind("batch", "node", Statement[batch.Batch], batch.validate),
     key_event.PREDICATE_TYPE: Kind(
         "key event", "operator", Statement[key_event.KeyEvent], key_event.validate
+    ),
+    certificate.PREDICATE_TYPE: Kind(
+        "certificate", "operator", Statement[certificate.Certificate], certificate.validate
     ),
 }
 """Every predicate type that can be registered."""

@@ -1,0 +1,41 @@
+"""What the operator says: statements that the registry itself signs and puts into the log."""
+
+from typing import Any
+
+from registry.core.attestation.statement import Statement
+from registry.core.tlog.receipt import Receipt
+from registry.errors import Reason, VerificationError
+from registry.services.keyring import Keyring
+from registry.services.registration import Opened, submission
+from registry.services.sequencing import Sequencer
+from registry.signing.file import StatementSigner
+
+OPERATOR = "operator"
+"""The principal that the operator's key speaks for."""
+
+
+class Operator:
+    """Signs with the operator's key; what is signed is in the log when a method returns."""
+
+    def __init__(self, signer: StatementSigner, keyring: Keyring, sequencer: Sequencer) -> None:
+        self._signer = signer
+        self._keyring = keyring
+        self._sequencer = sequencer
+        self.public_key = signer.public_key
+
+    def say(self, statement: Statement[Any], *, genesis: bool = False) -> Receipt:
+        """Sign and log a statement. Only entry 0, the ``genesis``, admits the key by itself.
+
+        Raises:
+            VerificationError: ``UNKNOWN_SIGNER`` if another operator's key started the log.
+            UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
+        """
+        envelope = self._signer.sign(statement)
+        if not genesis:
+            granted = self._keyring.grant(self.public_key.key_id)
+            if granted.principal != OPERATOR:
+                raise VerificationError(
+                    Reason.UNKNOWN_SIGNER, "the log was started by another operator's key"
+                )
+        opened = Opened(envelope.to_bytes(), envelope, statement, self.public_key, OPERATOR)
+        return self._sequencer.submit(submission(opened)).result()
