@@ -76,6 +76,8 @@ class ServerSettings:
         tsa: Whether requests for RFC 3161 timestamps are answered.
         tsa_policy: The policy that tokens name, an object identifier; the default is below the arc
             that is free for examples.
+        ca: Whether to issue certificates.
+        oidc_issuers: Whose tokens are good for a certificate.
     """
 
     data: Path
@@ -88,6 +90,8 @@ class ServerSettings:
     checkpoint_lock: str | None = None
     tsa: bool = False
     tsa_policy: str = DEFAULT_TSA_POLICY
+    ca: bool = False
+    oidc_issuers: tuple[OIDCIssuer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

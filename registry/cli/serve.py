@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from registry.config import DEFAULT_LISTEN, DEFAULT_TSA_POLICY, ServerSettings
+from registry.config import DEFAULT_LISTEN, DEFAULT_TSA_POLICY, OIDCIssuer, ServerSettings
 from registry.server.app import run
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -45,6 +45,14 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     metavar="OID",
     help="The policy that timestamps name.",
 )
+@click.option("--ca", is_flag=True, help="Issue short-lived certificates, each of them logged.")
+@click.option(
+    "--oidc-issuer",
+    "oidc_issuers",
+    multiple=True,
+    metavar="URL=AUDIENCE[,JWKS-FILE]",
+    help="With --ca: an OpenID Connect issuer whose tokens are good for a certificate.",
+)
 def command(
     *,
     data: Path,
@@ -57,6 +65,8 @@ def command(
     tls_key: Path | None,
     tsa: bool,
     tsa_policy: str,
+    ca: bool,
+    oidc_issuers: tuple[str, ...],
 ) -> None:
     """Run a registry until it is told to stop."""
     run(
@@ -71,5 +81,7 @@ def command(
             checkpoint_lock=checkpoint_lock,
             tsa=tsa,
             tsa_policy=tsa_policy,
+            ca=ca,
+            oidc_issuers=tuple(OIDCIssuer.parse(text) for text in oidc_issuers),
         )
     )

@@ -32,9 +32,11 @@ from registry.server import listening
 from registry.server.artifacts import ArtifactServicer
 from registry.server.folder import DataFolder
 from registry.server.guard import Guard
+from registry.server.http.identity import CertificateRoutes
 from registry.server.http.routing import Routes
 from registry.server.http.tiles import Tiles
 from registry.server.http.timestamping import Timestamping
+from registry.server.identity import open_certification
 from registry.server.lineage import LineageServicer
 from registry.server.log import LogServicer
 from registry.server.principals import AccessServicer
@@ -42,8 +44,10 @@ from registry.server.statements import StatementServicer
 from registry.server.timestamping import CHAIN_FILE, open_signer
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
+from registry.services.identity import Certification
 from registry.services.keyring import Keyring
 from registry.services.lineage import Lineage
+from registry.services.operator import Operator
 from registry.services.reading import Reading
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
@@ -98,6 +102,7 @@ class Services:
     reading: Reading
     access: Access
     stamping: TimestampSigner | None = None
+    certification: Certification | None = None
 
 
 @contextmanager
@@ -133,6 +138,10 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         if not access.exists(ADMIN):
             token = folder.admin_token(new_token)
             access.add(ADMIN, ("admin", "auditor"), (), (), None, token=token)
+        says = Operator(operator, keyring, sequencer)
+        certification = resources.enter_context(
+            open_certification(settings, access, says, origin=signer.key.name, clock=now)
+        )
         yield (
             Services(
                 database,
@@ -145,6 +154,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 Reading(database),
                 access,
                 _stamping(settings, folder, signer.key.name),
+                certification,
             ),
             first,
         )
@@ -192,6 +202,8 @@ def http_routes(services: Services) -> Routes:
     routes = Tiles(services.sequencer).routes()
     if services.stamping is not None:
         routes += Timestamping(services.stamping, now).routes()
+    if services.certification is not None:
+        routes += CertificateRoutes(services.certification).routes()
     return Routes(routes)
 
 

@@ -168,8 +168,8 @@ class CertificateAuthority:
         return Window(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
     def _verify(self, der: bytes, at: datetime) -> None:
-        _, issuer = chain.verify_chain(der, [self.authority], at)
-        verify_sct(der, issuer, [self.promises])
+        authority = chain.issuing_authority(der, [self.authority], at)
+        verify_sct(der, authority.chain[0], [self.promises])
 
     def _builder(
         self, key: PublicKey, identity: Identity, serial: int, begins: datetime

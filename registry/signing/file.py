@@ -167,18 +167,21 @@ def generate_p256(path: Path) -> None:
     save_private(path, ec.generate_private_key(ec.SECP256R1()))
 
 
+def public_pem(key: PublicKey) -> bytes:
+    """A public key as PEM."""
+    return serialization.load_der_public_key(key.der).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
 def write_public(path: Path, key: PublicKey) -> None:
     """Write a public key as PEM; it is no secret.
 
     Raises:
         OSError: The file cannot be written, or exists.
     """
-    parsed = serialization.load_der_public_key(key.der)
-    pem = parsed.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
     with path.open("xb") as file:
-        file.write(pem)
+        file.write(public_pem(key))
 
 
 def load_private(path: Path) -> object:

@@ -1,6 +1,7 @@
 """Serving from the command line, in processes of their own."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -129,3 +130,26 @@ def test_timestamps_are_answered_if_serve_is_told_to(home: Path) -> None:
             response = answer.read()
     chain = Authority.parse_pem((home / "data" / "keys" / "tsa-chain.pem").read_bytes())
     assert open_response(response, b"x", chain, nonce=1, policy="1.2.3.4").accuracy
+
+
+def test_certificates_are_issued_only_if_asked_for(home: Path) -> None:
+    data = home / "data"
+    with serving("--data", data, "--origin", "log.example"):
+        assert not (data / "keys" / "ca-chain.pem").exists()
+    with serving("--data", data, "--ca", "--oidc-issuer", "https://a.example=me") as (process, _):
+        assert process.stdout is not None
+        url = address_in(process.stdout.readline())
+        with urllib.request.urlopen(f"{url}/api/v2/trustBundle", timeout=20) as answer:
+            (chain,) = json.loads(answer.read())["chains"]
+    assert chain["certificates"] == [(data / "keys" / "ca-chain.pem").read_text()]
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://a.example", "https://a.example=", "a.example=me", "https://a.example=me,"]
+)
+def test_an_issuer_that_cannot_be_understood_is_a_mistake_in_the_command(
+    shell: Shell, home: Path, issuer: str
+) -> None:
+    said = shell("serve", "--data", home / "data", "--ca", "--oidc-issuer", issuer)
+    assert (said.status, "BAD_SETTING" in said.err) == (2, True)
+    assert not (home / "data").exists()

@@ -142,7 +142,7 @@ def test_a_key_that_ends_while_a_statement_waits_ends_the_statement(registry: Un
 
 def test_a_key_that_ends_in_one_group_ends_what_follows_in_it(registry: UnderTest) -> None:
     access = registry.services.access
-    registry.keys["operator"] = access._operator
+    registry.keys["operator"] = access._operator._signer
     ended = key_event_statement(registry.keys["acme"], "acme", action="retire", roles=["publisher"])
     answers = together(
         registry,

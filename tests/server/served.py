@@ -194,9 +194,9 @@ class _ServerThread:
 
 
 @contextmanager
-def served(folder: Path, database: str | None = None) -> Iterator[Served]:
+def served(folder: Path, database: str | None = None, **settings: Any) -> Iterator[Served]:
     """Serve the registry in ``folder`` until the end of the block."""
-    with open_services(ServerSettings(folder, database=database)) as (services, _):
+    with open_services(ServerSettings(folder, database=database, **settings)) as (services, _):
         thread = _ServerThread(services)
         try:
             registry = Served(services, folder, thread.address, thread.url)

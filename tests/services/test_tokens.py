@@ -111,12 +111,16 @@ def test_an_expired_token_is_refused(refused: Refused) -> None:
     assert refused(exp=int(NOON.timestamp()) - 3600) is Reason.TOKEN_EXPIRED
 
 
+def holds(issuers: Issuers, token: str, at: datetime = NOON) -> bool:
+    return issuers.authenticate(token, at).identity.name == SUBJECT
+
+
 def test_a_token_ends_when_it_says_and_not_a_second_later(
     issuer: Issuer, issuers: Issuers, refused: Refused
 ) -> None:
     token = issuer.token(at=NOON)
     end = NOON + timedelta(seconds=600) + LEEWAY
-    assert issuers.authenticate(token, end - timedelta(seconds=1))
+    assert holds(issuers, token, end - timedelta(seconds=1))
     assert refused(token, at=end) is Reason.TOKEN_EXPIRED
 
 
@@ -127,7 +131,7 @@ def test_a_token_from_the_future_is_refused(refused: Refused, claim: str) -> Non
 
 
 def test_a_token_needs_no_nbf(issuer: Issuer, issuers: Issuers) -> None:
-    assert issuers.authenticate(issuer.token(at=NOON, leave_out=("nbf",)), NOON)
+    assert holds(issuers, issuer.token(at=NOON, leave_out=("nbf",)))
 
 
 @pytest.mark.parametrize("claim", ["iat", "exp", "sub", "iss"])
@@ -156,7 +160,7 @@ def test_a_token_without_audience_is_refused(refused: Refused) -> None:
 
 
 def test_an_audience_may_stand_in_a_list_alone(issuer: Issuer, issuers: Issuers) -> None:
-    assert issuers.authenticate(issuer.token(at=NOON, aud=[AUDIENCE]), NOON)
+    assert holds(issuers, issuer.token(at=NOON, aud=[AUDIENCE]))
 
 
 @pytest.mark.parametrize("name", ["https://other.example", "http://127.0.0.1", ""])
@@ -269,7 +273,7 @@ def test_a_new_key_is_found_after_a_minute(issuer: Issuer, issuers: Issuers) -> 
     token = issuer.token(at=NOON, kid="new", algorithm="ES256")
     with pytest.raises(UnauthenticatedError):
         issuers.authenticate(token, NOON + REFETCH_AFTER - timedelta(seconds=1))
-    assert issuers.authenticate(token, NOON + REFETCH_AFTER)
+    assert holds(issuers, token, NOON + REFETCH_AFTER)
 
 
 def test_a_withdrawn_key_ends_within_the_hour(issuer: Issuer, issuers: Issuers) -> None:
@@ -290,13 +294,13 @@ def test_an_issuer_that_is_down_lets_nobody_in_and_is_not_pestered(
             issuers.authenticate(issuer.token(at=NOON), NOON + timedelta(seconds=second))
     assert len(issuer.asked) == 1
     issuer.down = False
-    assert issuers.authenticate(issuer.token(at=NOON), NOON + REFETCH_AFTER)
+    assert holds(issuers, issuer.token(at=NOON), NOON + REFETCH_AFTER)
 
 
 def test_keys_may_come_from_a_file(issuer: Issuer, client: HTTPClient, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_bytes(issuer.jwks())
     known = Issuers([OIDCIssuer(issuer.url, AUDIENCE, tmp_path / "keys.json")], client)
-    assert known.authenticate(issuer.token(at=NOON), NOON)
+    assert holds(known, issuer.token(at=NOON))
     assert not issuer.asked
 
 

@@ -14,7 +14,7 @@ from sigstore_models.common.v1 import PublicKey as StockKey
 from sigstore_models.common.v1 import PublicKeyDetails, TimeRange
 
 from registry.core.access import Identity
-from registry.core.certificates.chain import verify_chain
+from registry.core.certificates.chain import issuing_authority
 from registry.core.certificates.sct import verify_sct
 from registry.core.certificates.signing import SigningCertificate
 from registry.core.digest import sha256
@@ -113,13 +113,15 @@ def test_the_authority_is_one_for_signers_only(authority: CertificateAuthority) 
     assert usage.value.key_cert_sign
     assert usage.value.crl_sign
     assert not usage.value.digital_signature
-    assert own.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    named = own.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    leaf = issue(authority).extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    assert leaf.key_identifier == named.digest
 
 
 def test_chain_and_sct_verify_as_ours_are_verified(authority: CertificateAuthority) -> None:
     der = authority.issue(KEY, ADA, NOON).der
-    _, issuer = verify_chain(der, [authority.authority], NOON)
-    assert verify_sct(der, issuer, [authority.promises]) == NOON.replace(microsecond=123000)
+    found = issuing_authority(der, [authority.authority], NOON)
+    verify_sct(der, found.chain[0], [authority.promises])
 
 
 def test_the_chain_verifies_with_openssl(authority: CertificateAuthority) -> None:
@@ -136,7 +138,7 @@ def test_the_chain_verifies_with_openssl(authority: CertificateAuthority) -> Non
 def test_the_sct_verifies_with_sigstore(authority: CertificateAuthority) -> None:
     own = x509.load_der_x509_certificate(authority.certificate_der)
     key = StockKey(
-        raw_bytes=base64_text(authority.ct_key.der),
+        raw_bytes=base64_text(authority.ct_key.der).encode(),
         key_details=PublicKeyDetails.PKIX_ECDSA_P256_SHA_256,
         valid_for=TimeRange(start=NOON),
     )
@@ -151,12 +153,13 @@ def test_the_sct_is_the_last_extension_and_stands_there_once(
     (sct,) = found
     assert sct.log_id == sha256(authority.ct_key.der)
     assert sct.extension_bytes == b""
+    assert sct.timestamp.replace(tzinfo=UTC) == NOON.replace(microsecond=123000)
 
 
 def test_another_authority_did_not_issue_it(authority: CertificateAuthority) -> None:
     other = CertificateAuthority.generate("log.example", NOON)
     with pytest.raises(RegistryError) as refused:
-        verify_chain(authority.issue(KEY, ADA, NOON).der, [other.authority], NOON)
+        issuing_authority(authority.issue(KEY, ADA, NOON).der, [other.authority], NOON)
     assert refused.value.reason is Reason.CERTIFICATE_CHAIN
 
 
@@ -172,7 +175,9 @@ def test_an_authority_does_not_take_another_ones_certificate() -> None:
     with pytest.raises(RegistryError) as refused:
         CertificateAuthority.load(keys[0], keys[1], pem)
     assert refused.value.reason is Reason.STORED_BYTES
-    assert CertificateAuthority.load(keys[2], keys[1], pem)
+    assert CertificateAuthority.load(keys[2], keys[1], pem).ct_key == PublicKey(
+        keys[1].public_key()
+    )
 
 
 @pytest.mark.parametrize("pem", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\n"])

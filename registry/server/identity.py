@@ -1,0 +1,100 @@
+"""The private certificate authority's files, and the authority itself if the settings ask for it.
+
+Made at the first start with ``--ca``, step by step: a start that dies half-way goes on with the
+next file. A key is never made again for a certificate that exists: whoever pinned it would be lost.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from registry.config import NO_HTTP, ServerSettings
+from registry.errors import MalformedError, Reason
+from registry.remote.http import HTTPClient
+from registry.services.access import Access, Clock
+from registry.services.identity import Certification
+from registry.services.operator import Operator
+from registry.services.tokens import Issuers
+from registry.signing.authority import CertificateAuthority, self_signed
+from registry.signing.file import generate_p256, load_p256, public_pem
+from registry.storage.durable import write_new
+
+CA_KEY_FILE: Final = "ca.pem"
+"""The authority's private key, in the folder of keys."""
+
+CA_CHAIN_FILE: Final = "ca-chain.pem"
+"""The authority's own certificate, in PEM: what its clients pin."""
+
+CT_KEY_FILE: Final = "ct.pem"
+"""The private key that signs SCTs."""
+
+CT_PUBLIC_FILE: Final = "ct.pem.pub"
+"""The public half of that key, in PEM: clients pin it, too."""
+
+MAX_CHAIN_BYTES = 4096
+"""Bytes of the certificate file; ours take about 800."""
+
+
+def open_authority(keys: Path, origin: str, at: datetime) -> CertificateAuthority:
+    """The authority in the folder ``keys``, made at the time ``at`` if there is none.
+
+    Raises:
+        NotFoundError, MalformedError: What is wrong with a file.
+        DamagedError: ``STORED_BYTES`` if the files do not belong together.
+    """
+    key_file, ct_file = keys / CA_KEY_FILE, keys / CT_KEY_FILE
+    chain_file, public_file = keys / CA_CHAIN_FILE, keys / CT_PUBLIC_FILE
+    if not chain_file.exists():
+        for file in (key_file, ct_file):
+            if not file.exists():
+                generate_p256(file)
+        made = self_signed(load_p256(key_file), origin, at)
+        write_new(chain_file, made.public_bytes(Encoding.PEM), 0o644)
+    with chain_file.open("rb") as file_:
+        chain = file_.read(MAX_CHAIN_BYTES)
+    authority = CertificateAuthority.load(load_p256(key_file), load_p256(ct_file), chain)
+    if not public_file.exists():
+        write_new(public_file, public_pem(authority.ct_key), 0o644)
+    return authority
+
+
+@contextmanager
+def open_certification(
+    settings: ServerSettings, access: Access, operator: Operator, *, origin: str, clock: Clock
+) -> Iterator[Certification | None]:
+    """What issues certificates while the block runs; None if nobody asked for it.
+
+    Raises:
+        MalformedError: ``BAD_SETTING``, or what is wrong with a key file.
+        DamagedError: ``STORED_BYTES`` if the authority's files do not belong together.
+    """
+    if not settings.ca:
+        if settings.oidc_issuers:
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "identity issuers are for a registry that issues certificates",
+                where="--oidc-issuer",
+                hint="add --ca",
+            )
+        yield None
+        return
+    if settings.http == NO_HTTP:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "certificates are issued over HTTP, which is off",
+            where="--ca",
+            hint="say where HTTP is answered: --http HOST:PORT",
+        )
+    with HTTPClient() as client:
+        yield Certification(
+            open_authority(settings.data / "keys", origin, clock()),
+            Issuers(settings.oidc_issuers, client),
+            access,
+            operator,
+            origin=origin,
+            clock=clock,
+        )
