@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import click
 
+from registry.allocator import keep_memory
 from registry.cli.output import say
 from registry.cli.trust import known_logs, parse_log_key, remember
 from registry.client.channel import Connection, Target
@@ -37,6 +38,7 @@ def connect(ctx: click.Context) -> Iterator[RegistryClient]:
         UnavailableError: ``UNREACHABLE``.
         VerificationError: ``WRONG_LOG``.
     """
+    keep_memory()
     chosen = settings(ctx)
     target = Target.parse(chosen.server)
     known = known_logs(chosen.folder)

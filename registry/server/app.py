@@ -14,6 +14,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from registry.allocator import keep_memory
 from registry.api.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
@@ -271,5 +272,6 @@ def run(settings: ServerSettings) -> None:
         RegistryError: Whatever keeps the registry from starting.
     """
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
+    keep_memory()
     with open_services(settings) as (services, first):
         asyncio.run(_serve(settings, services, first=first))
