@@ -16,9 +16,12 @@ from registry.client.transfer import Progress, no_progress
 from registry.core import digest
 from registry.core.tlog.note import VerifierKey
 from registry.errors import LimitExceededError, MalformedError, Reason, VerificationError
+from registry.wire import chunk
 
 MAX_ASKED: Final = 10_000
 """Digests in one question about missing blobs."""
+
+_SERVICE: Final = "/registry.api.v1.ArtifactService"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,13 @@ class ArtifactCalls(Session):
     def __init__(self, connection: Connection, log_key: VerifierKey) -> None:
         super().__init__(connection, log_key)
         self._artifacts = rpc.ArtifactServiceStub(connection.channel)
+        # In place of the generated ones, which copy every piece several times.
+        self._upload = connection.channel.stream_unary(
+            f"{_SERVICE}/Upload", chunk.write_upload, pb.UploadResponse.FromString
+        )
+        self._download = connection.channel.unary_stream(
+            f"{_SERVICE}/Download", pb.DownloadRequest.SerializeToString, chunk.read_download
+        )
 
     def find_missing(self, digests: Sequence[bytes]) -> list[bytes]:
         """Which of these blobs the registry does not have."""
@@ -84,7 +94,7 @@ class ArtifactCalls(Session):
         """
         failures: list[MalformedError] = []
 
-        def requests() -> Iterator[pb.UploadRequest]:
+        def requests() -> Iterator[chunk.Piece | pb.UploadRequest]:
             # gRPC runs this in a thread of its own and tells nobody why it ended.
             try:
                 yield from transfer.upload_requests(file, sha256, size, progress, where)
@@ -93,9 +103,7 @@ class ArtifactCalls(Session):
                 raise
 
         try:
-            answer = self.connection.send(
-                self._artifacts.Upload, requests(), transfer_seconds(size)
-            )
+            answer = self.connection.send(self._upload, requests(), transfer_seconds(size))
         # Whatever gRPC makes of it, why the file could not be sent is the better answer.
         except Exception:
             if failures:
@@ -112,7 +120,7 @@ class ArtifactCalls(Session):
             )
         return StoredBlob(blob.sha256, blob.sha512, blob.size)
 
-    def download(self, sha256: bytes, size: int, offset: int = 0) -> Iterator[bytes]:
+    def download(self, sha256: bytes, size: int, offset: int = 0) -> Iterator[bytes | memoryview]:
         """The bytes of a blob from ``offset`` on, as the registry sends them: hash them.
 
         ``size`` is that of the whole blob; it only bounds how long the transfer may take.
@@ -122,9 +130,7 @@ class ArtifactCalls(Session):
             VerificationError: ``CHUNK_OUT_OF_ORDER``.
         """
         request = pb.DownloadRequest(sha256=sha256, offset=offset)
-        answers = self.connection.receive(
-            self._artifacts.Download, request, transfer_seconds(size - offset)
-        )
+        answers = self.connection.receive(self._download, request, transfer_seconds(size - offset))
         return transfer.received_chunks(answers, sha256, offset)
 
     def read_blob(self, sha256: bytes, limit: int) -> bytes:

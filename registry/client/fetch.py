@@ -20,23 +20,21 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from registry.client.publish import Stages, silent
 from registry.client.registry import KnownRelease, RegistryClient
 from registry.client.transfer import Progress
 from registry.core.records.manifest import File, Manifest
+from registry.disk import BLOCK_BYTES, LARGE_BYTES, LargeFile
 from registry.errors import ConflictError, Reason, VerificationError
 
 STAGING_SUFFIX: Final = ".provreg-partial"
 """What the name of a staging folder ends in; it begins with a dot."""
-
-WRITE_BACK_BYTES: Final = 8 * 1024 * 1024
-"""After so many bytes the disk is asked to begin: the final fsync then finds little left to do."""
 
 READ_BYTES: Final = 1024 * 1024
 """Bytes read at once from what an earlier fetch left."""
@@ -129,8 +127,13 @@ class _Job:
     def _keep(self, descriptor: int, file: File) -> "tuple[hashlib._Hash, int]":
         """Hash what an earlier fetch left of the file."""
         hasher = hashlib.sha256()
-        if os.fstat(descriptor).st_size > file.size:
-            os.ftruncate(descriptor, 0)
+        left = os.fstat(descriptor).st_size
+        if left > file.size:
+            left = 0
+        elif left < file.size and file.size >= LARGE_BYTES:
+            # Direct writes go on at a whole block only.
+            left -= left % BLOCK_BYTES
+        os.ftruncate(descriptor, left)
         kept = 0
         while data := os.read(descriptor, READ_BYTES):
             hasher.update(data)
@@ -139,22 +142,32 @@ class _Job:
         self.kept_bytes += kept
         return hasher, kept
 
-    def _receive(self, descriptor: int, file: File, hasher: Any, offset: int) -> str:
+    def _receive(self, descriptor: int, file: File, hasher: "hashlib._Hash", offset: int) -> str:
         """Append what is missing; returns the digest of the whole file."""
-        if offset < file.size:
+        if file.size - offset < LARGE_BYTES:
             os.lseek(descriptor, offset, os.SEEK_SET)
-            begun = offset
+
+            def take(data: bytes | memoryview) -> None:
+                hasher.update(data)
+                _write(descriptor, data)
+
+            self._pass_on(file, offset, take)
+        else:
+            with closing(LargeFile(descriptor, offset, hasher)) as large:
+                self._pass_on(file, offset, large.write)
+                large.finish()
+        return hasher.hexdigest()
+
+    def _pass_on(self, file: File, offset: int, take: Callable[[bytes | memoryview], None]) -> None:
+        """Receive a file from ``offset`` to its end, and not a byte more or less."""
+        if offset < file.size:
             for data in self._client.download(file.digest.raw, file.size, offset):
                 offset += len(data)
                 if offset > file.size:
                     break
-                hasher.update(data)
-                _write(descriptor, data)
+                take(data)
                 self.received_bytes += len(data)
                 self._progress(len(data))
-                if offset - begun >= WRITE_BACK_BYTES:
-                    _begin_writing(descriptor, begun, offset - begun)
-                    begun = offset
         if offset != file.size:
             raise VerificationError(
                 Reason.SIZE_MISMATCH,
@@ -163,20 +176,12 @@ class _Job:
                 expected=f"{file.size} bytes",
                 actual="more" if offset > file.size else f"{offset} bytes",
             )
-        digest: str = hasher.hexdigest()
-        return digest
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    written = os.write(descriptor, data)
-    while written < len(data):
-        written += os.write(descriptor, memoryview(data)[written:])
-
-
-def _begin_writing(descriptor: int, start: int, size: int) -> None:
-    # Linux starts to write what is dirty, and drops only what is written. macOS has no such call.
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
+def _write(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _require_free(target: Path) -> None:

@@ -7,6 +7,7 @@ from registry.api.v1 import artifact_pb2
 from registry.api.v1 import artifact_service_pb2 as pb
 from registry.core.digest import text as digest_text
 from registry.errors import MalformedError, Reason, VerificationError
+from registry.wire.chunk import Piece
 
 CHUNK_BYTES: Final = 256 * 1024
 """Bytes of one chunk."""
@@ -21,7 +22,7 @@ def no_progress(_: int) -> None:
 
 def upload_requests(
     file: BinaryIO, sha256: bytes, size: int, progress: Progress, where: str
-) -> Iterator[pb.UploadRequest]:
+) -> Iterator[Piece | pb.UploadRequest]:
     """The messages that upload ``size`` bytes of ``file``.
 
     Raises:
@@ -32,11 +33,7 @@ def upload_requests(
     while data := file.read(CHUNK_BYTES):
         if offset + len(data) > size:
             raise changed(where, f"{size} bytes", "more")
-        request = pb.UploadRequest()
-        # In place: a chunk that is made first is copied once more.
-        request.chunk.offset = offset
-        request.chunk.data = data
-        yield request
+        yield Piece(offset, data)
         offset += len(data)
         progress(len(data))
     if offset != size:
@@ -44,26 +41,24 @@ def upload_requests(
 
 
 def received_chunks(
-    answers: Iterable[pb.DownloadResponse], sha256: bytes, offset: int
-) -> Iterator[bytes]:
+    pieces: Iterable[Piece], sha256: bytes, offset: int
+) -> Iterator[bytes | memoryview]:
     """The bytes of a download that starts at ``offset``, without gaps.
 
     Raises:
         VerificationError: ``CHUNK_OUT_OF_ORDER``.
     """
-    for answer in answers:
-        chunk = answer.chunk
-        if chunk.offset != offset:
+    for piece in pieces:
+        if piece.offset != offset:
             raise VerificationError(
                 Reason.CHUNK_OUT_OF_ORDER,
                 "the registry sent a piece that does not follow the one before",
                 where=digest_text(sha256),
                 expected=f"offset {offset}",
-                actual=f"offset {chunk.offset}",
+                actual=f"offset {piece.offset}",
             )
-        data = chunk.data
-        offset += len(data)
-        yield data
+        offset += len(piece.data)
+        yield piece.data
 
 
 def changed(where: str, expected: str, actual: str) -> MalformedError:

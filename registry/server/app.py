@@ -19,7 +19,6 @@ from registry.api.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
     artifact_service_pb2,
-    artifact_service_pb2_grpc,
     lineage_service_pb2,
     lineage_service_pb2_grpc,
     log_service_pb2,
@@ -30,7 +29,7 @@ from registry.api.v1 import (
 from registry.config import NO_HTTP, ServerSettings
 from registry.errors import MalformedError, Reason
 from registry.server import listening
-from registry.server.artifacts import ArtifactServicer
+from registry.server.artifacts import add_artifacts
 from registry.server.folder import DataFolder
 from registry.server.guard import Guard
 from registry.server.http.identity import CertificateRoutes
@@ -178,9 +177,7 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(
         AccessServicer(services.access), server
     )
-    artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(
-        ArtifactServicer(services.artifacts), server
-    )
+    add_artifacts(services.artifacts, server)
     lineage_service_pb2_grpc.add_LineageServiceServicer_to_server(
         LineageServicer(services.lineage), server
     )

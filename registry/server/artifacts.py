@@ -1,73 +1,70 @@
 """Blobs over gRPC: chunks in order, hashed while they are written."""
 
 import asyncio
-import queue
-import threading
-from collections.abc import AsyncIterator
-from typing import Any
+import functools
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, Self, TypeVar
 
 import grpc.aio
 
-from registry.api.v1 import artifact_pb2
 from registry.api.v1 import artifact_service_pb2 as pb
 from registry.api.v1 import artifact_service_pb2_grpc as rpc
+from registry.disk import Reader
 from registry.errors import (
     LimitExceededError,
     MalformedError,
     Reason,
-    RegistryError,
     VerificationError,
 )
 from registry.services.artifacts import Artifacts
 from registry.storage.blobs.port import CHUNK_BYTES, BlobWriter
 from registry.wire import artifact as wire
+from registry.wire import chunk
 
-UPLOAD_BACKLOG = 32
-"""Chunks of one upload that may wait for the disk."""
-
-READ_AHEAD_CHUNKS = 8
-"""Chunks of a download that are read from the disk at once."""
+GATHERED_BYTES = 1024 * 1024
+"""Bytes of an upload that are handed over to its writer at once."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Part = chunk.Piece | pb.UploadRequest
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class _Sink:
-    """Writes one upload in a thread of its own, so that hashing never blocks the loop."""
+def add_artifacts(artifacts: Artifacts, server: grpc.aio.Server) -> None:
+    """Let a server answer for blobs; pieces of blobs are read and written by :mod:`chunk`."""
+    servicer = ArtifactServicer(artifacts)
+    rpc.add_ArtifactServiceServicer_to_server(servicer, server)
+    # In place of the generated ones.
+    server.add_registered_method_handlers(
+        "registry.api.v1.ArtifactService",
+        {
+            "Upload": grpc.stream_unary_rpc_method_handler(
+                servicer.Upload, chunk.read_upload, pb.UploadResponse.SerializeToString
+            ),
+            "Download": grpc.unary_stream_rpc_method_handler(
+                servicer.Download, pb.DownloadRequest.FromString
+            ),
+        },
+    )
 
-    def __init__(self, writer: BlobWriter) -> None:
-        self._writer = writer
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(UPLOAD_BACKLOG)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
-        self._thread.start()
 
-    async def put(self, data: bytes) -> None:
-        """Hand over a chunk; raises what went wrong with an earlier one."""
-        if self._error is not None:
-            raise self._error
-        try:
-            self._chunks.put_nowait(data)
-        except queue.Full:
-            await asyncio.to_thread(self._chunks.put, data)
+class _OneThread:
+    """Runs the blocking steps of one upload, in their order, beside the loop."""
 
-    async def finish(self) -> None:
-        """Wait until everything is written."""
-        await asyncio.to_thread(self._stop)
-        if self._error is not None:
-            raise self._error
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "upload")
 
-    def _stop(self) -> None:
-        self._chunks.put(None)
-        self._thread.join()
+    def __enter__(self) -> Self:
+        return self
 
-    def _run(self) -> None:
-        while (data := self._chunks.get()) is not None:
-            if self._error is not None:
-                continue
-            try:
-                self._writer.write(data)
-            except (OSError, RegistryError) as error:
-                self._error = error
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False)
+
+    def run(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Start a step; it happens even if nobody waits for it."""
+        work = functools.partial(step, *args, **kwargs)
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 class ArtifactServicer(rpc.ArtifactServiceServicer):
@@ -91,29 +88,29 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
         return pb.StatResponse(blob=wire.blob_to_proto(info.sha256, info.sha512, info.size))
 
     async def Upload(  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.UploadRequest], context: Context
+        self, request_iterator: AsyncIterator[Part], context: Context
     ) -> pb.UploadResponse:
         """Store one blob, or nothing."""
         first = await anext(aiter(request_iterator), None)
-        if first is None or first.WhichOneof("part") != "header":
+        if not isinstance(first, pb.UploadRequest) or first.WhichOneof("part") != "header":
             raise MalformedError(
                 Reason.MALFORMED_FIELD, "an upload begins with a header", expected="header"
             )
         writer = self._artifacts.create(first.header.sha256, first.header.size)
-        sink = _Sink(writer)
-        try:
-            await _receive(request_iterator, sink)
-            await sink.finish()
-            info = await asyncio.to_thread(self._artifacts.finish, writer)
-        except BaseException:
-            # Also when the client goes away: the thread must end before its file is removed.
-            await asyncio.shield(_discard(sink, writer))
-            raise
+        # One thread for all that happens to the writer: what was begun ends before the next.
+        with _OneThread() as thread:
+            try:
+                await _receive(request_iterator, writer, thread)
+                info = await thread.run(self._artifacts.finish, writer)
+            except BaseException:
+                # Also when the client goes away.
+                await asyncio.shield(thread.run(writer.abort))
+                raise
         return pb.UploadResponse(blob=wire.blob_to_proto(info.sha256, info.sha512, info.size))
 
-    async def Download(  # noqa: N802
+    async def Download(  # type: ignore[override]  # noqa: N802 - bytes: written already
         self, request: pb.DownloadRequest, context: Context
-    ) -> AsyncIterator[pb.DownloadResponse]:
+    ) -> AsyncIterator[bytes]:
         """Stream one blob from an offset."""
         info, file = await asyncio.to_thread(self._artifacts.open, request.sha256)
         with file:
@@ -124,46 +121,52 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
                     expected=f"at most {info.size}",
                     actual=str(request.offset),
                 )
-            file.seek(request.offset)
             offset = request.offset
-            while data := await asyncio.to_thread(file.read, CHUNK_BYTES * READ_AHEAD_CHUNKS):
-                for start in range(0, len(data), CHUNK_BYTES):
-                    piece = data[start : start + CHUNK_BYTES]
-                    yield pb.DownloadResponse(chunk=artifact_pb2.Chunk(offset=offset, data=piece))
-                    offset += len(piece)
+            reader = Reader(file.fileno(), offset, info.size)
+            try:
+                while piece := await asyncio.wrap_future(reader.next()):
+                    for start in range(0, len(piece), CHUNK_BYTES):
+                        part = chunk.Piece(offset, piece[start : start + CHUNK_BYTES])
+                        # Written here: the buffer is read into again.
+                        yield chunk.write_download(part)
+                        offset += len(part.data)
+            finally:
+                # It may be reading. Not in the loop, and also when the client goes away.
+                await asyncio.shield(asyncio.to_thread(reader.close))
 
 
-async def _receive(requests: AsyncIterator[pb.UploadRequest], sink: _Sink) -> None:
-    offset = 0
+async def _receive(requests: AsyncIterator[Part], writer: BlobWriter, thread: _OneThread) -> None:
+    offset = gathered = 0
+    chunks: list[bytes | memoryview] = []
     async for request in requests:
-        if request.WhichOneof("part") != "chunk":
+        if not isinstance(request, chunk.Piece):
             raise MalformedError(Reason.MALFORMED_FIELD, "after the header come only chunks")
-        chunk = request.chunk
-        size = len(chunk.data)
-        if size > CHUNK_BYTES:
+        data = request.data
+        if len(data) > CHUNK_BYTES:
             raise LimitExceededError(
                 Reason.CHUNK_TOO_LARGE,
                 "this chunk is too large",
-                where=f"offset {chunk.offset}",
+                where=f"offset {request.offset}",
                 expected=f"at most {CHUNK_BYTES} bytes",
-                actual=f"{size} bytes",
+                actual=f"{len(data)} bytes",
             )
-        if chunk.offset != offset:
+        if request.offset != offset:
             raise VerificationError(
                 Reason.CHUNK_OUT_OF_ORDER,
                 "chunks come in order, without gaps",
                 expected=f"offset {offset}",
-                actual=f"offset {chunk.offset}",
+                actual=f"offset {request.offset}",
             )
-        await sink.put(chunk.data)
-        offset += size
+        offset += len(data)
+        if data:
+            chunks.append(data)
+        gathered += len(data)
+        if gathered >= GATHERED_BYTES:
+            await thread.run(_write, writer, chunks)
+            chunks, gathered = [], 0
+    await thread.run(_write, writer, chunks)
 
 
-async def _discard(sink: _Sink, writer: BlobWriter) -> None:
-    try:
-        await sink.finish()
-    except (OSError, RegistryError):
-        # What went wrong is on its way to the caller already.
-        pass
-    finally:
-        await asyncio.to_thread(writer.abort)
+def _write(writer: BlobWriter, chunks: list[bytes | memoryview]) -> None:
+    for data in chunks:
+        writer.write(data)

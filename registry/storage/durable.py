@@ -18,13 +18,6 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def begin_writing(descriptor: int, start: int, size: int) -> None:
-    """Ask the disk to begin with a part of a file, so that the fsync to come is short."""
-    # Linux starts to write what is dirty, and drops only what is written. macOS has no such call.
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
-
-
 def make_folder(folder: Path) -> None:
     """Create ``folder`` and its parents, durably, for the owner only."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]

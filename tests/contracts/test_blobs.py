@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.disk import LARGE_BYTES
 from registry.errors import (
     DamagedError,
     LimitExceededError,
@@ -13,12 +14,12 @@ from registry.errors import (
     RegistryError,
     VerificationError,
 )
-from registry.storage.blobs.disk import TWIN_THRESHOLD_BYTES, DiskBlobStore
+from registry.storage.blobs.disk import DiskBlobStore
 from registry.storage.blobs.port import BlobInfo
 
 DATA = b"some bytes"
 NAME = hashlib.sha256(DATA).digest()
-LARGE = bytes(range(256)) * (TWIN_THRESHOLD_BYTES // 256 + 3)
+LARGE = bytes(range(256)) * (LARGE_BYTES // 256 + 3)
 
 
 @pytest.fixture

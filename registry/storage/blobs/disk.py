@@ -7,7 +7,6 @@ renamed into place.
 
 import hashlib
 import os
-import queue
 import secrets
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.core import digest
+from registry.disk import LARGE_BYTES, LargeFile
 from registry.errors import (
     DamagedError,
     LimitExceededError,
@@ -23,16 +23,7 @@ from registry.errors import (
     VerificationError,
 )
 from registry.storage.blobs.port import BlobInfo
-from registry.storage.durable import begin_writing, make_folder, sync_folder
-
-WRITE_BACK_BYTES = 8 * 1024 * 1024
-"""After so many bytes the disk is asked to begin: the final fsync then finds little left to do."""
-
-TWIN_THRESHOLD_BYTES = 1024 * 1024
-"""Bytes from which hashing SHA-512 in a second thread is worth starting one."""
-
-TWIN_BACKLOG = 64
-"""Chunks that may wait for the second thread."""
+from registry.storage.durable import make_folder, sync_folder
 
 
 class DiskBlobStore:
@@ -140,42 +131,6 @@ class DiskBlobStore:
         sync_folder(folder)
 
 
-class _Twin:
-    """SHA-512 in the caller's thread."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha512()
-
-    def update(self, data: bytes) -> None:
-        self._digest.update(data)
-
-    def digest(self) -> bytes:
-        return self._digest.digest()
-
-
-class _TwinThread(_Twin):
-    """SHA-512 in a thread of its own: hashing lets other threads run, and it is the slower one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(TWIN_BACKLOG)
-        self._thread = threading.Thread(target=self._run, name="sha512", daemon=True)
-        self._thread.start()
-
-    def update(self, data: bytes) -> None:
-        self._chunks.put(data)
-
-    def digest(self) -> bytes:
-        if self._thread.is_alive():
-            self._chunks.put(None)
-            self._thread.join()
-        return super().digest()
-
-    def _run(self) -> None:
-        while (data := self._chunks.get()) is not None:
-            self._digest.update(data)
-
-
 class DiskBlobWriter:
     """One file on its way in."""
 
@@ -185,13 +140,14 @@ class DiskBlobWriter:
         self._sha256 = sha256
         self._size = size
         self._written = 0
-        self._begun = 0
-        self._digest = hashlib.sha256()
+        self._name, self._twin = hashlib.sha256(), hashlib.sha512()
         # Opened first: if that fails, no thread is left behind.
         self._file = path.open("xb", buffering=0)
-        self._twin: _Twin | _TwinThread = _TwinThread() if size >= TWIN_THRESHOLD_BYTES else _Twin()
+        self._large: LargeFile | None = None
+        if size >= LARGE_BYTES:
+            self._large = LargeFile(self._file.fileno(), 0, self._name, self._twin)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes.
 
         Raises:
@@ -206,14 +162,14 @@ class DiskBlobWriter:
                 expected=f"{self._size} bytes",
                 actual=f"at least {self._written} bytes",
             )
+        if self._large is not None:
+            self._large.write(data)
+            return
+        self._name.update(data)
         self._twin.update(data)
         view = memoryview(data)
-        self._digest.update(view)
         while view:
             view = view[self._file.write(view) :]
-        if self._written - self._begun >= WRITE_BACK_BYTES:
-            begin_writing(self._file.fileno(), self._begun, self._written - self._begun)
-            self._begun = self._written
 
     def commit(self) -> BlobInfo:
         """Check the digest and size that were announced and store the blob durably.
@@ -230,7 +186,9 @@ class DiskBlobWriter:
                 actual=f"{self._written} bytes",
                 hint="send the blob again",
             )
-        actual = self._digest.digest()
+        if self._large is not None:
+            self._large.finish()
+        actual = self._name.digest()
         if actual != self._sha256:
             raise VerificationError(
                 Reason.DIGEST_MISMATCH,
@@ -240,12 +198,17 @@ class DiskBlobWriter:
                 hint="hash the file again and send it again",
             )
         os.fsync(self._file.fileno())
-        self._file.close()
+        self._close()
         self._store.settle(self._path, self._sha256)
         return BlobInfo(self._sha256, self._twin.digest(), self._size)
 
     def abort(self) -> None:
         """Forget everything; may be called at any time, also after an error."""
-        self._twin.digest()
-        self._file.close()
+        self._close()
         self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if not self._file.closed:
+            if self._large is not None:
+                self._large.close()
+            self._file.close()

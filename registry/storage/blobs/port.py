@@ -24,7 +24,7 @@ class BlobInfo:
 class BlobWriter(Protocol):
     """One blob on its way in. Nothing is visible before :meth:`commit` returns."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
 
     def commit(self) -> BlobInfo:
