@@ -1,8 +1,7 @@
-"""Principals, who call here, and identities, for whom somebody else vouches."""
+"""Principals: who calls, and what they may do."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 ROLES = ("publisher", "node", "auditor", "admin")
 """Every role that a principal can be given."""
@@ -27,18 +26,3 @@ class Principal:
     key_ids: tuple[str, ...] = ()
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Somebody for whom an issuer vouches; what a certificate says of a key's holder.
-
-    Attributes:
-        issuer: Who vouches: the URL of an OIDC issuer, or of this registry for its principals.
-        name: An e-mail address, or a URI; ASCII.
-        kind: Which of the two.
-    """
-
-    issuer: str
-    name: str
-    kind: Literal["email", "uri"]

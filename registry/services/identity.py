@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from registry.core.access import Identity
+from registry.core.attestation.identity import Identity
 from registry.core.encoding import time_text
 from registry.core.keys import PublicKey
 from registry.core.records import certificate
@@ -161,7 +161,7 @@ class Certification:
                     expected=" or ".join(sorted(ROLES)),
                     actual=", ".join(principal.roles),
                 )
-            identity = Identity(self._own, principal_uri(self._own, principal.name), "uri")
+            identity = Identity(self._own, principal_uri(self._own, principal.name))
             return Authenticated(identity, (principal.name, identity.name)), "token"
         return self._issuers.authenticate(token, at), "oidc"
 

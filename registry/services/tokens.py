@@ -16,7 +16,7 @@ import jwt
 
 from registry.config import OIDCIssuer
 from registry.core import encoding
-from registry.core.access import Identity
+from registry.core.attestation.identity import Identity
 from registry.core.encoding import Number
 from registry.errors import (
     MalformedError,
@@ -254,7 +254,7 @@ def _identify(claims: Mapping[str, Any]) -> Authenticated:
                 expected="a URI, or a verified e-mail address",
                 actual=ascii(subject[:100]),
             )
-        return Authenticated(Identity(issuer, subject, "uri"), (subject,))
+        return Authenticated(Identity(issuer, subject), (subject,))
     if claims.get("email_verified") is not True:
         _refuse(
             Reason.EMAIL_NOT_VERIFIED,
@@ -265,7 +265,7 @@ def _identify(claims: Mapping[str, Any]) -> Authenticated:
         _refuse(
             Reason.UNUSABLE_IDENTITY, "this e-mail address does not fit into a certificate", email
         )
-    return Authenticated(Identity(issuer, email, "email"), (subject, email))
+    return Authenticated(Identity(issuer, email), (subject, email))
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:

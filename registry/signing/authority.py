@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-from registry.core.access import Identity
+from registry.core.attestation.identity import Identity
 from registry.core.certificates import chain
 from registry.core.certificates.chain import Authority, Window
 from registry.core.certificates.sct import CTKey, signed_bytes, verify_sct
@@ -179,7 +179,7 @@ class CertificateAuthority:
             raise MalformedError(Reason.KEY_ALGORITHM, "certificates are for P-256 keys")
         name: x509.GeneralName = (
             x509.RFC822Name(identity.name)
-            if identity.kind == "email"
+            if is_email(identity.name)
             else x509.UniformResourceIdentifier(identity.name)
         )
         issuer = identity.issuer.encode()
@@ -230,6 +230,11 @@ class CertificateAuthority:
                 signature,
             )
         )
+
+
+def is_email(name: str) -> bool:
+    """Whether an identity is an e-mail address; otherwise it is a URI, which has a colon."""
+    return ":" not in name
 
 
 def self_signed(key: ec.EllipticCurvePrivateKey, name: str, at: datetime) -> x509.Certificate:

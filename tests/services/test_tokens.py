@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.config import OIDCIssuer
-from registry.core.access import Identity
+from registry.core.attestation.identity import Identity
 from registry.errors import Reason, RegistryError, UnauthenticatedError, UnavailableError
 from registry.remote.http import HTTPClient
 from registry.services.tokens import (
@@ -66,14 +66,14 @@ def test_a_token_that_holds_names_its_subject(
 ) -> None:
     token = issuer.token(at=NOON, kid=kid, algorithm=algorithm)
     found = issuers.authenticate(token, NOON)
-    assert found.identity == Identity(issuer.url, SUBJECT, "uri")
+    assert found.identity == Identity(issuer.url, SUBJECT)
     assert found.challenges == (SUBJECT,)
 
 
 def test_a_verified_email_address_names_its_owner(issuer: Issuer, issuers: Issuers) -> None:
     token = issuer.token(at=NOON, sub="7f3a", email="ada@acme.example", email_verified=True)
     found = issuers.authenticate(token, NOON)
-    assert found.identity == Identity(issuer.url, "ada@acme.example", "email")
+    assert found.identity == Identity(issuer.url, "ada@acme.example")
     assert found.challenges == ("7f3a", "ada@acme.example")
 
 

@@ -13,7 +13,7 @@ from sigstore._internal.trust import CTKeyring, Keyring
 from sigstore_models.common.v1 import PublicKey as StockKey
 from sigstore_models.common.v1 import PublicKeyDetails, TimeRange
 
-from registry.core.access import Identity
+from registry.core.attestation.identity import Identity
 from registry.core.certificates.chain import issuing_authority
 from registry.core.certificates.sct import verify_sct
 from registry.core.certificates.signing import SigningCertificate
@@ -32,8 +32,8 @@ from registry.signing.authority import (
 NOON = datetime(2026, 9, 1, 12, 0, 0, 123456, UTC)
 KEY = PublicKey(ec.generate_private_key(ec.SECP256R1()).public_key())
 ISSUER = "https://accounts.example"
-ADA = Identity(ISSUER, "ada@acme.example", "email")
-ROBOT = Identity(ISSUER, "https://ci.example/acme/models", "uri")
+ADA = Identity(ISSUER, "ada@acme.example")
+ROBOT = Identity(ISSUER, "https://ci.example/acme/models")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.core import encoding
-from registry.core.access import Identity
+from registry.core.attestation.identity import Identity
 from registry.core.attestation.statement import Subject
 from registry.core.digest import sha256
 from registry.core.keys import PublicKey
@@ -20,9 +20,7 @@ from tests.mint import AT
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 AUTHORITY = CertificateAuthority.generate("log.example", NOON)
 KEY = PublicKey(ec.generate_private_key(ec.SECP256R1()).public_key())
-ISSUED = AUTHORITY.issue(
-    KEY, Identity("https://accounts.example", "ada@acme.example", "email"), NOON
-)
+ISSUED = AUTHORITY.issue(KEY, Identity("https://accounts.example", "ada@acme.example"), NOON)
 SAID = certificate.build(ISSUED, "oidc", AT)
 
 

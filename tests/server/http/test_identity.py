@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.config import OIDCIssuer, ServerSettings
-from registry.core.access import Identity
 from registry.core.attestation.dsse import Envelope
+from registry.core.attestation.identity import Identity
 from registry.core.certificates.chain import Authority, Window, issuing_authority
 from registry.core.certificates.signing import SigningCertificate
 from registry.core.digest import sha256
@@ -400,11 +400,11 @@ def test_one_identity_cannot_have_all_certificates(
 def test_all_together_have_a_limit_too_which_passes() -> None:
     rate, noon = Rate(), datetime(2026, 9, 1, 12, tzinfo=UTC)
     for number in range(MAX_PER_WINDOW):
-        rate.take(Identity("i", f"u:{number}", "uri"), noon)
+        rate.take(Identity("i", f"u:{number}"), noon)
     with pytest.raises(RegistryError) as refused:
-        rate.take(Identity("i", "u:more", "uri"), noon)
+        rate.take(Identity("i", "u:more"), noon)
     assert refused.value.reason is Reason.TOO_MANY_CERTIFICATES
-    rate.take(Identity("i", "u:more", "uri"), noon + WINDOW)
+    rate.take(Identity("i", "u:more"), noon + WINDOW)
     assert len(rate._all) == 1
 
 
