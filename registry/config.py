@@ -20,6 +20,9 @@ NO_HTTP = "none"
 """What ``ServerSettings.http`` says if a registry shall not answer HTTP."""
 
 
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+"""Bytes that stay free if the operator does not say otherwise: many groups, and a WAL file."""
+
 DEFAULT_TSA_POLICY = "2.999.3161.1"
 """The policy of timestamps if the operator names none: below the arc that is free for examples."""
 
@@ -78,6 +81,8 @@ class ServerSettings:
             that is free for examples.
         ca: Whether to issue certificates.
         oidc_issuers: Whose tokens are good for a certificate.
+        least_free_bytes: Bytes that must stay free on the data folder's disk; with less, nothing
+            new is taken.
     """
 
     data: Path
@@ -92,6 +97,7 @@ class ServerSettings:
     tsa_policy: str = DEFAULT_TSA_POLICY
     ca: bool = False
     oidc_issuers: tuple[OIDCIssuer, ...] = ()
+    least_free_bytes: int = LEAST_FREE_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,17 @@ from pathlib import Path
 
 import click
 
-from registry.config import DEFAULT_LISTEN, DEFAULT_TSA_POLICY, OIDCIssuer, ServerSettings
+from registry.config import (
+    DEFAULT_LISTEN,
+    DEFAULT_TSA_POLICY,
+    LEAST_FREE_BYTES,
+    OIDCIssuer,
+    ServerSettings,
+)
 from registry.server.app import run
+
+MIB = 1024 * 1024
+"""Bytes in a MiB."""
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -31,6 +40,13 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     "--checkpoint-lock",
     metavar="URL",
     help="Where the newest checkpoint is kept apart from the log; made by: provreg log init.",
+)
+@click.option(
+    "--min-free-mib",
+    type=click.IntRange(min=0),
+    default=LEAST_FREE_BYTES // MIB,
+    show_default=True,
+    help="MiB that must stay free on the disk; with less, nothing new is taken.",
 )
 @click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
@@ -60,6 +76,7 @@ def command(
     http: str | None,
     database: str | None,
     checkpoint_lock: str | None,
+    min_free_mib: int,
     origin: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -78,6 +95,7 @@ def command(
             tls_cert,
             tls_key,
             http=http,
+            least_free_bytes=min_free_mib * MIB,
             checkpoint_lock=checkpoint_lock,
             tsa=tsa,
             tsa_policy=tsa_policy,

@@ -54,6 +54,7 @@ from registry.services.sequencing import Sequencer
 from registry.signing.file import LogSigner
 from registry.signing.timestamping import TimestampSigner
 from registry.storage.blobs.disk import DiskBlobStore
+from registry.storage.space import DiskSpace
 from registry.storage.sql import migrate
 from registry.storage.sql.engine import Database
 
@@ -65,6 +66,9 @@ MAX_CALLS = 1024
 
 STOP_GRACE_SECONDS = 10
 """How long running calls may go on after the registry was told to stop."""
+
+HEALTH_SECONDS = 0.5
+"""How often health checks are told whether statements are taken."""
 
 THREAD_SWITCH_SECONDS = 0.0005
 """How long one thread may keep the others waiting: the loop must not starve the sequencer."""
@@ -129,9 +133,10 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         blobs = DiskBlobStore(folder.path / "blobs")
         keyring = Keyring()
         keyring.load(database)
-        sequencer = Sequencer(database, signer, keyring, lock)
+        space = DiskSpace(folder.path, settings.least_free_bytes)
+        sequencer = Sequencer(database, signer, keyring, lock, space)
         resources.callback(sequencer.close)
-        artifacts = Artifacts(database, blobs)
+        artifacts = Artifacts(database, blobs, space)
         access = Access(database, keyring, sequencer, operator, now)
         if sequencer.head is None:
             access.introduce_operator()
@@ -228,12 +233,23 @@ async def _serve(settings: ServerSettings, services: Services, *, first: bool) -
         loop.add_signal_handler(number, stop.set)
     await server.start()
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    watching = asyncio.create_task(_watch_health(services, checks))
     url = "" if face is None else await face.start()
     _announce(settings, services, address, url, first=first)
     await stop.wait()
+    watching.cancel()
     await checks.enter_graceful_shutdown()
     stopping = [] if face is None else [face.stop(STOP_GRACE_SECONDS)]
     await asyncio.gather(server.stop(STOP_GRACE_SECONDS), *stopping)
+
+
+async def _watch_health(services: Services, checks: health.aio.HealthServicer) -> None:
+    """Tell health checks whether statements are taken; reading goes on when they are not."""
+    name = statement_service_pb2.DESCRIPTOR.services_by_name["StatementService"].full_name
+    while services.sequencer.latched is None:
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await asyncio.sleep(HEALTH_SECONDS)
+    await checks.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
 
 
 def _announce(

@@ -7,6 +7,7 @@ from registry.core.digest import SHA256_SIZE
 from registry.core.digest import text as digest_text
 from registry.errors import LimitExceededError, MalformedError, NotFoundError, Reason
 from registry.storage.blobs.port import BlobInfo, BlobStore, BlobWriter
+from registry.storage.space import DiskSpace
 from registry.storage.sql import catalog
 from registry.storage.sql.engine import Database
 
@@ -35,9 +36,10 @@ def check_digest(sha256: bytes) -> None:
 class Artifacts:
     """Blobs, listed in the catalog."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, space: DiskSpace) -> None:
         self._database = database
         self._blobs = blobs
+        self._space = space
 
     def find_missing(self, digests: Sequence[bytes]) -> list[bytes]:
         """Which of these blobs are not stored, in the order asked.
@@ -83,8 +85,10 @@ class Artifacts:
         Raises:
             LimitExceededError: ``BLOB_TOO_LARGE``.
             MalformedError: ``MALFORMED_DIGEST``.
+            UnavailableError: ``DISK_LOW``.
         """
         check_digest(sha256)
+        self._space.check()
         if size > MAX_BLOB_BYTES:
             raise LimitExceededError(
                 Reason.BLOB_TOO_LARGE,
@@ -105,7 +109,12 @@ class Artifacts:
         return info
 
     def put(self, data: bytes) -> BlobInfo:
-        """Store bytes that are in memory; durable and listed on return."""
+        """Store bytes that are in memory; durable and listed on return.
+
+        Raises:
+            UnavailableError: ``DISK_LOW``.
+        """
+        self._space.check()
         info = self._blobs.put(data)
         self._list(info)
         return info

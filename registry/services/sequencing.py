@@ -38,6 +38,7 @@ from registry.services.recovery import recover
 from registry.services.submission import Submission
 from registry.services.tree import Tree
 from registry.signing.file import LogSigner
+from registry.storage.space import DiskSpace
 from registry.storage.sql import log, outputs
 from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.lock import CheckpointLock
@@ -64,7 +65,12 @@ class Sequencer:
     """Gives every submission its place, durably, and the proof of it."""
 
     def __init__(
-        self, database: Database, signer: LogSigner, keyring: Keyring, lock: CheckpointLock
+        self,
+        database: Database,
+        signer: LogSigner,
+        keyring: Keyring,
+        lock: CheckpointLock,
+        space: DiskSpace,
     ) -> None:
         """Read the state of the log, and take the lock.
 
@@ -76,6 +82,7 @@ class Sequencer:
         self._signer = signer
         self._keyring = keyring
         self._lock = lock
+        self._space = space
         self._tree = Tree(database)
         self._noted = 0
         self._head = self._load()
@@ -108,10 +115,11 @@ class Sequencer:
         """Ask for a place. The future is done when the entry is durable and proven.
 
         Raises:
-            UnavailableError: ``LOG_LATCHED`` or ``LOG_BUSY``.
+            UnavailableError: ``LOG_LATCHED``, ``DISK_LOW`` or ``LOG_BUSY``.
         """
         if self._latched is not None:
             raise self._latched
+        self._space.check()
         if self._waiting.qsize() >= MAX_WAITING:
             raise UnavailableError(
                 Reason.LOG_BUSY,

@@ -20,6 +20,7 @@ from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
 from registry.services.submission import Submission
 from registry.signing.file import LogSigner, StatementSigner
+from registry.storage.space import DiskSpace
 from registry.storage.sql.engine import Database
 from registry.storage.sql.lock import CheckpointLock
 from tests.contracts.registry_under_test import SECONDS, UnderTest, opened
@@ -145,7 +146,13 @@ class _Opened:
         keyring = Keyring()
         keyring.load(self._database)
         self._lock = CheckpointLock(self._filled.lock, self._filled.signer.key)
-        self._sequencer = Sequencer(self._database, self._filled.signer, keyring, self._lock)
+        self._sequencer = Sequencer(
+            self._database,
+            self._filled.signer,
+            keyring,
+            self._lock,
+            DiskSpace(self._filled.folder, 0),
+        )
         return self._sequencer, self._database
 
     def __exit__(self, *_: object) -> None:
