@@ -9,10 +9,15 @@ from registry.cli.connection import connect
 from registry.cli.folder import data_options, lock_option
 from registry.cli.output import REFUSED, VERIFIED, json_option, show
 from registry.cli.trust_config import command as trust_config
+from registry.client.log import LoggedEntry
+from registry.client.registry import RegistryClient
 from registry.config import ServerSettings
 from registry.core import digest, encoding
+from registry.core.archive.timestamp import check_imprint
+from registry.core.attestation.bundle import Bundle
 from registry.core.tlog.checkpoint import SignedCheckpoint
-from registry.errors import ConflictError, Reason
+from registry.core.tlog.rekor import TransparencyLogEntry
+from registry.errors import ConflictError, NotFoundError, Reason
 
 
 @click.group()
@@ -53,18 +58,35 @@ def checkpoint(ctx: click.Context, *, since: Path | None, as_json: bool) -> None
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["tlog-proof", "cose"]),
+    type=click.Choice(["tlog-proof", "tle", "bundle", "cose"]),
     default="tlog-proof",
     show_default=True,
-    help="C2SP tlog-proof, or COSE receipt (RFC 9942; shown in base64).",
+    help="C2SP tlog-proof, Sigstore TransparencyLogEntry or bundle, or COSE receipt (RFC 9942; "
+    "shown in base64).",
+)
+@click.option(
+    "--timestamp",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="For a bundle: an RFC 3161 response over the signature, DER.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the receipt here."
 )
 @json_option
 @click.pass_context
-def prove(ctx: click.Context, *, which: str, form: str, out: Path | None, as_json: bool) -> None:
+def prove(
+    ctx: click.Context,
+    *,
+    which: str,
+    form: str,
+    timestamp: tuple[Path, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Show an entry's inclusion proof, checked."""
+    if timestamp and form != "bundle":
+        raise click.UsageError("only a bundle holds timestamps")
     if which.isascii() and which.isdigit():
         wanted: int | bytes = encoding.decimal(which)
     else:
@@ -80,11 +102,31 @@ def prove(ctx: click.Context, *, which: str, form: str, out: Path | None, as_jso
             entry = client.proof(wanted)
             body, receipt = entry.body, entry.receipt
             index, size, data = receipt.index, receipt.head.checkpoint.size, receipt.to_bytes()
+            if form != "tlog-proof":
+                stamps = tuple(path.read_bytes() for path in timestamp)
+                data = _for_sigstore(client, entry, form, stamps)
             text = data.decode()
     if out is not None:
         out.write_bytes(data)
     value = {"index": index, "size": size, "body": body.decode(), "proof": text}
     show(value, text.splitlines(), as_json=as_json)
+
+
+def _for_sigstore(
+    client: RegistryClient, entry: LoggedEntry, form: str, timestamps: tuple[bytes, ...]
+) -> bytes:
+    """The proof as stock Sigstore clients read it."""
+    logged = TransparencyLogEntry.proved(entry.body, entry.receipt, client.log_key)
+    if form == "tle":
+        return logged.to_bytes()
+    for response in timestamps:
+        check_imprint(response, entry.entry.signature)
+    try:
+        envelope = client.get_statement(entry.entry.digest).envelope
+    except NotFoundError:
+        # Somebody logged a signature over bytes that the registry has never seen.
+        envelope = None
+    return Bundle.proved(logged, envelope, timestamps).to_bytes()
 
 
 @command.command()

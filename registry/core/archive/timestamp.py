@@ -139,6 +139,18 @@ def open_digest(
     return _open(_read(token), digest, authority, policy, nonce)
 
 
+def check_imprint(response: bytes, message: bytes) -> None:
+    """Check that a response is over ``message``, whoever made it: for who passes it on.
+
+    Raises:
+        MalformedError: As :func:`open_token`.
+        LimitExceededError: As :func:`open_token`.
+        VerificationError: ``TIMESTAMP_REJECTED`` or ``TIMESTAMP_IMPRINT``.
+    """
+    read = _read(tsp.granted_token(response))
+    _check_imprint(read, hashlib.new(read.algorithm, message).digest())
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     """A token as it was read, nothing of it verified yet."""
@@ -224,13 +236,7 @@ def _open(
     _check_signer(read, leaf)
     attributes = _single_values(read.signer.signed_attributes)
     _check_attributes(read, attributes, leaf)
-    if info.message_imprint.hashed_message != digest:
-        raise VerificationError(
-            Reason.TIMESTAMP_IMPRINT,
-            "the timestamp is over other bytes",
-            expected=digest.hex(),
-            actual=info.message_imprint.hashed_message.hex(),
-        )
+    _check_imprint(read, digest)
     if policy is not None and info.policy.dotted_string != policy:
         raise VerificationError(
             Reason.TIMESTAMP_POLICY,
@@ -256,6 +262,17 @@ def _open(
         imprint=digest,
         nonce=info.nonce,
     )
+
+
+def _check_imprint(read: _Token, digest: bytes) -> None:
+    imprint = read.info.message_imprint.hashed_message
+    if imprint != digest:
+        raise VerificationError(
+            Reason.TIMESTAMP_IMPRINT,
+            "the timestamp is over other bytes",
+            expected=digest.hex(),
+            actual=imprint.hex(),
+        )
 
 
 def _wrong_signer(what: str, actual: str = "") -> VerificationError:

@@ -14,9 +14,10 @@ from msgspec import UNSET, UnsetType
 from registry.core import encoding
 from registry.core.attestation.dsse import PAYLOAD_TYPE, Envelope
 from registry.core.certificates.chain import MAX_CHAIN_CERTIFICATES, load
-from registry.core.digest import SHA256_SIZE
+from registry.core.digest import SHA256_SIZE, sha256
 from registry.core.encoding import Text, Value
 from registry.core.keys import parse_signature
+from registry.core.tlog import entry
 from registry.core.tlog.rekor import TransparencyLogEntry, WireEntry
 from registry.errors import MalformedError, Reason
 
@@ -157,10 +158,39 @@ class Bundle:
         if len(material.tlog_entries) != 1:
             raise malformed("it needs exactly one log entry", f"{len(material.tlog_entries)}")
         certificate, hint = _signer(material, version)
-        entry = TransparencyLogEntry.of(material.tlog_entries[0])
-        if version == (0, 1) and not entry.promise:
+        logged = TransparencyLogEntry.of(material.tlog_entries[0])
+        if version == (0, 1) and not logged.promise:
             raise malformed("version 0.1 needs an inclusion promise")
-        return cls(version, certificate, hint, entry, _timestamps(material), _content(wire))
+        return cls(version, certificate, hint, logged, _timestamps(material), _content(wire))
+
+    @classmethod
+    def proved(
+        cls,
+        logged: TransparencyLogEntry,
+        envelope: Envelope | None = None,
+        timestamps: tuple[bytes, ...] = (),
+    ) -> "Bundle":
+        """A bundle around one of our own entries.
+
+        Args:
+            logged: The entry and its proof.
+            envelope: The statement, if the entry is about one; else it is about bytes.
+            timestamps: RFC 3161 responses over the signature.
+
+        Raises:
+            MalformedError: ``MALFORMED_ENTRY``, or ``SIGSTORE_BUNDLE`` if the envelope is not the
+                one that was logged, or there are too many timestamps.
+        """
+        recorded = entry.parse(logged.body)
+        content: Message | Envelope = Message(recorded.signature, recorded.digest)
+        if envelope is not None:
+            if (envelope.record_id, envelope.signature) != (recorded.digest, recorded.signature):
+                raise malformed("its log entry is about another envelope")
+            content = envelope
+        if len(timestamps) > MAX_TIMESTAMPS or len(set(timestamps)) != len(timestamps):
+            raise malformed("it may hold 32 different timestamps", f"{len(timestamps)}")
+        hint = "" if recorded.certificate_der else sha256(recorded.key_der).hex()
+        return cls((0, 3), recorded.certificate_der, hint, logged, timestamps, content)
 
     def to_bytes(self) -> bytes:
         """The bundle as version 0.3, for stock clients."""
