@@ -2,10 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.core import encoding
 from registry.core.encoding import MAX_SAFE_INTEGER, read_foreign_json
 from registry.errors import MalformedError, Reason
 
@@ -62,3 +64,31 @@ def test_one_level_more_is_refused() -> None:
     with pytest.raises(MalformedError) as refusal:
         read_foreign_json(b'[{"a":[[]]}]', what="value", max_depth=3)
     assert refusal.value.reason is Reason.MALFORMED_JSON
+
+
+class Point(encoding.Value, frozen=True):
+    """What a message could be."""
+
+    x: str
+    y: str | msgspec.UnsetType = msgspec.UNSET
+
+
+@pytest.mark.parametrize("data", [b'{"x":"1"}', b' {"y" : null, "x":"\\u0031"}'])
+def test_protobuf_json_is_read_in_any_spelling(data: bytes) -> None:
+    assert encoding.read_proto_json(data, Point, what="point") == Point(x="1")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"[]", Reason.MALFORMED_JSON),
+        (b'{"x":"1","x":"1"}', Reason.MALFORMED_JSON),
+        (b'{"x":null}', Reason.MALFORMED_FIELD),
+        (b'{"x":"1","z":"1"}', Reason.MALFORMED_FIELD),
+        (b'{"x":1}', Reason.MALFORMED_FIELD),
+    ],
+)
+def test_protobuf_json_has_one_meaning(data: bytes, reason: Reason) -> None:
+    with pytest.raises(MalformedError) as caught:
+        encoding.read_proto_json(data, Point, what="point")
+    assert caught.value.reason is reason
