@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -61,6 +62,45 @@ class OIDCIssuer:
         return cls(url, audience, Path(file) if file else None)
 
 
+DEFAULT_TIMESTAMP_INTERVAL = timedelta(hours=1)
+"""How often each timestamp authority is asked to stamp the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampAuthority:
+    """An RFC 3161 authority that shall stamp the log.
+
+    Attributes:
+        url: Where it is asked.
+        chain: A PEM file with its certificates, its own first, the root last.
+        policy: The one policy whose tokens are taken, an object identifier; None for any.
+    """
+
+    url: str
+    chain: Path
+    policy: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``URL=FILE`` or ``URL=FILE,OID``.
+
+        Raises:
+            MalformedError: ``BAD_SETTING``.
+        """
+        # A query may have an equals sign; a file with one must be renamed.
+        url, _, rest = text.rpartition("=")
+        file, comma, policy = rest.partition(",")
+        if not url.startswith(("https://", "http://")) or not file or (comma and not policy):
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "this is not a timestamp authority",
+                where="--timestamp-authority",
+                expected="URL=FILE, or URL=FILE,OID for one policy only",
+                actual=text[:200],
+            )
+        return cls(url, Path(file), policy or None)
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """How to serve.
@@ -95,6 +135,8 @@ class ServerSettings:
     checkpoint_lock: str | None = None
     tsa: bool = False
     tsa_policy: str = DEFAULT_TSA_POLICY
+    timestamp_authorities: tuple[TimestampAuthority, ...] = ()
+    timestamp_interval: timedelta = DEFAULT_TIMESTAMP_INTERVAL
     ca: bool = False
     oidc_issuers: tuple[OIDCIssuer, ...] = ()
     least_free_bytes: int = LEAST_FREE_BYTES

@@ -1,15 +1,18 @@
 """``provreg serve``: run a registry."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from registry.config import (
     DEFAULT_LISTEN,
+    DEFAULT_TIMESTAMP_INTERVAL,
     DEFAULT_TSA_POLICY,
     LEAST_FREE_BYTES,
     OIDCIssuer,
     ServerSettings,
+    TimestampAuthority,
 )
 from registry.server.app import run
 
@@ -61,6 +64,21 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     metavar="OID",
     help="The policy that timestamps name.",
 )
+@click.option(
+    "--timestamp-authority",
+    "authorities",
+    multiple=True,
+    metavar="URL=FILE[,OID]",
+    help="Have the log stamped at URL; its PEM chain is in FILE. May be given up to four times.",
+)
+@click.option(
+    "--timestamp-interval",
+    type=click.IntRange(min=1),
+    default=int(DEFAULT_TIMESTAMP_INTERVAL.total_seconds()),
+    show_default=True,
+    metavar="SECONDS",
+    help="How often each timestamp authority is asked.",
+)
 @click.option("--ca", is_flag=True, help="Issue short-lived certificates, each of them logged.")
 @click.option(
     "--oidc-issuer",
@@ -82,6 +100,8 @@ def command(
     tls_key: Path | None,
     tsa: bool,
     tsa_policy: str,
+    authorities: tuple[str, ...],
+    timestamp_interval: int,
     ca: bool,
     oidc_issuers: tuple[str, ...],
 ) -> None:
@@ -99,6 +119,8 @@ def command(
             checkpoint_lock=checkpoint_lock,
             tsa=tsa,
             tsa_policy=tsa_policy,
+            timestamp_authorities=tuple(map(TimestampAuthority.parse, authorities)),
+            timestamp_interval=timedelta(seconds=timestamp_interval),
             ca=ca,
             oidc_issuers=tuple(OIDCIssuer.parse(text) for text in oidc_issuers),
         )

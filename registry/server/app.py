@@ -35,13 +35,13 @@ from registry.server.guard import Guard
 from registry.server.http.identity import CertificateRoutes
 from registry.server.http.routing import Routes
 from registry.server.http.tiles import Tiles
-from registry.server.http.timestamping import Timestamping
+from registry.server.http.timestamping import Schedule, Timestamping
 from registry.server.identity import open_certification
 from registry.server.lineage import LineageServicer
 from registry.server.log import LogServicer
 from registry.server.principals import AccessServicer
 from registry.server.statements import StatementServicer
-from registry.server.timestamping import CHAIN_FILE, open_signer
+from registry.server.timestamping import CHAIN_FILE, open_signer, open_timestamps
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
 from registry.services.identity import Certification
@@ -51,6 +51,7 @@ from registry.services.operator import Operator
 from registry.services.reading import Reading
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
+from registry.services.timestamps import Timestamps
 from registry.signing.file import LogSigner
 from registry.signing.timestamping import TimestampSigner
 from registry.storage.blobs.disk import DiskBlobStore
@@ -106,6 +107,7 @@ class Services:
     reading: Reading
     access: Access
     stamping: TimestampSigner | None = None
+    timestamps: Timestamps | None = None
     certification: Certification | None = None
 
 
@@ -159,6 +161,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 Reading(database),
                 access,
                 _stamping(settings, folder, signer.key.name),
+                open_timestamps(settings, database, sequencer, now, resources),
                 certification,
             ),
             first,
@@ -205,6 +208,8 @@ def http_routes(services: Services) -> Routes:
     routes = Tiles(services.sequencer).routes()
     if services.stamping is not None:
         routes += Timestamping(services.stamping, now).routes()
+    if services.timestamps is not None:
+        routes += Schedule(services.timestamps).routes()
     if services.certification is not None:
         routes += CertificateRoutes(services.certification).routes()
     return Routes(routes)

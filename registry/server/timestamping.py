@@ -1,21 +1,29 @@
-"""The registry's own timestamp authority: its keys, made on first use, and its public chain.
+"""Timestamps of the registry: the files of its own authority, and the others whom it asks.
 
 Beside the log's keys stand ``tsa-root.pem`` and ``tsa.pem``, private, and ``tsa-chain.pem``, which
 whoever shall believe the authority pins. Every step leaves a complete file or none, and is skipped
 if its file is there.
 """
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from registry.config import ServerSettings
 from registry.core.archive.authority import MAX_PEM_BYTES, Authority
 from registry.errors import MalformedError, Reason
+from registry.remote.http import HTTPClient
+from registry.remote.timestamp import RemoteAuthority
+from registry.services.sequencing import Sequencer
+from registry.services.timestamps import Timestamps
 from registry.signing.file import load_p256
 from registry.signing.timestamping import TimestampSigner, issue_chain, private_pem
 from registry.storage.durable import make_folder, write_new
+from registry.storage.sql.engine import Database
 
 ROOT_KEY_FILE: Final = "tsa-root.pem"
 KEY_FILE: Final = "tsa.pem"
@@ -34,6 +42,30 @@ def open_signer(keys: Path, name: str, policy: str, at: datetime) -> TimestampSi
     if not chain.exists():
         write_new(chain, issue_chain(name, root, key, at).pem, 0o644)
     return TimestampSigner(key, read_chain(chain), policy)
+
+
+def open_timestamps(
+    settings: ServerSettings,
+    database: Database,
+    sequencer: Sequencer,
+    now: Callable[[], datetime],
+    resources: ExitStack,
+) -> Timestamps | None:
+    """Begin to have the log stamped, until ``resources`` end; None if nobody is to be asked.
+
+    Raises:
+        MalformedError: ``BAD_SETTING`` or ``TIMESTAMP_AUTHORITY``.
+    """
+    if not settings.timestamp_authorities:
+        return None
+    client = resources.enter_context(HTTPClient())
+    remotes = [
+        RemoteAuthority(each.url, read_chain(each.chain), client, each.policy)
+        for each in settings.timestamp_authorities
+    ]
+    timestamps = Timestamps(database, sequencer, remotes, settings.timestamp_interval, now)
+    resources.callback(timestamps.close)
+    return timestamps
 
 
 def read_chain(path: Path) -> Authority:

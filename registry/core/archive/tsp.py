@@ -234,6 +234,20 @@ def granted_token(response: bytes) -> bytes:
     return der.write(token)
 
 
+def bare_token(token: bytes) -> bytes:
+    """A token without the certificates that came with it: nobody signed them.
+
+    Raises:
+        MalformedError: ``MALFORMED_TIMESTAMP``.
+    """
+    try:
+        read = der.read(ContentInfo, token, what="timestamp token")
+    except MalformedError as error:
+        raise malformed(error.what, actual=error.actual) from error
+    read.content.certificates = None
+    return der.write(read)
+
+
 def _status_text(status: PKIStatusInfo) -> str:
     names = {int(member): member.name for member in Status}
     text = names.get(status.status, str(status.status)[:20])

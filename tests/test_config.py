@@ -1,0 +1,30 @@
+"""Settings that are written in a form of their own."""
+
+from pathlib import Path
+
+import pytest
+
+from registry.config import TimestampAuthority
+from registry.errors import MalformedError, Reason
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://a.example/tsr=a.pem", ("https://a.example/tsr", Path("a.pem"), None)),
+        ("http://a.example=/x/a.pem,1.2.3", ("http://a.example", Path("/x/a.pem"), "1.2.3")),
+        ("https://a.example/?key=v=a.pem", ("https://a.example/?key=v", Path("a.pem"), None)),
+    ],
+)
+def test_a_timestamp_authority_is_read(text: str, expected: tuple[str, Path, str | None]) -> None:
+    found = TimestampAuthority.parse(text)
+    assert (found.url, found.chain, found.policy) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a.pem", "https://a.example", "https://a.example=", "ftp://a=b", "https://a=b,"]
+)
+def test_what_is_no_timestamp_authority_is_refused(text: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        TimestampAuthority.parse(text)
+    assert caught.value.reason is Reason.BAD_SETTING
