@@ -116,6 +116,9 @@ class ServerSettings:
             port if that is 0); ``none`` for no HTTP at all.
         checkpoint_lock: SQLAlchemy URL of the store of the newest checkpoint, made by ``provreg log
             init``; None for a SQLite file of its own inside the data folder.
+        witness_policy: A C2SP tlog-policy with the witnesses to be asked and their quorum.
+        fail_closed: Whether nothing is acknowledged or shown that the quorum has not seen.
+        post_quantum: Whether to make an ML-DSA-44 key that signs beside the log's main one.
         tsa: Whether requests for RFC 3161 timestamps are answered.
         tsa_policy: The policy that tokens name, an object identifier; the default is below the arc
             that is free for examples.
@@ -133,6 +136,9 @@ class ServerSettings:
     tls_key: Path | None = None
     http: str | None = None
     checkpoint_lock: str | None = None
+    witness_policy: Path | None = None
+    fail_closed: bool = False
+    post_quantum: bool = False
     tsa: bool = False
     tsa_policy: str = DEFAULT_TSA_POLICY
     timestamp_authorities: tuple[TimestampAuthority, ...] = ()

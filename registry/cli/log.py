@@ -8,6 +8,7 @@ import click
 from registry.cli.connection import connect
 from registry.cli.folder import data_options, lock_option
 from registry.cli.output import REFUSED, VERIFIED, json_option, show
+from registry.cli.policy import policy_option, read_policy
 from registry.cli.trust_config import command as trust_config
 from registry.client.log import LoggedEntry
 from registry.client.registry import RegistryClient
@@ -16,6 +17,7 @@ from registry.core import digest, encoding
 from registry.core.archive.timestamp import check_imprint
 from registry.core.attestation.bundle import Bundle
 from registry.core.tlog.checkpoint import SignedCheckpoint
+from registry.core.tlog.note import Note
 from registry.core.tlog.rekor import TransparencyLogEntry
 from registry.errors import ConflictError, NotFoundError, Reason
 
@@ -34,23 +36,35 @@ command.add_command(trust_config)
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="An older checkpoint that the newest one must extend.",
 )
+@policy_option
 @json_option
 @click.pass_context
-def checkpoint(ctx: click.Context, *, since: Path | None, as_json: bool) -> None:
-    """Show the newest signed checkpoint, checked."""
+def checkpoint(
+    ctx: click.Context, *, since: Path | None, policy_file: Path | None, as_json: bool
+) -> None:
+    """Show the newest signed checkpoint, checked; with --policy the newest that is cosigned."""
+    policy = read_policy(policy_file)
     with connect(ctx) as client:
-        if since is not None:
+        if since is None:
+            head = client.checkpoint()
+        else:
             older = SignedCheckpoint.open(since.read_bytes(), client.log_key)
             head = client.consistency(older.checkpoint)
-        else:
-            head = client.checkpoint()
+        if policy is not None:
+            head = client.cosigned_checkpoint()
+            policy.verify(head.note)
     value = {
         "origin": head.checkpoint.origin,
         "size": head.checkpoint.size,
         "root": head.checkpoint.root.hex(),
         "note": head.note.decode(),
     }
-    show(value, head.note.decode().splitlines(), as_json=as_json)
+    lines = head.note.decode().splitlines()
+    if policy is not None:
+        standing = policy.standing(Note.parse(head.note))
+        value |= {"quorum": standing.quorum, "cosigned": standing.cosigned}
+        lines.append(str(standing))
+    show(value, lines, as_json=as_json)
 
 
 @command.command()
@@ -73,6 +87,7 @@ def checkpoint(ctx: click.Context, *, since: Path | None, as_json: bool) -> None
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the receipt here."
 )
+@policy_option
 @json_option
 @click.pass_context
 def prove(
@@ -82,11 +97,15 @@ def prove(
     form: str,
     timestamp: tuple[Path, ...],
     out: Path | None,
+    policy_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Show an entry's inclusion proof, checked."""
+    """Show an entry's inclusion proof, checked; with --policy against a cosigned checkpoint."""
     if timestamp and form != "bundle":
         raise click.UsageError("only a bundle holds timestamps")
+    policy = read_policy(policy_file)
+    if policy is not None and form == "cose":
+        raise click.UsageError("a COSE receipt carries no cosignatures; take another format")
     if which.isascii() and which.isdigit():
         wanted: int | bytes = encoding.decimal(which)
     else:
@@ -99,8 +118,10 @@ def prove(
             index, size, data = signed.index, signed.size, signed.to_bytes()
             text = encoding.base64_text(data)
         else:
-            entry = client.proof(wanted)
+            entry = client.proof(wanted, cosigned=policy is not None)
             body, receipt = entry.body, entry.receipt
+            if policy is not None:
+                policy.verify(receipt.head.note)
             index, size, data = receipt.index, receipt.head.checkpoint.size, receipt.to_bytes()
             if form != "tlog-proof":
                 stamps = tuple(path.read_bytes() for path in timestamp)

@@ -55,6 +55,23 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM private key.")
 @click.option(
+    "--witness-policy",
+    type=_FILE,
+    help="Whom to ask for cosignatures, and how many: a C2SP tlog-policy.",
+)
+@click.option(
+    "--witness-mode",
+    type=click.Choice(["fail-open", "fail-closed"]),
+    default="fail-open",
+    show_default=True,
+    help="Closed: acknowledge and show nothing that the quorum has not seen.",
+)
+@click.option(
+    "--post-quantum",
+    is_flag=True,
+    help="Make an ML-DSA-44 key that signs every checkpoint beside the main one, for good.",
+)
+@click.option(
     "--tsa", is_flag=True, help="Answer RFC 3161 timestamp requests over HTTP, with keys in --data."
 )
 @click.option(
@@ -98,6 +115,9 @@ def command(
     origin: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    witness_policy: Path | None,
+    witness_mode: str,
+    post_quantum: bool,
     tsa: bool,
     tsa_policy: str,
     authorities: tuple[str, ...],
@@ -117,6 +137,9 @@ def command(
             http=http,
             least_free_bytes=min_free_mib * MIB,
             checkpoint_lock=checkpoint_lock,
+            witness_policy=witness_policy,
+            fail_closed=witness_mode == "fail-closed",
+            post_quantum=post_quantum,
             tsa=tsa,
             tsa_policy=tsa_policy,
             timestamp_authorities=tuple(map(TimestampAuthority.parse, authorities)),

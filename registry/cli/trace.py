@@ -6,6 +6,7 @@ import click
 
 from registry.cli.connection import connect
 from registry.cli.output import VERDICT_STATUS, json_option, show
+from registry.cli.policy import policy_option, read_policy
 from registry.cli.verify import digests_of
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.walk import appraise
@@ -22,6 +23,7 @@ from registry.errors import ConflictError, NotFoundError, Reason
     help="Write the proof into this new file.",
 )
 @click.option("--receipt", type=click.IntRange(min=1), help="Which of several receipts.")
+@policy_option
 @json_option
 @click.pass_context
 def command(
@@ -30,6 +32,7 @@ def command(
     output: str,
     out: Path | None,
     receipt: int | None,
+    policy_file: Path | None,
     as_json: bool,
 ) -> int:
     """Ask which model version made an output, and check the answer here.
@@ -39,6 +42,7 @@ def command(
     if out is not None and out.exists():
         raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
     digests = digests_of(output)
+    policy = read_policy(policy_file)
     with connect(ctx) as client:
         location = None
         if receipt is not None:
@@ -54,7 +58,7 @@ def command(
         traced = client.trace(digests, location)
         log_key = client.log_key
     # The registry's word is not enough: what is shown comes out of the capsule, judged here.
-    report = appraise(Capsule.parse(traced.capsule), log_key, digests)
+    report = appraise(Capsule.parse(traced.capsule), log_key, digests, policy)
     lines = report.to_text().splitlines()
     if traced.matches > 1:
         lines.append(f"{traced.matches} receipts have this output; see another with --receipt N")

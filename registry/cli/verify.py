@@ -5,12 +5,15 @@ from pathlib import Path
 import click
 
 from registry.cli.output import VERDICT_STATUS, json_option, show
+from registry.cli.policy import policy_option, read_policy
 from registry.cli.trust import known_logs, parse_log_key
 from registry.config import ClientSettings
 from registry.core import digest
 from registry.core.capsule.container import MAX_CAPSULE_BYTES, Capsule
 from registry.core.capsule.walk import appraise
 from registry.core.profiles.recognise import candidates
+from registry.core.tlog.note import ED25519, VerifierKey
+from registry.core.tlog.policy import Policy
 from registry.core.verdict import overall
 
 
@@ -23,6 +26,7 @@ from registry.core.verdict import overall
     metavar="FILE|sha256:HEX",
     help="The output that the capsule must be about.",
 )
+@policy_option
 @json_option
 @click.pass_context
 def command(
@@ -31,24 +35,42 @@ def command(
     capsule: Path,
     own_key: str | None,
     answer: str | None,
+    policy_file: Path | None,
     as_json: bool,
 ) -> int:
     """Judge CAPSULE: which model version made the output, and can it be believed?
+
+    With a policy, its witnesses must have cosigned the log as it is shown here; a log that it
+    names needs no other --log-key.
 
     Exit status: 0 valid, 1 invalid, 4 indeterminate.
     """
     with capsule.open("rb") as file:
         # One byte more than allowed, so that a file that is too long is refused, not cut.
         parsed = Capsule.parse(file.read(MAX_CAPSULE_BYTES + 1))
-    chosen = ClientSettings.read(log_key=own_key or ctx.obj["log_key"])
-    log_key = (
-        parse_log_key(chosen.log_key)
-        if chosen.log_key
-        else known_logs(chosen.folder).of_origin(parsed.log.name)
+    policy = read_policy(policy_file)
+    report = appraise(
+        parsed,
+        _log_key(ctx, parsed.log.name, own_key, policy),
+        None if answer is None else digests_of(answer),
+        policy,
     )
-    report = appraise(parsed, log_key, None if answer is None else digests_of(answer))
     show(report, report.to_text().splitlines(), as_json=as_json)
     return VERDICT_STATUS[overall((*report.checks_then, *report.checks_now))]
+
+
+def _log_key(
+    ctx: click.Context, origin: str, own_key: str | None, policy: Policy | None
+) -> VerifierKey | None:
+    """The key to insist on: that which was given, is in the policy, or was met before."""
+    chosen = ClientSettings.read(log_key=own_key or ctx.obj["log_key"])
+    if chosen.log_key:
+        return parse_log_key(chosen.log_key)
+    named = () if policy is None else policy.keys_of(origin)
+    for key in named:
+        if key.kind == ED25519:
+            return key
+    return known_logs(chosen.folder).of_origin(origin)
 
 
 def digests_of(answer: str) -> tuple[bytes, ...]:

@@ -46,6 +46,22 @@ class LogCalls(Session):
         answer = self.connection.call(self._log.GetCheckpoint, request)
         return self.heads.open(answer.checkpoint, 0)
 
+    def cosigned_checkpoint(self) -> SignedCheckpoint:
+        """The newest checkpoint that the log had cosigned to its quorum, or else the newest one.
+
+        Whether the cosignatures are enough is for the caller's own policy to say. What the log
+        shows otherwise is proven to extend it.
+
+        Raises:
+            NotFoundError: ``BEYOND_TREE`` for an empty log.
+            VerificationError: ``FORK`` or ``CONSISTENCY_PROOF``.
+        """
+        request = pb.GetCheckpointRequest(cosigned=True)
+        answer = self.connection.call(self._log.GetCheckpoint, request)
+        head = self.heads.open(answer.checkpoint, 0)
+        self.consistency(head.checkpoint)
+        return head
+
     def consistency(self, before: Checkpoint) -> SignedCheckpoint:
         """The newest checkpoint, proven to extend ``before``.
 
@@ -61,21 +77,27 @@ class LogCalls(Session):
         verify_consistency(before.size, after.size, tuple(answer.proof), before.root, after.root)
         return head
 
-    def proof(self, which: int | bytes) -> LoggedEntry:
+    def proof(self, which: int | bytes, *, cosigned: bool = False) -> LoggedEntry:
         """One entry by index, or the first entry of a statement by record id, with its proof.
+
+        With ``cosigned`` it is proved against the checkpoint that :meth:`cosigned_checkpoint`
+        gives, if that covers the entry.
 
         Raises:
             NotFoundError: ``BEYOND_TREE`` or ``UNKNOWN_RECORD``.
             VerificationError: ``INCLUSION_PROOF``.
         """
         if isinstance(which, int):
-            request = pb.GetProofRequest(index=which)
+            request = pb.GetProofRequest(index=which, cosigned=cosigned)
         else:
-            request = pb.GetProofRequest(record_id=which)
-        known = self.heads.size
+            request = pb.GetProofRequest(record_id=which, cosigned=cosigned)
+        # A quorum comes a moment later: what it signed may be smaller than what is known.
+        known = 0 if cosigned else self.heads.size
         answer = self.connection.call(self._log.GetProof, request)
         receipt = wire.receipt_from_proto(answer.receipt)
         self.heads.verify(receipt, answer.body, known)
+        if cosigned:
+            self.consistency(receipt.head.checkpoint)
         parsed = entry.parse(answer.body)
         require(which in (receipt.index, parsed.digest), "entry", str(which)[:80])
         return LoggedEntry(answer.body, parsed, receipt)

@@ -30,8 +30,10 @@ from registry.config import NO_HTTP, ServerSettings
 from registry.errors import MalformedError, Reason
 from registry.server import listening
 from registry.server.artifacts import add_artifacts
+from registry.server.cosigning import open_cosigning
 from registry.server.folder import DataFolder
 from registry.server.guard import Guard
+from registry.server.http.cosigned import CosignedCheckpoint
 from registry.server.http.identity import CertificateRoutes
 from registry.server.http.routing import Routes
 from registry.server.http.tiles import Tiles
@@ -130,6 +132,9 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
             migrate.upgrade(database)
         migrate.check(database)
         signer, operator = folder.keys(settings.origin)
+        beside = folder.post_quantum_key(signer.key.name, make=settings.post_quantum)
+        if beside is not None:
+            signer.also(lambda checkpoint: beside.cosign(checkpoint, now()))
         lock = folder.checkpoint_lock(settings.checkpoint_lock, signer.key)
         resources.callback(lock.close)
         blobs = DiskBlobStore(folder.path / "blobs")
@@ -149,6 +154,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         certification = resources.enter_context(
             open_certification(settings, access, says, origin=signer.key.name, clock=now)
         )
+        resources.enter_context(open_cosigning(settings, database, sequencer, signer.key))
         yield (
             Services(
                 database,
@@ -205,7 +211,7 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
 
 def http_routes(services: Services) -> Routes:
     """Everything that is answered over HTTP."""
-    routes = Tiles(services.sequencer).routes()
+    routes = Tiles(services.sequencer).routes() + CosignedCheckpoint(services.sequencer).routes()
     if services.stamping is not None:
         routes += Timestamping(services.stamping, now).routes()
     if services.timestamps is not None:

@@ -14,6 +14,7 @@ from typing import Self
 from registry.core.tlog.checkpoint import Checkpoint
 from registry.core.tlog.note import VerifierKey, check_name
 from registry.errors import ConflictError, NotFoundError, Reason
+from registry.signing.cosigner import Cosigner
 from registry.signing.file import LogSigner, StatementSigner
 from registry.storage.durable import FolderLock, make_folder, write_new
 from registry.storage.sql.lock import CheckpointLock
@@ -73,6 +74,25 @@ class DataFolder:
         if not operator_file.exists():
             StatementSigner.generate().save(operator_file)
         return LogSigner.load(known, log_file), StatementSigner.load(operator_file)
+
+    def post_quantum_key(self, origin: str, *, make: bool) -> Cosigner | None:
+        """The log's ML-DSA-44 key; None if there is none and none is to be made.
+
+        Once made it signs for good: who demands its signature must not find one missing.
+
+        Raises:
+            MalformedError: What is wrong with the key file.
+        """
+        file = self.path / "keys" / "log-mldsa.pem"
+        if not file.exists():
+            if not make:
+                return None
+            Cosigner.generate(origin, post_quantum=True).save(file)
+        cosigner = Cosigner.load(origin, file)
+        vkey = self.path / "log-mldsa.vkey"
+        if not vkey.exists():
+            write_new(vkey, f"{cosigner.key}\n".encode(), 0o644)
+        return cosigner
 
     def checkpoint_lock(self, url: str | None, key: VerifierKey) -> CheckpointLock:
         """Open the lock of the log with ``key``; made here only for a new log, and only inside.

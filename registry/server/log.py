@@ -34,8 +34,10 @@ class LogServicer(rpc.LogServiceServicer):
     async def GetCheckpoint(  # noqa: N802
         self, request: pb.GetCheckpointRequest, context: Context
     ) -> pb.GetCheckpointResponse:
-        """The newest checkpoint."""
+        """The newest checkpoint, or the newest one that is cosigned to quorum."""
         head = self._sequencer.head
+        if request.cosigned:
+            head = self._sequencer.heads.cosigned or head
         if head is None:
             raise NotFoundError(Reason.BEYOND_TREE, "the log is empty")
         return pb.GetCheckpointResponse(checkpoint=head.note)
@@ -45,7 +47,8 @@ class LogServicer(rpc.LogServiceServicer):
     ) -> pb.GetProofResponse:
         """An entry with its proof."""
         stored = await self._stored(request)
-        receipt = self._sequencer.receipt(stored.index)
+        head = self._sequencer.heads.covering(stored.index) if request.cosigned else None
+        receipt = self._sequencer.receipt(stored.index, head)
         return pb.GetProofResponse(body=stored.body, receipt=wire.receipt_to_proto(receipt))
 
     async def GetCoseReceipt(  # noqa: N802

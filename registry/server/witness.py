@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from registry.config import WitnessSettings
-from registry.core.tlog.policy import MAX_POLICY_BYTES, NONE, Policy
+from registry.core.tlog.policy import NONE
 from registry.errors import ConflictError, MalformedError, Reason
+from registry.server.cosigning import read_policy
 from registry.server.http.face import Face
 from registry.server.http.routing import Routes
 from registry.server.http.witness import Witnessing
@@ -33,23 +34,6 @@ STOP_GRACE_SECONDS = 5
 def now() -> datetime:
     """The witness's clock."""
     return datetime.now(UTC)
-
-
-def read_policy(path: Path, *, quorum: str | None = None) -> Policy:
-    """Read a policy file.
-
-    Raises:
-        MalformedError: ``BAD_SETTING`` if it cannot be read, or what is wrong with it.
-    """
-    try:
-        with path.open("rb") as file:
-            # One byte more than allowed, so that a file that is too long is refused, not cut.
-            data = file.read(MAX_POLICY_BYTES + 1)
-    except OSError as error:
-        raise MalformedError(
-            Reason.BAD_SETTING, "this file cannot be read", where=str(path), actual=str(error)
-        ) from error
-    return Policy.parse(data, quorum=quorum)
 
 
 def load_cosigner(folder: Path, name: str | None) -> Cosigner:

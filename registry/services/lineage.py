@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from registry.core import digest
 from registry.core.attestation.dsse import Envelope
 from registry.core.capsule.build import build
-from registry.core.capsule.container import LoggedEnvelope
+from registry.core.capsule.container import Capsule, LoggedEnvelope
 from registry.core.records import attribution, batch, inference, predicate, release
 from registry.core.records.manifest import MAX_MANIFEST_BYTES
 from registry.core.tlog import merkle
@@ -118,25 +118,33 @@ class Lineage:
         hashes = batch.split_hashes(self._blobs.read(stored.hashes, HASHES_BYTES))
         if merkle.leaf_hash(data) != hashes[position]:
             raise _damaged(f"record {position} of batch {index}")
-        head = self._head()
-        sources = _Sources(connection, self._keyring, self._sequencer, head)
-        released = sources.statement(record.model.release)
-        attributions, datasets = sources.data_of(released)
-        said = sources.entry(entry)
-        capsule = build(
-            log=self._key,
-            head=head,
-            record=data,
-            position=position,
-            path=merkle.inclusion_path(hashes, position),
-            operator=sources.at(0),
-            batch=said,
-            release=released,
-            manifest=self._manifest(record.model.manifest),
-            key_events=sources.key_events((said, released, *attributions, *datasets)),
-            attributions=attributions,
-            datasets=datasets,
-        )
+        path = merkle.inclusion_path(hashes, position)
+
+        def against(head: SignedCheckpoint) -> Capsule:
+            sources = _Sources(connection, self._keyring, self._sequencer, head)
+            released = sources.statement(record.model.release)
+            attributions, datasets = sources.data_of(released)
+            said = sources.entry(entry)
+            return build(
+                log=self._key,
+                head=head,
+                record=data,
+                position=position,
+                path=path,
+                operator=sources.at(0),
+                batch=said,
+                release=released,
+                manifest=self._manifest(record.model.manifest),
+                key_events=sources.key_events((said, released, *attributions, *datasets)),
+                attributions=attributions,
+                datasets=datasets,
+            )
+
+        capsule = against(self._head())
+        cosigned = self._sequencer.heads.cosigned
+        # Only if nothing is left out for it: a key may have been ended after the quorum signed.
+        if cosigned is not None and _last_index(capsule) < cosigned.checkpoint.size:
+            capsule = against(cosigned)
         return capsule.to_bytes()
 
     def _leaf(self, leaves: bytes, position: int) -> bytes:
@@ -235,6 +243,12 @@ class _Sources:
                     found[event.index] = self.at(event.index)
                     keys.append(Envelope.parse(found[event.index].envelope).keyid)
         return list(found.values())
+
+
+def _last_index(capsule: Capsule) -> int:
+    """The index of the youngest entry in a capsule."""
+    items = [capsule.batch, capsule.release, *(item for _, item in capsule.statements())]
+    return max(item.index for item in items if item is not None)
 
 
 def _damaged(where: str) -> DamagedError:

@@ -32,6 +32,7 @@ from registry.core.tlog import tree as proofs
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.receipt import Receipt
 from registry.errors import NotFoundError, Reason, RegistryError, UnavailableError
+from registry.services.heads import Heads, Observer
 from registry.services.keyring import Keyring
 from registry.services.placing import Group, Ticket
 from registry.services.recovery import recover
@@ -55,8 +56,8 @@ MAX_WAITING = 4096
 COMPACTION_STEPS = 4
 """Steps of index compaction after a commit, at most, if nobody waits."""
 
-Observer = Callable[[SignedCheckpoint], None]
-"""Told of a new checkpoint in the sequencer's thread: takes a note of it and returns at once."""
+Gate = Callable[["Future[Receipt]"], "Future[Receipt]"]
+"""Holds answers back until somebody else has seen their checkpoint."""
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +86,9 @@ class Sequencer:
         self._space = space
         self._tree = Tree(database)
         self._noted = 0
-        self._head = self._load()
-        self._observers: list[Observer] = []
+        self._gate: Gate | None = None
+        self.heads = Heads()
+        self.heads.newest = self._load()
         self._waiting: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._latched: UnavailableError | None = None
         self._latching = threading.Lock()
@@ -99,8 +101,8 @@ class Sequencer:
 
     @property
     def head(self) -> SignedCheckpoint | None:
-        """The newest signed checkpoint; None for an empty log."""
-        return self._head
+        """The checkpoint that answers go by; None for an empty log. See :mod:`heads`."""
+        return self.heads.shown
 
     @property
     def latched(self) -> UnavailableError | None:
@@ -109,7 +111,11 @@ class Sequencer:
 
     def observe(self, observer: Observer) -> None:
         """Tell ``observer`` of every checkpoint from now on, after it is public."""
-        self._observers.append(observer)
+        self.heads.on_shown(observer)
+
+    def gate(self, gate: Gate) -> None:
+        """From now on, let ``gate`` say when an answer may be given."""
+        self._gate = gate
 
     def submit(self, submission: Submission) -> "Future[Receipt]":
         """Ask for a place. The future is done when the entry is durable and proven.
@@ -130,8 +136,9 @@ class Sequencer:
         ticket = Ticket(submission)
         # A caller that goes away cannot take back what may already be on the disk.
         ticket.answer.set_running_or_notify_cancel()
+        answer = ticket.answer if self._gate is None else self._gate(ticket.answer)
         self._waiting.put(ticket)
-        return ticket.answer
+        return answer
 
     def receipt(self, index: int, head: SignedCheckpoint | None = None) -> Receipt:
         """A fresh proof of entry ``index`` against the newest (or the given) checkpoint.
@@ -155,7 +162,15 @@ class Sequencer:
     def consistency(self, size: int) -> tuple[tuple[bytes, ...], SignedCheckpoint]:
         """The proof that the newest checkpoint extends the tree of ``size`` entries."""
         head = self._require_head()
-        return proofs.consistency_proof(self._tree.node, size, head.checkpoint.size), head
+        return self.growth(size, head.checkpoint.size), head
+
+    def growth(self, old: int, new: int) -> tuple[bytes, ...]:
+        """The proof that the tree of ``new`` entries extends that of ``old``; 0 < old <= new."""
+        return proofs.consistency_proof(self._tree.node, old, new)
+
+    def root_at(self, size: int) -> bytes:
+        """The root of the first ``size`` entries, all of which are in the log."""
+        return proofs.root_hash(self._tree.node, size)
 
     def latch(self, why: str, error: Exception) -> UnavailableError:
         """Accept nothing more: only a new start can tell what is on the disk. The first wins."""
@@ -178,9 +193,16 @@ class Sequencer:
     # --- The one thread that writes ---
 
     def _require_head(self) -> SignedCheckpoint:
-        if self._head is None:
+        head = self.heads.shown
+        if head is None:
             raise UnavailableError(Reason.LOG_BUSY, "the log has no checkpoint yet")
-        return self._head
+        return head
+
+    def _require_newest(self) -> SignedCheckpoint:
+        head = self.heads.newest
+        if head is None:
+            raise UnavailableError(Reason.LOG_BUSY, "the log has no checkpoint yet")
+        return head
 
     def _load(self) -> SignedCheckpoint | None:
         with self._database.write() as connection:
@@ -238,27 +260,26 @@ class Sequencer:
             checkpoint = (
                 Checkpoint(self._signer.key.name, self._tree.size, self._tree.root())
                 if group.fresh
-                else self._require_head().checkpoint
+                else self._require_newest().checkpoint
             )
             group.prove(tickets, checkpoint)
             noted = self._note(connection)
         self._noted = noted
         if not group.fresh:
-            return self._require_head()
+            return self._require_newest()
         # The commit is durable here. Nobody may see the signature before the lock knows of it.
         self._lock.replace(checkpoint)
-        head = self._head = self._signer.sign(checkpoint)
+        head = self._signer.sign(checkpoint)
         for ticket in group.fresh:
             event = ticket.submission.key_event
             if event is not None:
                 self._keyring.add(ticket.index, event)
-        for observer in self._observers:
-            observer(head)
+        self.heads.signed(head)
         return head
 
     def _note(self, connection: Connection) -> int:
         """Keep the checkpoint that the last group left signed."""
-        head = self._head
+        head = self.heads.newest
         if head is None or head.checkpoint.size <= self._noted:
             return self._noted
         log.add_checkpoint(connection, head.checkpoint.size, head.note)

@@ -85,8 +85,8 @@ class UnderTest:
 
 @contextmanager
 def opened(
-    folder: Path, url: str, keys: dict[str, StatementSigner] | None = None
+    folder: Path, url: str, keys: dict[str, StatementSigner] | None = None, **settings: Any
 ) -> Iterator[UnderTest]:
     """Open the registry in ``folder``."""
-    with open_services(ServerSettings(folder, database=url)) as (services, _):
+    with open_services(ServerSettings(folder, database=url, **settings)) as (services, _):
         yield UnderTest(services, {} if keys is None else keys)

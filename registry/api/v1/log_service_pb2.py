@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from registry.api.v1 import log_pb2 as registry_dot_api_dot_v1_dot_log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!registry/api/v1/log_service.proto\x12\x0fregistry.api.v1\x1a\x19registry/api/v1/log.proto\"\x12\n\x10GetLogKeyRequest\"!\n\x11GetLogKeyResponse\x12\x0c\n\x04vkey\x18\x01 \x01(\t\"\x16\n\x14GetCheckpointRequest\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"@\n\x0fGetProofRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x13\n\trecord_id\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x65ntry\"K\n\x10GetProofResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12)\n\x07receipt\x18\x02 \x01(\x0b\x32\x18.registry.api.v1.Receipt\"F\n\x15GetCoseReceiptRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x13\n\trecord_id\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x65ntry\"P\n\x16GetCoseReceiptResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ose_receipt\x18\x02 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\"%\n\x15GetConsistencyRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\";\n\x16GetConsistencyResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x32\xd7\x03\n\nLogService\x12R\n\tGetLogKey\x12!.registry.api.v1.GetLogKeyRequest\x1a\".registry.api.v1.GetLogKeyResponse\x12^\n\rGetCheckpoint\x12%.registry.api.v1.GetCheckpointRequest\x1a&.registry.api.v1.GetCheckpointResponse\x12O\n\x08GetProof\x12 .registry.api.v1.GetProofRequest\x1a!.registry.api.v1.GetProofResponse\x12\x61\n\x0eGetCoseReceipt\x12&.registry.api.v1.GetCoseReceiptRequest\x1a\'.registry.api.v1.GetCoseReceiptResponse\x12\x61\n\x0eGetConsistency\x12&.registry.api.v1.GetConsistencyRequest\x1a\'.registry.api.v1.GetConsistencyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!registry/api/v1/log_service.proto\x12\x0fregistry.api.v1\x1a\x19registry/api/v1/log.proto\"\x12\n\x10GetLogKeyRequest\"!\n\x11GetLogKeyResponse\x12\x0c\n\x04vkey\x18\x01 \x01(\t\"(\n\x14GetCheckpointRequest\x12\x10\n\x08\x63osigned\x18\x01 \x01(\x08\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"R\n\x0fGetProofRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x13\n\trecord_id\x18\x02 \x01(\x0cH\x00\x12\x10\n\x08\x63osigned\x18\x03 \x01(\x08\x42\x07\n\x05\x65ntry\"K\n\x10GetProofResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12)\n\x07receipt\x18\x02 \x01(\x0b\x32\x18.registry.api.v1.Receipt\"F\n\x15GetCoseReceiptRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x13\n\trecord_id\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x65ntry\"P\n\x16GetCoseReceiptResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ose_receipt\x18\x02 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\"%\n\x15GetConsistencyRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\";\n\x16GetConsistencyResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x32\xd7\x03\n\nLogService\x12R\n\tGetLogKey\x12!.registry.api.v1.GetLogKeyRequest\x1a\".registry.api.v1.GetLogKeyResponse\x12^\n\rGetCheckpoint\x12%.registry.api.v1.GetCheckpointRequest\x1a&.registry.api.v1.GetCheckpointResponse\x12O\n\x08GetProof\x12 .registry.api.v1.GetProofRequest\x1a!.registry.api.v1.GetProofResponse\x12\x61\n\x0eGetCoseReceipt\x12&.registry.api.v1.GetCoseReceiptRequest\x1a\'.registry.api.v1.GetCoseReceiptResponse\x12\x61\n\x0eGetConsistency\x12&.registry.api.v1.GetConsistencyRequest\x1a\'.registry.api.v1.GetConsistencyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,21 +37,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETLOGKEYRESPONSE']._serialized_start=101
   _globals['_GETLOGKEYRESPONSE']._serialized_end=134
   _globals['_GETCHECKPOINTREQUEST']._serialized_start=136
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=158
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=160
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=203
-  _globals['_GETPROOFREQUEST']._serialized_start=205
-  _globals['_GETPROOFREQUEST']._serialized_end=269
-  _globals['_GETPROOFRESPONSE']._serialized_start=271
-  _globals['_GETPROOFRESPONSE']._serialized_end=346
-  _globals['_GETCOSERECEIPTREQUEST']._serialized_start=348
-  _globals['_GETCOSERECEIPTREQUEST']._serialized_end=418
-  _globals['_GETCOSERECEIPTRESPONSE']._serialized_start=420
-  _globals['_GETCOSERECEIPTRESPONSE']._serialized_end=500
-  _globals['_GETCONSISTENCYREQUEST']._serialized_start=502
-  _globals['_GETCONSISTENCYREQUEST']._serialized_end=539
-  _globals['_GETCONSISTENCYRESPONSE']._serialized_start=541
-  _globals['_GETCONSISTENCYRESPONSE']._serialized_end=600
-  _globals['_LOGSERVICE']._serialized_start=603
-  _globals['_LOGSERVICE']._serialized_end=1074
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=176
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=178
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=221
+  _globals['_GETPROOFREQUEST']._serialized_start=223
+  _globals['_GETPROOFREQUEST']._serialized_end=305
+  _globals['_GETPROOFRESPONSE']._serialized_start=307
+  _globals['_GETPROOFRESPONSE']._serialized_end=382
+  _globals['_GETCOSERECEIPTREQUEST']._serialized_start=384
+  _globals['_GETCOSERECEIPTREQUEST']._serialized_end=454
+  _globals['_GETCOSERECEIPTRESPONSE']._serialized_start=456
+  _globals['_GETCOSERECEIPTRESPONSE']._serialized_end=536
+  _globals['_GETCONSISTENCYREQUEST']._serialized_start=538
+  _globals['_GETCONSISTENCYREQUEST']._serialized_end=575
+  _globals['_GETCONSISTENCYRESPONSE']._serialized_start=577
+  _globals['_GETCONSISTENCYRESPONSE']._serialized_end=636
+  _globals['_LOGSERVICE']._serialized_start=639
+  _globals['_LOGSERVICE']._serialized_end=1110
 # @@protoc_insertion_point(module_scope)

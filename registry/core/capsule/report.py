@@ -5,6 +5,7 @@ from typing import Self
 
 from registry.core import encoding
 from registry.core.capsule.links import Link
+from registry.core.capsule.witnesses import WITNESSES
 from registry.core.encoding import Value
 from registry.core.records.attribution import DatasetShare
 from registry.core.records.dataset import Contributor
@@ -253,10 +254,7 @@ def _conditions(chain: tuple[Link, ...], facts: Facts) -> list[str]:
             f"As-now means as of a tree of {facts.log.size} entries, and of the key events in this "
             "capsule: whether a key was ended or reported compromised later, ask the log."
         )
-        said.append(
-            "That the log showed the same entries to everybody: no independent witness has signed "
-            "this checkpoint."
-        )
+        said.append(_same_to_everybody(chain))
     if facts.attributions:
         said.append("Shares of datasets are their issuer's signed estimate, not a measurement.")
     said += [
@@ -265,6 +263,13 @@ def _conditions(chain: tuple[Link, ...], facts: Facts) -> list[str]:
         if link.now.verdict is Verdict.INDETERMINATE
     ]
     return said
+
+
+def _same_to_everybody(chain: tuple[Link, ...]) -> str:
+    claim = "That the log showed the same entries to everybody: "
+    if any(link.now.link == WITNESSES and link.holds for link in chain):
+        return f"{claim}the witnesses of your policy say so, and you trust enough of them."
+    return f"{claim}no policy of yours names witnesses that have signed this checkpoint."
 
 
 def _not_provable(facts: Facts) -> tuple[str, ...]:

@@ -12,16 +12,21 @@ from registry.core.capsule.facts import Findings
 from registry.core.capsule.links import Link, judge, waiting
 from registry.core.capsule.report import LOG_KEY, Report
 from registry.core.capsule.signers import CHECKPOINT, Read, Signed, Signer, Signers, read
+from registry.core.capsule.witnesses import WITNESSES, judge_witnesses
 from registry.core.records import attribution, batch, dataset, inference, key_event, release
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
+from registry.core.tlog.policy import Policy
 from registry.core.verdict import Check
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
 
 
 def appraise(
-    capsule: Capsule, log_key: VerifierKey | None, output: Sequence[bytes] | None = None
+    capsule: Capsule,
+    log_key: VerifierKey | None,
+    output: Sequence[bytes] | None = None,
+    policy: Policy | None = None,
 ) -> Report:
     """Judge everything in a capsule, as-then and as-now.
 
@@ -31,6 +36,7 @@ def appraise(
             log this is.
         output: SHA-256 content digests of the output that the reader holds, one for each profile
             that may have been used; None if the reader holds none.
+        policy: Which witnesses must have cosigned the checkpoint; None asks for none.
     """
     head, signed_head = _open_checkpoint(capsule)
     key_events = [
@@ -42,6 +48,8 @@ def appraise(
     walk = _Walk(capsule, head, Signers(head, operator, key_events))
     walk.links[LOG_KEY] = Link.both(_log_key(capsule.log, log_key))
     walk.links[CHECKPOINT] = Link.both(signed_head)
+    if policy is not None:
+        walk.links[WITNESSES] = Link.both(judge_witnesses(capsule, policy))
     walk.links.update(walk.signers.links)
     walk.output_side(output)
     walk.model_side()

@@ -78,7 +78,7 @@ class Standing:
     """Who cosigned a checkpoint, and whether that is enough.
 
     Attributes:
-        quorum: What the policy asks for.
+        quorum: What the policy asks for. Names are fit for showing, whatever bytes they are.
         cosigned: Witness → seconds since 1970 at which it cosigned.
         missing: Witnesses of the quorum that did not.
         met: Whether it is enough.
@@ -91,9 +91,9 @@ class Standing:
 
     def __str__(self) -> str:
         """``quorum NAME met|not met: cosigned by …; missing …``."""
-        by = ", ".join(map(_shown, self.cosigned)) or "nobody"
-        text = f"quorum {_shown(self.quorum)} {'met' if self.met else 'not met'}: cosigned by {by}"
-        return text + (f"; missing {', '.join(map(_shown, self.missing))}" if self.missing else "")
+        by = ", ".join(self.cosigned) or "nobody"
+        text = f"quorum {self.quorum} {'met' if self.met else 'not met'}: cosigned by {by}"
+        return text + (f"; missing {', '.join(self.missing)}" if self.missing else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,8 @@ class Policy:
         wanted = self._witnesses_of(self.quorum)
         missing = tuple(name for name in wanted if name not in cosigned)
         met = self.quorum == NONE or self.quorum in seen
-        return Standing(self.quorum, cosigned, missing, met)
+        shown = {_shown(name): timestamp for name, timestamp in cosigned.items()}
+        return Standing(_shown(self.quorum), shown, tuple(map(_shown, missing)), met)
 
     def verify(self, data: bytes) -> None:
         """Check that a signed checkpoint is good enough.

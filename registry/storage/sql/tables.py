@@ -67,6 +67,15 @@ timestamps = Table(
     Column("token", LargeBinary, nullable=False),
 )
 
+# The second checkpoint slot, one row: what witnesses cosigned cannot be made again, only asked for.
+cosigned = Table(
+    "cosigned_checkpoint",
+    metadata,
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+)
+
 # --- Access: truth. Who may call; tokens only as hashes. ---
 
 principals = Table(
