@@ -86,6 +86,18 @@ class Tree:
                 return tile.node(height, within >> height)
         return self._full(tile_level, index).node(height, within >> height)
 
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """The first ``width`` hashes of a tile; so many must be committed.
+
+        Raises:
+            DamagedError: ``STORED_BYTES``.
+        """
+        if level < len(self._edge):
+            start, tile = self._edge[level]
+            if index == start:
+                return tile.to_bytes(width)
+        return self._full(level, index).to_bytes(width)
+
     def root(self) -> bytes:
         """The root over all leaves."""
         return tree.root_hash(self.node, self.size)

@@ -18,11 +18,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
-    """Create ``folder`` and its parents, durably, for the owner only."""
+def make_folder(folder: Path, mode: int = 0o700) -> None:
+    """Create ``folder`` and its parents, durably, for the owner only if nothing else is said."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=mode, exist_ok=True)
         sync_folder(path.parent)
 
 

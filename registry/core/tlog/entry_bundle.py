@@ -22,6 +22,23 @@ def bundle_path(index: int, width: int = TILE_WIDTH) -> str:
     return str(TilePath(0, index, width)).replace("tile/0/", "tile/entries/", 1)
 
 
+def parse_path(path: str) -> tuple[int, int]:
+    """Index and width of the bundle at ``path``, in the one spelling of :func:`bundle_path`.
+
+    Raises:
+        MalformedError: ``MALFORMED_TILE_PATH``.
+    """
+    if not path.startswith("tile/entries/"):
+        raise MalformedError(
+            Reason.MALFORMED_TILE_PATH,
+            "this is not the path of an entry bundle",
+            expected="tile/entries/<index>[.p/<width>]",
+            actual=repr(path[:80]),
+        )
+    parsed = TilePath.parse(path.replace("tile/entries/", "tile/0/", 1))
+    return parsed.index, parsed.width
+
+
 def join(entries: Iterable[bytes]) -> bytes:
     """Write a bundle.
 

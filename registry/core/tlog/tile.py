@@ -71,6 +71,14 @@ class TilePath:
         return parsed
 
 
+def width_at(level: int, index: int, size: int) -> int:
+    """How many hashes tile ``index`` of ``level`` holds in a tree of ``size`` leaves, 0 to 256.
+
+    Level 1 and above hold hashes of full lower tiles only.
+    """
+    return max(0, min(TILE_WIDTH, (size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH))
+
+
 class ExpandedTile:
     """A tile that is filled hash by hash and remembers the nodes between its bottom and its top.
 
@@ -108,6 +116,6 @@ class ExpandedTile:
         """The complete node at ``height`` (0 to 8) above the bottom of this tile."""
         return self.levels[height][position]
 
-    def to_bytes(self) -> bytes:
-        """The stored form: the bottom hashes one after another."""
-        return b"".join(self.levels[0])
+    def to_bytes(self, width: int = TILE_WIDTH) -> bytes:
+        """The stored form: the bottom hashes one after another, or only the first ``width``."""
+        return b"".join(self.levels[0][:width])

@@ -145,6 +145,18 @@ def leaf_hashes(connection: Connection, start: int, end: int) -> list[bytes]:
     ]
 
 
+def bodies(connection: Connection, start: int, end: int) -> list[bytes]:
+    """The leaf preimages of entries ``start`` to ``end`` (exclusive)."""
+    return [
+        bytes(row[0])
+        for row in connection.execute(
+            select(t.entries.c.body)
+            .where(t.entries.c.entry_index >= start, t.entries.c.entry_index < end)
+            .order_by(t.entries.c.entry_index)
+        )
+    ]
+
+
 def tile(connection: Connection, level: int, index: int) -> bytes | None:
     """A full tile."""
     data = connection.execute(

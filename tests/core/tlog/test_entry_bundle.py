@@ -50,8 +50,32 @@ def test_an_entry_that_no_length_can_tell_is_refused() -> None:
 def test_a_bundle_stands_beside_its_tile(index: int, width: int) -> None:
     path = entry_bundle.bundle_path(index, width)
     assert TilePath.parse(path.replace("entries", "0")) == TilePath(0, index, width)
+    assert entry_bundle.parse_path(path) == (index, width)
 
 
 def test_a_path_is_spelled_as_the_specification_does() -> None:
     assert entry_bundle.bundle_path(1234067) == "tile/entries/x001/x234/067"
     assert entry_bundle.bundle_path(273, 112) == "tile/entries/273.p/112"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "tile/0/000",
+        "tile/entries",
+        "tile/entries/",
+        "tile/entries/0",
+        "tile/entries/0/000",
+        "tile/entries/entries/000",
+        "tile/entries/x000/001",
+        "tile/entries/000.p/256",
+        "tile/entries/000.p/0",
+        "/tile/entries/000",
+        "tile/entries/000/",
+    ],
+)
+def test_any_other_path_is_refused(path: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        entry_bundle.parse_path(path)
+    assert caught.value.reason is Reason.MALFORMED_TILE_PATH

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from registry.core.digest import sha256
 from registry.core.tlog import merkle
-from registry.core.tlog.tile import TILE_HEIGHT, TILE_WIDTH, ExpandedTile, TilePath
+from registry.core.tlog.tile import TILE_HEIGHT, TILE_WIDTH, ExpandedTile, TilePath, width_at
 from registry.errors import MalformedError, Reason
 
 
@@ -75,6 +75,31 @@ def test_what_is_not_exactly_a_tile_path_is_refused(text: str) -> None:
 def test_no_text_is_read_as_a_path_that_is_written_otherwise(text: str) -> None:
     with suppress(MalformedError):
         assert str(TilePath.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "level", "index", "width"),
+    [
+        (0, 0, 0, 0),
+        (1, 0, 0, 1),
+        (255, 1, 0, 0),
+        (256, 0, 0, 256),
+        (256, 0, 1, 0),
+        (256, 1, 0, 1),
+        (70_000, 0, 272, 256),
+        (70_000, 0, 273, 112),
+        (70_000, 0, 274, 0),
+        (70_000, 1, 0, 256),
+        (70_000, 1, 1, 17),
+        (70_000, 2, 0, 1),
+        (70_000, 3, 0, 0),
+        (70_000, 63, 0, 0),
+    ],
+)
+def test_a_tile_is_as_wide_as_the_tree_fills_it(
+    size: int, level: int, index: int, width: int
+) -> None:
+    assert width_at(level, index, size) == width
 
 
 HASHES = [sha256(b"%d" % number) for number in range(TILE_WIDTH)]
