@@ -119,6 +119,8 @@ class ServerSettings:
         witness_policy: A C2SP tlog-policy with the witnesses to be asked and their quorum.
         fail_closed: Whether nothing is acknowledged or shown that the quorum has not seen.
         post_quantum: Whether to make an ML-DSA-44 key that signs beside the log's main one.
+        static: The folder that the log is published into, for any file server; None for one inside
+            the data folder.
         tsa: Whether requests for RFC 3161 timestamps are answered.
         tsa_policy: The policy that tokens name, an object identifier; the default is below the arc
             that is free for examples.
@@ -139,6 +141,7 @@ class ServerSettings:
     witness_policy: Path | None = None
     fail_closed: bool = False
     post_quantum: bool = False
+    static: Path | None = None
     tsa: bool = False
     tsa_policy: str = DEFAULT_TSA_POLICY
     timestamp_authorities: tuple[TimestampAuthority, ...] = ()

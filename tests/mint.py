@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from registry.core.attestation.dsse import Envelope
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from registry.core.attestation.dsse import PAYLOAD_TYPE, Envelope, pae
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.capsule.build import build
 from registry.core.capsule.container import Capsule, LoggedEnvelope
@@ -34,6 +37,12 @@ AT = "2026-09-01T12:00:00Z"
 
 OUTPUT = b"the answer"
 """The output of the one call that a world records."""
+
+
+def sign_bytes(signer: StatementSigner, payload: bytes) -> Envelope:
+    """Sign any bytes, statement or not, into an envelope."""
+    signature = signer._key.sign(pae(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256()))
+    return Envelope(payload, signature, signer.public_key.key_id)
 
 
 def statement(predicate_type: str, subject: Subject, predicate: Any) -> Statement[Any]:

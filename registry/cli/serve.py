@@ -51,6 +51,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     show_default=True,
     help="MiB that must stay free on the disk; with less, nothing new is taken.",
 )
+@click.option(
+    "--static",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder that the log is published into, for any file server; in --data if absent.",
+)
 @click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM private key.")
@@ -112,6 +117,7 @@ def command(
     database: str | None,
     checkpoint_lock: str | None,
     min_free_mib: int,
+    static: Path | None,
     origin: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -146,5 +152,6 @@ def command(
             timestamp_interval=timedelta(seconds=timestamp_interval),
             ca=ca,
             oidc_issuers=tuple(OIDCIssuer.parse(text) for text in oidc_issuers),
+            static=static,
         )
     )

@@ -36,7 +36,7 @@ from registry.server.guard import Guard
 from registry.server.http.cosigned import CosignedCheckpoint
 from registry.server.http.identity import CertificateRoutes
 from registry.server.http.routing import Routes
-from registry.server.http.tiles import Tiles
+from registry.server.http.tiles import TileRoom
 from registry.server.http.timestamping import Schedule, Timestamping
 from registry.server.identity import open_certification
 from registry.server.lineage import LineageServicer
@@ -50,9 +50,11 @@ from registry.services.identity import Certification
 from registry.services.keyring import Keyring
 from registry.services.lineage import Lineage
 from registry.services.operator import Operator
+from registry.services.publishing import Publisher
 from registry.services.reading import Reading
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
+from registry.services.tiles import Tiles
 from registry.services.timestamps import Timestamps
 from registry.signing.file import LogSigner
 from registry.signing.timestamping import TimestampSigner
@@ -60,6 +62,7 @@ from registry.storage.blobs.disk import DiskBlobStore
 from registry.storage.space import DiskSpace
 from registry.storage.sql import migrate
 from registry.storage.sql.engine import Database
+from registry.storage.tiles import TileFolder
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Bytes of one message: a batch of 4096 records fits."""
@@ -75,6 +78,9 @@ HEALTH_SECONDS = 0.5
 
 THREAD_SWITCH_SECONDS = 0.0005
 """How long one thread may keep the others waiting: the loop must not starve the sequencer."""
+
+STATIC_FOLDER = "static"
+"""The published log inside the data folder."""
 
 ADMIN = "admin"
 """The principal that the first start creates."""
@@ -107,6 +113,8 @@ class Services:
     registration: Registration
     lineage: Lineage
     reading: Reading
+    tiles: Tiles
+    publisher: Publisher
     access: Access
     stamping: TimestampSigner | None = None
     timestamps: Timestamps | None = None
@@ -155,6 +163,12 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
             open_certification(settings, access, says, origin=signer.key.name, clock=now)
         )
         resources.enter_context(open_cosigning(settings, database, sequencer, signer.key))
+        tiles = Tiles(database, sequencer.tree)
+        publisher = Publisher(
+            sequencer, tiles, TileFolder(settings.static or folder.path / STATIC_FOLDER)
+        )
+        resources.callback(publisher.close)
+        publisher.start()
         yield (
             Services(
                 database,
@@ -165,6 +179,8 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 Registration(database, blobs, artifacts, keyring, sequencer),
                 Lineage(database, blobs, keyring, sequencer, signer.key),
                 Reading(database),
+                tiles,
+                publisher,
                 access,
                 _stamping(settings, folder, signer.key.name),
                 open_timestamps(settings, database, sequencer, now, resources),
@@ -211,7 +227,8 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
 
 def http_routes(services: Services) -> Routes:
     """Everything that is answered over HTTP."""
-    routes = Tiles(services.sequencer).routes() + CosignedCheckpoint(services.sequencer).routes()
+    routes = TileRoom(services.sequencer, services.tiles).routes()
+    routes += CosignedCheckpoint(services.sequencer).routes()
     if services.stamping is not None:
         routes += Timestamping(services.stamping, now).routes()
     if services.timestamps is not None:

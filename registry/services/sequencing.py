@@ -30,6 +30,7 @@ from concurrent.futures import Future
 
 from registry.core.tlog import tree as proofs
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
 from registry.errors import NotFoundError, Reason, RegistryError, UnavailableError
 from registry.services.heads import Heads, Observer
@@ -108,6 +109,16 @@ class Sequencer:
     def latched(self) -> UnavailableError | None:
         """Why nothing is accepted any more; None if all is well."""
         return self._latched
+
+    @property
+    def key(self) -> VerifierKey:
+        """The key that signs checkpoints."""
+        return self._signer.key
+
+    @property
+    def tree(self) -> Tree:
+        """The log's tree: for reading what some checkpoint covers."""
+        return self._tree
 
     def observe(self, observer: Observer) -> None:
         """Tell ``observer`` of every checkpoint from now on, after it is public."""

@@ -11,12 +11,14 @@ from registry.core.access import Principal
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import Statement
 from registry.core.tlog import entry
+from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.receipt import Receipt
 from registry.server.app import Services, open_services
 from registry.services.registration import submission
 from registry.services.submission import Submission
 from registry.signing.file import StatementSigner
 from registry.storage.sql import log
+from tests.mint import sign_bytes
 
 SECONDS = 30
 """How long an answer may take."""
@@ -28,6 +30,7 @@ class UnderTest:
     def __init__(self, services: Services, keys: dict[str, StatementSigner]) -> None:
         self.services = services
         self.keys = keys
+        self._bare = 0
         self.callers = {
             "acme": Principal("acme", ("publisher",), ("acme/*",)),
             "node-1": Principal("node-1", ("node",)),
@@ -72,6 +75,15 @@ class UnderTest:
         data = self.keys[signer].sign(said).to_bytes()
         return submission(self.services.registration.open(data, self.callers[signer]))
 
+    def grow(self, count: int) -> None:
+        """Append bare entries: signatures over digests of messages that nobody has."""
+        asked = []
+        for _ in range(count):
+            self._bare += 1
+            asked.append(self.services.sequencer.submit(bare(self.keys["acme"], self._bare)))
+        for answer in asked:
+            answer.result(SECONDS)
+
     def body(self, said: Statement[Any], signer: str = "acme") -> bytes:
         """The log entry of a statement."""
         key = self.keys[signer]
@@ -81,6 +93,23 @@ class UnderTest:
     def verify(self, receipt: Receipt, said: Statement[Any], signer: str = "acme") -> None:
         """Check a receipt as anybody would."""
         receipt.verify(self.body(said, signer), self.services.signer.key)
+
+
+def bare(signer: StatementSigner, number: int) -> Submission:
+    """The signature of message ``number``, without the message."""
+    envelope = sign_bytes(signer, b"message %d" % number)
+    body = entry.write(envelope.record_id, envelope.signature, signer.public_key.der)
+    return Submission(
+        record_id=envelope.record_id,
+        leaf_hash=leaf_hash(body),
+        body=body,
+        envelope=b"",
+        predicate_type="",
+        name="",
+        version="",
+        key_id=signer.public_key.key_id,
+        principal="acme",
+    )
 
 
 @contextmanager

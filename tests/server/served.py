@@ -19,8 +19,6 @@ from typing import Any
 
 import grpc
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.api.v1 import (
     access_service_pb2_grpc,
@@ -34,7 +32,6 @@ from registry.api.v1 import (
 )
 from registry.api.v1.artifact_service_pb2 import UploadRequest
 from registry.config import ServerSettings
-from registry.core.attestation.dsse import PAYLOAD_TYPE, Envelope, pae
 from registry.core.attestation.statement import Statement
 from registry.core.digest import sha256
 from registry.errors import RegistryError
@@ -55,12 +52,6 @@ _numbers = itertools.count()
 def fresh(stem: str = "x") -> str:
     """A version that nobody has used."""
     return f"{stem}.{next(_numbers)}"
-
-
-def sign_bytes(signer: StatementSigner, payload: bytes) -> Envelope:
-    """Sign any bytes, statement or not."""
-    signature = signer._key.sign(pae(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256()))
-    return Envelope(payload, signature, signer.public_key.key_id)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from registry.core.records import dataset
 from registry.errors import Reason
 from registry.signing.file import StatementSigner
 from registry.storage.blobs.port import CHUNK_BYTES
-from tests.mint import dataset_statement, key_event_statement
-from tests.server.served import SECONDS, Served, chunk, chunks, fresh, header, sign_bytes
+from tests.mint import dataset_statement, key_event_statement, sign_bytes
+from tests.server.served import SECONDS, Served, chunk, chunks, fresh, header
 
 Make = Callable[[Served], bytes]
 
