@@ -119,6 +119,10 @@ class Artifacts:
         self._list(info)
         return info
 
+    def stage(self, data: bytes) -> BlobWriter:
+        """Write bytes that are in memory, to be committed with the statement that names them."""
+        return self._blobs.stage(data)
+
     def open(self, sha256: bytes) -> tuple[BlobInfo, BinaryIO]:
         """Open a blob for reading; whoever reads hashes.
 

@@ -4,6 +4,7 @@ What the state of the log may say against a submission is judged here: duplicate
 taken, keys that ended, chains of batches. A refused submission does not harm its group.
 """
 
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -36,7 +37,15 @@ class Ticket:
     answer: "Future[Receipt]" = field(default_factory=Future)
     index: int = -1
     proof: tuple[bytes, ...] = ()
-    refused: RegistryError | None = None
+    refused: RegistryError | OSError | None = None
+
+    def fail(self, error: Exception) -> None:
+        """Say why it got no place; what it would have made visible is forgotten."""
+        for blob in self.submission.blobs:
+            # What cannot be removed now is removed at the next start.
+            with contextlib.suppress(OSError):
+                blob.abort()
+        self.answer.set_exception(error)
 
 
 class Group:
@@ -72,7 +81,7 @@ class Group:
                     _check_attachable(submission)
                 if attaches or not is_known:
                     self._judge(submission, index, taken)
-            except RegistryError as error:
+            except (RegistryError, OSError) as error:
                 ticket.refused = error
                 continue
             ticket.index = known[submission.leaf_hash] = index
@@ -99,8 +108,17 @@ class Group:
         # What was logged bare is as old as its entry: an auditor asks who spoke for the key then.
         if index < self._tree.size:
             self._keyring.grant(submission.key_id, index)
-        if submission.batch is not None:
-            check_chain(self._connection, submission, submission.batch, self._heads)
+        if submission.batch is None:
+            self._show(submission)
+            return
+        head = check_chain(self._connection, submission, submission.batch, self._heads)
+        self._show(submission)
+        self._heads[bytes.fromhex(submission.batch.batch.shim_id)] = head
+
+    def _show(self, submission: Submission) -> None:
+        """Give blobs their names: the last thing that may go wrong with a single submission."""
+        for blob in submission.blobs:
+            catalog.add_blob(self._connection, blob.commit())
 
     def _store(self, attached: Sequence[Ticket]) -> None:
         """Write all rows but the checkpoint's."""

@@ -6,6 +6,7 @@ for the sequencer; what does (duplicates, versions, chains) is judged there, in 
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
 from registry.services.submission import BatchToStore, Submission, first_link
 from registry.storage.blobs.disk import DiskBlobStore
+from registry.storage.blobs.port import BlobWriter
 from registry.storage.sql import catalog, log
 from registry.storage.sql.engine import Database
 
@@ -148,7 +150,7 @@ class Registration:
     def register_batch(
         self, data: bytes, records: Sequence[bytes], caller: Principal
     ) -> "Future[Receipt]":
-        """Admit a batch with its records. The records are durable before the batch is logged.
+        """Admit a batch with its records, which become visible with it, or not at all.
 
         Raises:
             MalformedError, LimitExceededError: What is wrong with the batch or a record.
@@ -175,10 +177,18 @@ class Registration:
             predicate_,
             content.hashed,
             content.outputs,
-            self._artifacts.put(leaves).sha256,
-            self._artifacts.put(hashes).sha256,
+            digest.sha256(leaves),
+            digest.sha256(hashes),
         )
-        return self._sequencer.submit(submission(opened, stored))
+        with ExitStack() as staged:
+            blobs = []
+            for content_ in (leaves, hashes):
+                blobs.append(self._artifacts.stage(content_))
+                staged.callback(blobs[-1].abort)
+            answer = self._sequencer.submit(submission(opened, stored, tuple(blobs)))
+            # From here on they are the sequencer's.
+            staged.pop_all()
+        return answer
 
     def _check_release(self, statement: Statement[Any]) -> None:
         """All bytes are here, the manifest is the one that is named, structures are as told."""
@@ -305,7 +315,9 @@ def check_leaves(said: batch.Batch, leaves: digest.DigestSet) -> None:
         )
 
 
-def submission(opened: Opened, stored: BatchToStore | None = None) -> Submission:
+def submission(
+    opened: Opened, stored: BatchToStore | None = None, blobs: tuple[BlobWriter, ...] = ()
+) -> Submission:
     """What the sequencer needs to know of an admitted statement."""
     envelope, statement = opened.envelope, opened.statement
     record_id = envelope.record_id
@@ -324,4 +336,5 @@ def submission(opened: Opened, stored: BatchToStore | None = None) -> Submission
         unique=statement.predicate_type in _UNIQUE,
         key_event=said if isinstance(said, key_event.KeyEvent) else None,
         batch=stored,
+        blobs=blobs,
     )

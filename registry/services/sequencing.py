@@ -262,7 +262,7 @@ class Sequencer:
             if ticket.refused is None:
                 ticket.answer.set_result(Receipt(ticket.index, ticket.proof, head))
             else:
-                ticket.answer.set_exception(ticket.refused)
+                ticket.fail(ticket.refused)
 
     def _group(self, tickets: Sequence[Ticket]) -> SignedCheckpoint:
         with self._database.write() as connection:
@@ -318,4 +318,4 @@ def _ends(ticket: Ticket | None) -> bool:
 
 def _fail(tickets: Sequence[Ticket], error: RegistryError) -> None:
     for ticket in tickets:
-        ticket.answer.set_exception(error)
+        ticket.fail(error)

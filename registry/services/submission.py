@@ -7,6 +7,7 @@ from registry.core.records import batch as batches
 from registry.core.records import inference
 from registry.core.records.key_event import KeyEvent
 from registry.errors import ConflictError, Reason
+from registry.storage.blobs.port import BlobWriter
 from registry.storage.sql import catalog, outputs
 from registry.storage.sql.catalog import ShimHead, StoredBatch
 from registry.storage.sql.engine import Connection
@@ -34,6 +35,7 @@ class Submission:
         key_id: The key that must be admitted when the entry gets its place; empty if a policy on
             certificates admitted it.
         unique: Whether the name and version may be taken only once for this predicate type.
+        blobs: What becomes visible with the entry, and not at all without it.
     """
 
     record_id: bytes
@@ -48,6 +50,7 @@ class Submission:
     unique: bool = False
     key_event: KeyEvent | None = None
     batch: BatchToStore | None = None
+    blobs: tuple[BlobWriter, ...] = ()
 
     @property
     def is_bare(self) -> bool:
@@ -94,8 +97,10 @@ def check_chain(
     submission: Submission,
     stored: BatchToStore,
     heads: dict[bytes, ShimHead | None],
-) -> None:
+) -> ShimHead:
     """Refuse a batch that does not go on exactly where its shim's last batch ended.
+
+    Returns where the shim stands once the batch is in the log.
 
     Raises:
         ConflictError: ``BATCH_CHAIN``.
@@ -122,7 +127,7 @@ def check_chain(
             actual=actual,
             hint="a journal that was lost or restored needs a new shim id",
         )
-    heads[shim_id] = ShimHead(
+    return ShimHead(
         batch.n_last, submission.record_id, stored.hashed.leaf_hashes[-1], submission.principal
     )
 

@@ -52,14 +52,24 @@ class DiskBlobStore:
             # Whoever stored it may have died, or failed, before its name was durable.
             sync_folder(self.path(name).parent)
             return BlobInfo(name, hashlib.sha512(data).digest(), len(data))
-        writer = self.create(name, len(data))
+        writer = self.stage(data)
         try:
-            writer.write(data)
             return writer.commit()
         except BaseException:
             # Also when interrupted: nothing half-written may stay.
             writer.abort()
             raise
+
+    def stage(self, data: bytes) -> "DiskBlobWriter":
+        """Write bytes that are in memory as far as they can be without being visible."""
+        writer = self.create(hashlib.sha256(data).digest(), len(data))
+        try:
+            writer.write(data)
+            writer.prepare()
+        except BaseException:
+            writer.abort()
+            raise
+        return writer
 
     def path(self, sha256: bytes) -> Path:
         """Where the blob is, or would be."""
@@ -140,6 +150,7 @@ class DiskBlobWriter:
         self._sha256 = sha256
         self._size = size
         self._written = 0
+        self._prepared = False
         self._name, self._twin = hashlib.sha256(), hashlib.sha512()
         # Opened first: if that fails, no thread is left behind.
         self._file = path.open("xb", buffering=0)
@@ -171,12 +182,14 @@ class DiskBlobWriter:
         while view:
             view = view[self._file.write(view) :]
 
-    def commit(self) -> BlobInfo:
-        """Check the digest and size that were announced and store the blob durably.
+    def prepare(self) -> None:
+        """Check the digest and size that were announced and sync the bytes: only the name is left.
 
         Raises:
-            VerificationError: ``DIGEST_MISMATCH`` or ``TRUNCATED_UPLOAD``; nothing is stored.
+            VerificationError: ``DIGEST_MISMATCH`` or ``TRUNCATED_UPLOAD``.
         """
+        if self._prepared:
+            return
         if self._written != self._size:
             raise VerificationError(
                 Reason.TRUNCATED_UPLOAD,
@@ -199,6 +212,15 @@ class DiskBlobWriter:
             )
         os.fsync(self._file.fileno())
         self._close()
+        self._prepared = True
+
+    def commit(self) -> BlobInfo:
+        """Store the blob durably, prepared or not.
+
+        Raises:
+            VerificationError: ``DIGEST_MISMATCH`` or ``TRUNCATED_UPLOAD``; nothing is stored.
+        """
+        self.prepare()
         self._store.settle(self._path, self._sha256)
         return BlobInfo(self._sha256, self._twin.digest(), self._size)
 

@@ -27,8 +27,15 @@ class BlobWriter(Protocol):
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
 
+    def prepare(self) -> None:
+        """Check the digest and size that were announced and sync the bytes: only the name is left.
+
+        Raises:
+            VerificationError: ``DIGEST_MISMATCH`` or ``TRUNCATED_UPLOAD``.
+        """
+
     def commit(self) -> BlobInfo:
-        """Check the digest and size that were announced and store the blob durably.
+        """Store the blob durably, prepared or not.
 
         Raises:
             VerificationError: ``DIGEST_MISMATCH`` or ``TRUNCATED_UPLOAD``; nothing is stored.
@@ -46,6 +53,9 @@ class BlobStore(Protocol):
 
     def put(self, data: bytes) -> BlobInfo:
         """Store bytes that are in memory; already stored ones are left as they are."""
+
+    def stage(self, data: bytes) -> BlobWriter:
+        """Write bytes that are in memory as far as they can be without being visible."""
 
     def open(self, sha256: bytes) -> BinaryIO:
         """Open a blob for reading.
