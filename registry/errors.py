@@ -98,6 +98,7 @@ class Reason(StrEnum):
     TILE = "TILE"
     LOG_STALE = "LOG_STALE"
     SELECTION = "SELECTION"
+    WATCHERS = "WATCHERS"
 
     # COSE receipts.
     MALFORMED_COSE = "MALFORMED_COSE"

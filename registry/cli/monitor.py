@@ -12,12 +12,16 @@ import click
 from registry.cli.connection import settings
 from registry.cli.output import complain, json_option, say, show
 from registry.cli.trust import parse_log_key
+from registry.client.channel import Connection, Target
 from registry.client.following_state import StateFolder
 from registry.client.monitor import Found, Log, Monitor, Verified
+from registry.client.registry_log import RegistryLog
 from registry.client.tiled_log import TiledLog
+from registry.config import ClientSettings
 from registry.core import digest, encoding
 from registry.core.keys import MAX_KEY_BYTES, PublicKey
 from registry.core.tlog.merkle import leaf_hash
+from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.selection import Selection
 from registry.errors import MalformedError, Reason, UnavailableError
 from registry.remote.http import HTTPClient
@@ -30,7 +34,7 @@ DEFAULT_MAX_AGE = 3600.0
 
 
 @click.command()
-@click.argument("source", metavar="URL")
+@click.argument("source", metavar="URL|HOST:PORT")
 @click.option("--log-key", "own_key", metavar="VKEY|@FILE", help="The log's verifier key.")
 @click.option(
     "--state",
@@ -86,7 +90,9 @@ def command(
     once: bool,
     as_json: bool,
 ) -> None:
-    """Follow the log at URL (C2SP tlog-tiles), which must only ever grow.
+    """Follow a log, which must only ever grow.
+
+    URL is any log that publishes C2SP tlog-tiles; HOST:PORT is a registry over gRPC, with a token.
 
     Every checkpoint is proved to extend the one before, every entry to be in it. Without
     --identity, --issuer, --key and --digest every entry is told of.
@@ -111,7 +117,7 @@ def command(
         frozenset(map(digest.parse, digests)),
     )
     now: Callable[[], datetime] = ctx.obj["now"]
-    with StateFolder(state, key) as folder, _opened(source, chosen.ca_file) as log:
+    with StateFolder(state, key) as folder, _opened(source, key, chosen) as log:
         monitor = Monitor(
             log,
             key,
@@ -135,9 +141,14 @@ def command(
 
 
 @contextmanager
-def _opened(source: str, ca_file: Path | None) -> Iterator[Log]:
-    with HTTPClient(ca_file=ca_file) as http:
-        yield TiledLog(source, http)
+def _opened(source: str, key: VerifierKey, chosen: ClientSettings) -> Iterator[Log]:
+    if "://" in source:
+        with HTTPClient(ca_file=chosen.ca_file) as http:
+            yield TiledLog(source, http)
+        return
+    connection = Connection(Target.parse(source), token=chosen.token, ca_file=chosen.ca_file)
+    with RegistryLog(connection, key) as log:
+        yield log
 
 
 def _key_id(given: str) -> str:

@@ -1,11 +1,14 @@
 """Checkpoints, proofs and entries of a log, each verified."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from registry.api.v1 import log_service_pb2 as pb
 from registry.api.v1 import log_service_pb2_grpc as rpc
 from registry.client.channel import Connection
 from registry.client.session import Session, require
+from registry.core.records.wanted import Wanted
 from registry.core.tlog import entry
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.cose import CoseReceipt
@@ -14,6 +17,10 @@ from registry.core.tlog.merkle import leaf_hash, verify_consistency, verify_incl
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
 from registry.wire import log as wire
+from registry.wire import watching as wire_watching
+
+WATCH_SECONDS: Final = 24 * 3600
+"""How long one call may watch the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,32 @@ class LoggedEntry:
     body: bytes
     entry: Entry
     receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedEntry:
+    """An entry that was watched for.
+
+    Attributes:
+        envelope: The statement in its envelope, whose signer nobody has judged here; empty if only
+            its signature was logged.
+    """
+
+    body: bytes
+    envelope: bytes
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class WatchProgress:
+    """Every entry before ``next`` that matches was shown, says the registry.
+
+    Attributes:
+        head: A checkpoint over at least ``next`` entries.
+    """
+
+    next: int
+    head: SignedCheckpoint
 
 
 class LogCalls(Session):
@@ -76,6 +109,64 @@ class LogCalls(Session):
         after = head.checkpoint
         verify_consistency(before.size, after.size, tuple(answer.proof), before.root, after.root)
         return head
+
+    def verify_extends(self, older: Checkpoint, newer: Checkpoint) -> None:
+        """Check that ``newer`` extends ``older``: two checkpoints that came from anywhere.
+
+        Raises:
+            NotFoundError: ``BEYOND_TREE`` if the log never had these sizes.
+            VerificationError: ``CONSISTENCY_PROOF``.
+        """
+        request = pb.GetConsistencyRequest(size=older.size, newer_size=newer.size)
+        known = self.heads.size
+        answer = self.connection.call(self._log.GetConsistency, request)
+        self.heads.open(answer.checkpoint, known)
+        verify_consistency(older.size, newer.size, tuple(answer.proof), older.root, newer.root)
+
+    def watch(
+        self,
+        wanted: Wanted,
+        start: int = 0,
+        *,
+        until_newest: bool = False,
+        seconds: float = WATCH_SECONDS,
+    ) -> Iterator[WatchedEntry | WatchProgress]:
+        """New entries from ``start`` on, each verified, and how far the stream is complete.
+
+        That nothing else matches is what the registry says; only somebody who wants everything can
+        check it, and then it is checked here. The stream ends when the registry stops, or after
+        ``seconds`` with ``DEADLINE``: go on from the last ``next``.
+
+        Raises:
+            VerificationError: ``INCLUSION_PROOF``, ``SUBJECT_MISMATCH``, ``FORK`` or
+                ``LOG_SIGNATURE``.
+            RegistryError: As :meth:`Connection.call`.
+        """
+        request = wire_watching.wanted_to_proto(wanted, start, until_newest=until_newest)
+        following, shown = start, 0
+        for answer in self.connection.receive(self._log.Watch, request, seconds):
+            if answer.WhichOneof("event") == "progress":
+                head = self.heads.open(answer.progress.checkpoint, shown)
+                end = answer.progress.next
+                whole = end == following or not wanted.is_everything
+                require(whole and following <= end <= head.checkpoint.size, "progress", str(end))
+                following = end
+                yield WatchProgress(end, head)
+            else:
+                entry_ = answer.entry
+                receipt = wire.receipt_from_proto(entry_.receipt)
+                self.heads.verify(receipt, entry_.body, shown)
+                head = receipt.head
+                matches = wanted.find(entry_.body, entry_.envelope) is not None
+                follows = receipt.index == following or not wanted.is_everything
+                require(
+                    matches and follows and receipt.index >= following,
+                    "entry",
+                    str(receipt.index),
+                )
+                following = receipt.index + 1
+                yield WatchedEntry(entry_.body, entry_.envelope, receipt)
+            shown = head.checkpoint.size
 
     def proof(self, which: int | bytes, *, cosigned: bool = False) -> LoggedEntry:
         """One entry by index, or the first entry of a statement by record id, with its proof.

@@ -19,8 +19,8 @@ from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.selection import Selection
 from registry.errors import Reason, VerificationError
 
-CONTRADICTIONS = frozenset({Reason.FORK, Reason.LOG_ROLLBACK})
-"""What two signed checkpoints can prove against a log."""
+CONTRADICTIONS = frozenset({Reason.FORK, Reason.LOG_ROLLBACK, Reason.CONSISTENCY_PROOF})
+"""What two signed checkpoints prove against a log, or what a log could disprove and does not."""
 
 
 class Log(Protocol):
@@ -91,8 +91,8 @@ class Monitor:
             only_new: On first contact, do not read what the log held before.
 
         Raises:
-            VerificationError: ``FORK`` or ``LOG_ROLLBACK``, after keeping the evidence;
-                ``WRONG_LOG`` or ``LOG_SIGNATURE``; ``TILE`` or ``INCLUSION_PROOF``.
+            VerificationError: ``FORK``, ``LOG_ROLLBACK`` or ``CONSISTENCY_PROOF``, after keeping
+                the evidence; ``WRONG_LOG`` or ``LOG_SIGNATURE``; ``TILE`` or ``INCLUSION_PROOF``.
             MalformedError, LimitExceededError: What is wrong with an answer.
             UnavailableError: The log does not answer; nothing was learned.
         """

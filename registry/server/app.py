@@ -44,6 +44,7 @@ from registry.server.log import LogServicer
 from registry.server.principals import AccessServicer
 from registry.server.statements import StatementServicer
 from registry.server.timestamping import CHAIN_FILE, open_signer, open_timestamps
+from registry.server.watchers import Watchers
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
 from registry.services.identity import Certification
@@ -56,6 +57,7 @@ from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
 from registry.services.tiles import Tiles
 from registry.services.timestamps import Timestamps
+from registry.services.watching import Watching
 from registry.signing.file import LogSigner
 from registry.signing.timestamping import TimestampSigner
 from registry.storage.blobs.disk import DiskBlobStore
@@ -116,6 +118,7 @@ class Services:
     tiles: Tiles
     publisher: Publisher
     access: Access
+    watchers: Watchers
     stamping: TimestampSigner | None = None
     timestamps: Timestamps | None = None
     certification: Certification | None = None
@@ -182,6 +185,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 tiles,
                 publisher,
                 access,
+                Watchers(Watching(database, sequencer), sequencer),
                 _stamping(settings, folder, signer.key.name),
                 open_timestamps(settings, database, sequencer, now, resources),
                 certification,
@@ -212,7 +216,8 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
         LineageServicer(services.lineage), server
     )
     log_service_pb2_grpc.add_LogServiceServicer_to_server(
-        LogServicer(services.signer, services.reading, services.sequencer), server
+        LogServicer(services.signer, services.reading, services.sequencer, services.watchers),
+        server,
     )
     statement_service_pb2_grpc.add_StatementServiceServicer_to_server(
         StatementServicer(services.registration, services.sequencer), server
@@ -267,6 +272,7 @@ async def _serve(settings: ServerSettings, services: Services, *, first: bool) -
     await stop.wait()
     watching.cancel()
     await checks.enter_graceful_shutdown()
+    services.watchers.close()
     stopping = [] if face is None else [face.stop(STOP_GRACE_SECONDS)]
     await asyncio.gather(server.stop(STOP_GRACE_SECONDS), *stopping)
 

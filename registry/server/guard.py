@@ -40,6 +40,7 @@ RULES: dict[str, str] = {
     f"{_V1}LogService/GetProof": ANYBODY,
     f"{_V1}LogService/GetCoseReceipt": ANYBODY,
     f"{_V1}LogService/GetConsistency": PUBLIC,
+    f"{_V1}LogService/Watch": ANYBODY,
     f"{_V1}ArtifactService/FindMissing": ANYBODY,
     f"{_V1}ArtifactService/Upload": "publisher",
     f"{_V1}ArtifactService/Download": ANYBODY,

@@ -1,6 +1,7 @@
 """Checkpoints and proofs over gRPC."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
@@ -8,11 +9,14 @@ import grpc.aio
 from registry.api.v1 import log_service_pb2 as pb
 from registry.api.v1 import log_service_pb2_grpc as rpc
 from registry.errors import MalformedError, NotFoundError, Reason
+from registry.server.watchers import Watchers
 from registry.services.reading import Reading
 from registry.services.sequencing import Sequencer
+from registry.services.watching import Watched
 from registry.signing.file import LogSigner
 from registry.storage.sql.log import StoredEntry
 from registry.wire import log as wire
+from registry.wire import watching
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -20,10 +24,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class LogServicer(rpc.LogServiceServicer):
     """Thin: wire → value, one service call, value → wire."""
 
-    def __init__(self, signer: LogSigner, reading: Reading, sequencer: Sequencer) -> None:
+    def __init__(
+        self, signer: LogSigner, reading: Reading, sequencer: Sequencer, watchers: Watchers
+    ) -> None:
         self._signer = signer
         self._reading = reading
         self._sequencer = sequencer
+        self._watchers = watchers
 
     async def GetLogKey(  # noqa: N802 - gRPC's spelling
         self, request: pb.GetLogKeyRequest, context: Context
@@ -48,7 +55,7 @@ class LogServicer(rpc.LogServiceServicer):
         """An entry with its proof."""
         stored = await self._stored(request)
         head = self._sequencer.heads.covering(stored.index) if request.cosigned else None
-        receipt = self._sequencer.receipt(stored.index, head)
+        receipt = self._sequencer.prove(stored, head)
         return pb.GetProofResponse(body=stored.body, receipt=wire.receipt_to_proto(receipt))
 
     async def GetCoseReceipt(  # noqa: N802
@@ -57,7 +64,7 @@ class LogServicer(rpc.LogServiceServicer):
         """An entry with its proof as a COSE receipt."""
         stored = await self._stored(request)
         # The newest head of the sequencer is public, so its root may be signed once more.
-        receipt = self._sequencer.receipt(stored.index)
+        receipt = self._sequencer.prove(stored)
         signed = await asyncio.to_thread(self._signer.sign_receipt, receipt, stored.body)
         return pb.GetCoseReceiptResponse(
             body=stored.body, cose_receipt=signed.to_bytes(), checkpoint=receipt.head.note
@@ -76,14 +83,26 @@ class LogServicer(rpc.LogServiceServicer):
     async def GetConsistency(  # noqa: N802
         self, request: pb.GetConsistencyRequest, context: Context
     ) -> pb.GetConsistencyResponse:
-        """A proof that the newest checkpoint extends an older one."""
-        head = self._sequencer.head
-        if head is None or not 1 <= request.size <= head.checkpoint.size:
-            raise NotFoundError(
-                Reason.BEYOND_TREE,
-                "the log never had this size",
-                expected=f"1 to {head.checkpoint.size if head else 0}",
-                actual=str(request.size),
-            )
-        proof, head = self._sequencer.consistency(request.size)
+        """A proof that one tree extends an older one."""
+        proof, head = await asyncio.to_thread(
+            self._sequencer.consistency, request.size, request.newer_size
+        )
         return pb.GetConsistencyResponse(proof=proof, checkpoint=head.note)
+
+    async def Watch(  # noqa: N802
+        self, request: pb.WatchRequest, context: Context
+    ) -> AsyncIterator[pb.WatchResponse]:
+        """New entries with their proofs, and how far the stream is complete."""
+        wanted = watching.wanted_from_proto(request)
+        place = self._watchers.enter()
+        # However the call ends, also while it waits for a slow reader. The stubs of gRPC want a
+        # class that nobody can make.
+        left: Any = place.leave
+        context.add_done_callback(left)
+        async for told in self._watchers.follow(
+            wanted, request.start, until_newest=request.until_newest
+        ):
+            if isinstance(told, Watched):
+                yield watching.entry_to_proto(told.body, told.receipt, told.envelope, told.said)
+            else:
+                yield watching.progress_to_proto(told.next, told.head)

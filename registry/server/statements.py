@@ -1,6 +1,7 @@
 """Registering and reading statements over gRPC."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc.aio
@@ -14,6 +15,8 @@ from registry.server.guard import caller
 from registry.server.waiting import Waiting
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
+from registry.storage.sql.catalog import Listed
+from registry.storage.sql.log import StoredEntry
 from registry.wire import log as wire_log
 from registry.wire import statement as wire_statement
 
@@ -67,7 +70,7 @@ class StatementServicer(rpc.StatementServiceServicer):
         return pb.GetStatementResponse(
             statement=wire_statement.logged_to_proto(
                 stored.envelope,
-                self._sequencer.receipt(stored.index),
+                self._sequencer.prove(stored),
                 listed.predicate_type,
                 listed.principal,
             )
@@ -89,19 +92,24 @@ class StatementServicer(rpc.StatementServiceServicer):
             start,
             limit + 1,
         )
+        following = str(found[limit][1].index) if len(found) > limit else ""
+        return await asyncio.to_thread(self._page, found[:limit], following)
+
+    def _page(
+        self, found: Sequence[tuple[Listed, StoredEntry]], following: str
+    ) -> pb.ListStatementsResponse:
         head = self._sequencer.head
-        page = found[:limit]
         return pb.ListStatementsResponse(
             statements=[
                 wire_statement.logged_to_proto(
                     stored.envelope,
-                    self._sequencer.receipt(stored.index, head),
+                    self._sequencer.prove(stored, head),
                     listed.predicate_type,
                     listed.principal,
                 )
-                for listed, stored in page
+                for listed, stored in found
             ],
-            next_page_token=str(found[limit][1].index) if len(found) > limit else "",
+            next_page_token=following,
         )
 
     async def GetShimHead(  # noqa: N802

@@ -186,7 +186,7 @@ class _Sources:
         self._head = head
 
     def entry(self, stored: StoredEntry) -> LoggedEnvelope:
-        receipt = self._sequencer.receipt(stored.index, self._head)
+        receipt = self._sequencer.prove(stored, self._head)
         return LoggedEnvelope(stored.envelope, stored.index, receipt.proof)
 
     def at(self, index: int) -> LoggedEnvelope:

@@ -1,7 +1,10 @@
-"""Entries of the log, by index or by record id."""
+"""Entries of the log, by index or by record id, and whether they are what was stored."""
 
 from registry.core import digest
-from registry.errors import NotFoundError, Reason
+from registry.core.attestation.dsse import Envelope
+from registry.core.tlog import entry as entries
+from registry.core.tlog.merkle import leaf_hash
+from registry.errors import DamagedError, MalformedError, NotFoundError, Reason
 from registry.storage.sql import log
 from registry.storage.sql.engine import Database
 from registry.storage.sql.log import StoredEntry
@@ -42,3 +45,29 @@ class Reading:
                 where=digest.text(record_id),
             )
         return found
+
+
+def verify_stored(stored: StoredEntry) -> None:
+    """Check that leaf, entry and statement of one row belong together; no signature is verified.
+
+    Raises:
+        DamagedError: ``STORED_BYTES``.
+    """
+    fits = leaf_hash(stored.body) == stored.leaf_hash
+    if fits and stored.envelope:
+        try:
+            body, envelope = entries.parse(stored.body), Envelope.parse(stored.envelope)
+        except MalformedError:
+            fits = False
+        else:
+            signed = envelope.record_id
+            fits = (
+                signed == body.digest == stored.record_id and envelope.signature == body.signature
+            )
+    if not fits:
+        raise DamagedError(
+            Reason.STORED_BYTES,
+            "an entry of the log is not what was stored",
+            where=f"entry {stored.index}, {digest.text(stored.record_id)}",
+            hint="run: provreg log fsck",
+        )

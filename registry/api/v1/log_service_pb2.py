@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from registry.api.v1 import log_pb2 as registry_dot_api_dot_v1_dot_log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!registry/api/v1/log_service.proto\x12\x0fregistry.api.v1\x1a\x19registry/api/v1/log.proto\"\x12\n\x10GetLogKeyRequest\"!\n\x11GetLogKeyResponse\x12\x0c\n\x04vkey\x18\x01 \x01(\t\"(\n\x14GetCheckpointRequest\x12\x10\n\x08\x63osigned\x18\x01 \x01(\x08\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"R\n\x0fGetProofRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x13\n\trecord_id\x18\x02 \x01(\x0cH\x00\x12\x10\n\x08\x63osigned\x18\x03 \x01(\x08\x42\x07\n\x05\x65ntry\"K\n\x10GetProofResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12)\n\x07receipt\x18\x02 \x01(\x0b\x32\x18.registry.api.v1.Receipt\"F\n\x15GetCoseReceiptRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x13\n\trecord_id\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x65ntry\"P\n\x16GetCoseReceiptResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ose_receipt\x18\x02 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\"%\n\x15GetConsistencyRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\";\n\x16GetConsistencyResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x32\xd7\x03\n\nLogService\x12R\n\tGetLogKey\x12!.registry.api.v1.GetLogKeyRequest\x1a\".registry.api.v1.GetLogKeyResponse\x12^\n\rGetCheckpoint\x12%.registry.api.v1.GetCheckpointRequest\x1a&.registry.api.v1.GetCheckpointResponse\x12O\n\x08GetProof\x12 .registry.api.v1.GetProofRequest\x1a!.registry.api.v1.GetProofResponse\x12\x61\n\x0eGetCoseReceipt\x12&.registry.api.v1.GetCoseReceiptRequest\x1a\'.registry.api.v1.GetCoseReceiptResponse\x12\x61\n\x0eGetConsistency\x12&.registry.api.v1.GetConsistencyRequest\x1a\'.registry.api.v1.GetConsistencyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!registry/api/v1/log_service.proto\x12\x0fregistry.api.v1\x1a\x19registry/api/v1/log.proto\"\x12\n\x10GetLogKeyRequest\"!\n\x11GetLogKeyResponse\x12\x0c\n\x04vkey\x18\x01 \x01(\t\"(\n\x14GetCheckpointRequest\x12\x10\n\x08\x63osigned\x18\x01 \x01(\x08\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"R\n\x0fGetProofRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x13\n\trecord_id\x18\x02 \x01(\x0cH\x00\x12\x10\n\x08\x63osigned\x18\x03 \x01(\x08\x42\x07\n\x05\x65ntry\"K\n\x10GetProofResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12)\n\x07receipt\x18\x02 \x01(\x0b\x32\x18.registry.api.v1.Receipt\"F\n\x15GetCoseReceiptRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x13\n\trecord_id\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x65ntry\"P\n\x16GetCoseReceiptResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ose_receipt\x18\x02 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\"9\n\x15GetConsistencyRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x12\n\nnewer_size\x18\x02 \x01(\x04\";\n\x16GetConsistencyResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"\xb4\x01\n\x0cWatchRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x14\n\x0cuntil_newest\x18\x02 \x01(\x08\x12\x12\n\nidentities\x18\x03 \x03(\t\x12\x0f\n\x07issuers\x18\x04 \x03(\t\x12\x0f\n\x07key_ids\x18\x05 \x03(\t\x12\x0f\n\x07\x64igests\x18\x06 \x03(\x0c\x12\x17\n\x0fpredicate_types\x18\x07 \x03(\t\x12\r\n\x05names\x18\x08 \x03(\t\x12\x10\n\x08subjects\x18\t \x03(\x0c\"|\n\rWatchResponse\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.WatchedEntryH\x00\x12\x32\n\x08progress\x18\x02 \x01(\x0b\x32\x1e.registry.api.v1.WatchProgressH\x00\x42\x07\n\x05\x65vent\"\x90\x01\n\x0cWatchedEntry\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12)\n\x07receipt\x18\x02 \x01(\x0b\x32\x18.registry.api.v1.Receipt\x12\x10\n\x08\x65nvelope\x18\x03 \x01(\x0c\x12\x16\n\x0epredicate_type\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\"1\n\rWatchProgress\x12\x0c\n\x04next\x18\x01 \x01(\x04\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x32\xa1\x04\n\nLogService\x12R\n\tGetLogKey\x12!.registry.api.v1.GetLogKeyRequest\x1a\".registry.api.v1.GetLogKeyResponse\x12^\n\rGetCheckpoint\x12%.registry.api.v1.GetCheckpointRequest\x1a&.registry.api.v1.GetCheckpointResponse\x12O\n\x08GetProof\x12 .registry.api.v1.GetProofRequest\x1a!.registry.api.v1.GetProofResponse\x12\x61\n\x0eGetCoseReceipt\x12&.registry.api.v1.GetCoseReceiptRequest\x1a\'.registry.api.v1.GetCoseReceiptResponse\x12\x61\n\x0eGetConsistency\x12&.registry.api.v1.GetConsistencyRequest\x1a\'.registry.api.v1.GetConsistencyResponse\x12H\n\x05Watch\x12\x1d.registry.api.v1.WatchRequest\x1a\x1e.registry.api.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,9 +49,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCOSERECEIPTRESPONSE']._serialized_start=456
   _globals['_GETCOSERECEIPTRESPONSE']._serialized_end=536
   _globals['_GETCONSISTENCYREQUEST']._serialized_start=538
-  _globals['_GETCONSISTENCYREQUEST']._serialized_end=575
-  _globals['_GETCONSISTENCYRESPONSE']._serialized_start=577
-  _globals['_GETCONSISTENCYRESPONSE']._serialized_end=636
-  _globals['_LOGSERVICE']._serialized_start=639
-  _globals['_LOGSERVICE']._serialized_end=1110
+  _globals['_GETCONSISTENCYREQUEST']._serialized_end=595
+  _globals['_GETCONSISTENCYRESPONSE']._serialized_start=597
+  _globals['_GETCONSISTENCYRESPONSE']._serialized_end=656
+  _globals['_WATCHREQUEST']._serialized_start=659
+  _globals['_WATCHREQUEST']._serialized_end=839
+  _globals['_WATCHRESPONSE']._serialized_start=841
+  _globals['_WATCHRESPONSE']._serialized_end=965
+  _globals['_WATCHEDENTRY']._serialized_start=968
+  _globals['_WATCHEDENTRY']._serialized_end=1112
+  _globals['_WATCHPROGRESS']._serialized_start=1114
+  _globals['_WATCHPROGRESS']._serialized_end=1163
+  _globals['_LOGSERVICE']._serialized_start=1166
+  _globals['_LOGSERVICE']._serialized_end=1711
 # @@protoc_insertion_point(module_scope)

@@ -227,16 +227,20 @@ class GetConsistencyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SIZE_FIELD_NUMBER: _builtins.int
+    NEWER_SIZE_FIELD_NUMBER: _builtins.int
     size: _builtins.int
     """Size of the older tree; at least 1."""
+    newer_size: _builtins.int
+    """Size of the newer tree; 0 for that of the newest checkpoint."""
     def __init__(
         self,
         *,
         size: _builtins.int = ...,
+        newer_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newer_size", b"newer_size", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,3 +273,177 @@ class GetConsistencyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetConsistencyResponse: _TypeAlias = GetConsistencyResponse  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    """Asks for entries as they come. An entry matches if it has one of the values of every list that is
+    not empty.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    UNTIL_NEWEST_FIELD_NUMBER: _builtins.int
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    ISSUERS_FIELD_NUMBER: _builtins.int
+    KEY_IDS_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    PREDICATE_TYPES_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Index of the first entry that is wanted; at most the size of the newest checkpoint."""
+    until_newest: _builtins.bool
+    """Whether to end at the newest checkpoint instead of waiting for more."""
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who the signer's certificate names: a URI or an e-mail address."""
+
+    @_builtins.property
+    def issuers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who vouches for the identity: the URL of an OIDC issuer."""
+
+    @_builtins.property
+    def key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the signer's key: lowercase hexadecimal SHA-256 of its SubjectPublicKeyInfo."""
+
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 of what was signed, which is the record id of a statement; or the leaf hash."""
+
+    @_builtins.property
+    def predicate_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Predicate types of statements."""
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that statements publish under."""
+
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 of a subject of a statement."""
+
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        until_newest: _builtins.bool = ...,
+        identities: _abc.Iterable[_builtins.str] | None = ...,
+        issuers: _abc.Iterable[_builtins.str] | None = ...,
+        key_ids: _abc.Iterable[_builtins.str] | None = ...,
+        digests: _abc.Iterable[_builtins.bytes] | None = ...,
+        predicate_types: _abc.Iterable[_builtins.str] | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        subjects: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "identities", b"identities", "issuers", b"issuers", "key_ids", b"key_ids", "names", b"names", "predicate_types", b"predicate_types", "start", b"start", "subjects", b"subjects", "until_newest", b"until_newest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """What a watcher is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___WatchedEntry:
+        """An entry that matches."""
+
+    @_builtins.property
+    def progress(self) -> Global___WatchProgress:
+        """How far the stream is complete."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___WatchedEntry | None = ...,
+        progress: Global___WatchProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "event", b"event", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "event", b"event", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["entry", "progress"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class WatchedEntry(_message.Message):
+    """An entry that matches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    ENVELOPE_FIELD_NUMBER: _builtins.int
+    PREDICATE_TYPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """The entry's bytes: the leaf's preimage."""
+    envelope: _builtins.bytes
+    """The statement in its envelope; empty if only its signature was logged."""
+    predicate_type: _builtins.str
+    """The statement's predicate type; empty without a statement."""
+    name: _builtins.str
+    """The name that the statement publishes under; empty if there is none."""
+    version: _builtins.str
+    """The version of that name; empty if there is none."""
+    @_builtins.property
+    def receipt(self) -> _log_pb2.Receipt:
+        """The proof."""
+
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        receipt: _log_pb2.Receipt | None = ...,
+        envelope: _builtins.bytes = ...,
+        predicate_type: _builtins.str = ...,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "envelope", b"envelope", "name", b"name", "predicate_type", b"predicate_type", "receipt", b"receipt", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchedEntry: _TypeAlias = WatchedEntry  # noqa: Y015
+
+@_typing.final
+class WatchProgress(_message.Message):
+    """The registry says: every entry before `next` that matches was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """Where to go on."""
+    checkpoint: _builtins.bytes
+    """A signed checkpoint over at least `next` entries; if it is over exactly so many, the stream is
+    complete up to this checkpoint.
+    """
+    def __init__(
+        self,
+        *,
+        next: _builtins.int = ...,
+        checkpoint: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "next", b"next"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchProgress: _TypeAlias = WatchProgress  # noqa: Y015

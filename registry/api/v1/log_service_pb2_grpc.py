@@ -60,6 +60,11 @@ class LogServiceStub:
                 request_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetConsistencyRequest.SerializeToString,
                 response_deserializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetConsistencyResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/registry.api.v1.LogService/Watch',
+                request_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.WatchRequest.SerializeToString,
+                response_deserializer=registry_dot_api_dot_v1_dot_log__service__pb2.WatchResponse.FromString,
+                _registered_method=True)
 
 
 class LogServiceServicer:
@@ -96,7 +101,15 @@ class LogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetConsistency(self, request, context):
-        """A proof that the newest checkpoint extends an older one.
+        """A proof that the newest checkpoint, or any tree since, extends an older one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """New entries from an index on, each with its proof, and how far the stream is complete. It ends
+        without an error when the registry stops: ask again from the last `next` on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +142,11 @@ def add_LogServiceServicer_to_server(servicer, server):
                     servicer.GetConsistency,
                     request_deserializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetConsistencyRequest.FromString,
                     response_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.GetConsistencyResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=registry_dot_api_dot_v1_dot_log__service__pb2.WatchRequest.FromString,
+                    response_serializer=registry_dot_api_dot_v1_dot_log__service__pb2.WatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +285,33 @@ class LogService:
             '/registry.api.v1.LogService/GetConsistency',
             registry_dot_api_dot_v1_dot_log__service__pb2.GetConsistencyRequest.SerializeToString,
             registry_dot_api_dot_v1_dot_log__service__pb2.GetConsistencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/registry.api.v1.LogService/Watch',
+            registry_dot_api_dot_v1_dot_log__service__pb2.WatchRequest.SerializeToString,
+            registry_dot_api_dot_v1_dot_log__service__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

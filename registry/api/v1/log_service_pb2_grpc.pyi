@@ -44,7 +44,11 @@ class LogServiceStub:
     that the log has published.
     """
     GetConsistency: _grpc.UnaryUnaryMultiCallable[_log_service_pb2.GetConsistencyRequest, _log_service_pb2.GetConsistencyResponse]
-    """A proof that the newest checkpoint extends an older one."""
+    """A proof that the newest checkpoint, or any tree since, extends an older one."""
+    Watch: _grpc.UnaryStreamMultiCallable[_log_service_pb2.WatchRequest, _log_service_pb2.WatchResponse]
+    """New entries from an index on, each with its proof, and how far the stream is complete. It ends
+    without an error when the registry stops: ask again from the last `next` on.
+    """
 
 @_typing.type_check_only
 class LogServiceAsyncStub(LogServiceStub):
@@ -62,7 +66,11 @@ class LogServiceAsyncStub(LogServiceStub):
     that the log has published.
     """
     GetConsistency: _aio.UnaryUnaryMultiCallable[_log_service_pb2.GetConsistencyRequest, _log_service_pb2.GetConsistencyResponse]  # type: ignore[assignment]
-    """A proof that the newest checkpoint extends an older one."""
+    """A proof that the newest checkpoint, or any tree since, extends an older one."""
+    Watch: _aio.UnaryStreamMultiCallable[_log_service_pb2.WatchRequest, _log_service_pb2.WatchResponse]  # type: ignore[assignment]
+    """New entries from an index on, each with its proof, and how far the stream is complete. It ends
+    without an error when the registry stops: ask again from the last `next` on.
+    """
 
 class LogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves checkpoints, proofs and entries."""
@@ -107,6 +115,16 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _log_service_pb2.GetConsistencyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_log_service_pb2.GetConsistencyResponse, _abc.Awaitable[_log_service_pb2.GetConsistencyResponse]]:
-        """A proof that the newest checkpoint extends an older one."""
+        """A proof that the newest checkpoint, or any tree since, extends an older one."""
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _log_service_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_log_service_pb2.WatchResponse], _abc.AsyncIterator[_log_service_pb2.WatchResponse]]:
+        """New entries from an index on, each with its proof, and how far the stream is complete. It ends
+        without an error when the registry stops: ask again from the last `next` on.
+        """
 
 def add_LogServiceServicer_to_server(servicer: LogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
