@@ -47,6 +47,7 @@ from registry.server.timestamping import CHAIN_FILE, open_signer, open_timestamp
 from registry.server.watchers import Watchers
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
+from registry.services.ephemeral import EphemeralKeys
 from registry.services.identity import Certification
 from registry.services.keyring import Keyring
 from registry.services.lineage import Lineage
@@ -162,8 +163,10 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
             token = folder.admin_token(new_token)
             access.add(ADMIN, ("admin", "auditor"), (), (), None, token=token)
         says = Operator(operator, keyring, sequencer)
+        ephemeral = EphemeralKeys(keyring, says, now)
+        resources.callback(ephemeral.close)
         certification = resources.enter_context(
-            open_certification(settings, access, says, origin=signer.key.name, clock=now)
+            open_certification(settings, access, says, ephemeral, origin=signer.key.name, clock=now)
         )
         resources.enter_context(open_cosigning(settings, database, sequencer, signer.key))
         tiles = Tiles(database, sequencer.tree)

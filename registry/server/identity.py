@@ -16,6 +16,7 @@ from registry.config import NO_HTTP, ServerSettings
 from registry.errors import MalformedError, Reason
 from registry.remote.http import HTTPClient
 from registry.services.access import Access, Clock
+from registry.services.ephemeral import EphemeralKeys
 from registry.services.identity import Certification
 from registry.services.operator import Operator
 from registry.services.tokens import Issuers
@@ -64,7 +65,13 @@ def open_authority(keys: Path, origin: str, at: datetime) -> CertificateAuthorit
 
 @contextmanager
 def open_certification(
-    settings: ServerSettings, access: Access, operator: Operator, *, origin: str, clock: Clock
+    settings: ServerSettings,
+    access: Access,
+    operator: Operator,
+    ephemeral: EphemeralKeys,
+    *,
+    origin: str,
+    clock: Clock,
 ) -> Iterator[Certification | None]:
     """What issues certificates while the block runs; None if nobody asked for it.
 
@@ -95,6 +102,7 @@ def open_certification(
             Issuers(settings.oidc_issuers, client),
             access,
             operator,
+            ephemeral,
             origin=origin,
             clock=clock,
         )

@@ -10,12 +10,9 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from registry.core import encoding
 from registry.core.access import ROLES, Principal
-from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.keys import PublicKey
 from registry.core.records import key_event
-from registry.core.records.key_event import KeyEvent
 from registry.core.records.names import check_namespace, check_principal
 from registry.core.tlog.receipt import Receipt
 from registry.errors import (
@@ -251,22 +248,13 @@ class Access:
         *,
         genesis: bool = False,
     ) -> Receipt:
-        event = encoding.convert(
-            {
-                "action": action,
-                "key": encoding.base64_text(key.der),
-                "principal": name,
-                "roles": list(roles),
-                "namespaces": list(namespaces),
-                "issued_at": encoding.time_text(self._clock()),
-            },
-            KeyEvent,
-        )
-        statement = Statement(
-            type_=STATEMENT_TYPE,
-            predicate=event,
-            predicate_type=key_event.PREDICATE_TYPE,
-            subject=(Subject.named(name, bytes.fromhex(key.key_id)),),
+        statement = key_event.statement(
+            action,
+            key,
+            name,
+            roles=roles,
+            namespaces=namespaces,
+            issued_at=self._clock(),
         )
         return self._operator.say(statement, genesis=genesis)
 

@@ -3,6 +3,9 @@
 Who may ask: holders of a token of a configured issuer (OpenID Connect), and publishers and nodes of
 this registry with their own bearer token. Everybody else is refused.
 
+Publishers and nodes without a lasting key may then sign statements with the certified one, see
+:mod:`registry.services.ephemeral`.
+
 ==============================  ===================================================================
 dies                            afterwards
 ==============================  ===================================================================
@@ -23,7 +26,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from registry.core.access import Principal
 from registry.core.attestation.identity import Identity
+from registry.core.certificates.signing import SigningCertificate
 from registry.core.encoding import time_text
 from registry.core.keys import PublicKey
 from registry.core.records import certificate
@@ -33,9 +38,11 @@ from registry.errors import (
     LimitExceededError,
     MalformedError,
     Reason,
+    UnauthenticatedError,
     VerificationError,
 )
 from registry.services.access import TOKEN_PREFIX, Access, Clock
+from registry.services.ephemeral import EphemeralKeys
 from registry.services.operator import Operator
 from registry.services.tokens import Authenticated, Issuers
 from registry.signing.authority import CertificateAuthority
@@ -89,6 +96,7 @@ class Certification:
         issuers: Issuers,
         access: Access,
         operator: Operator,
+        ephemeral: EphemeralKeys,
         *,
         origin: str,
         clock: Clock,
@@ -103,6 +111,7 @@ class Certification:
         self._issuers = issuers
         self._access = access
         self._operator = operator
+        self._ephemeral = ephemeral
         self._clock = clock
         self._own = own_issuer(origin)
         if not _HOST.fullmatch(origin):
@@ -140,17 +149,30 @@ class Certification:
             UnavailableError: ``LOG_BUSY``, ``LOG_LATCHED``, or the issuer cannot be asked.
         """
         at = self._clock()
-        who, how = self._authenticate(token, at)
+        who = self._authenticate(token, at)
         key = requested_key(shown) if isinstance(shown, bytes) else _held_key(shown, who)
         self._rate.take(who.identity, at)
         issued = self._authority.issue(key, who.identity, at)
         # The log first: a certificate that nobody can see must not exist outside.
+        how: Literal["oidc", "token"] = "oidc" if who.principal is None else "token"
         receipt = self._operator.say(certificate.build(issued, how, time_text(at)))
+        if who.principal is not None and self._ephemeral.may(who.principal):
+            self._admit(key, who.principal, issued, token)
         return Certified((pem(issued.der), *self.chain), receipt)
 
-    def _authenticate(
-        self, token: str | None, at: datetime
-    ) -> tuple[Authenticated, Literal["oidc", "token"]]:
+    def _admit(
+        self, key: PublicKey, principal: Principal, issued: SigningCertificate, token: str | None
+    ) -> None:
+        until = issued.window.end or issued.window.start
+        self._ephemeral.admit(key, principal, issued.der, until)
+        try:
+            # Whoever was revoked meanwhile had all known keys retired, but not yet this one.
+            self._access.authenticate(token)
+        except UnauthenticatedError:
+            self._ephemeral.retire(key)
+            raise
+
+    def _authenticate(self, token: str | None, at: datetime) -> Authenticated:
         if token is None or token.startswith(TOKEN_PREFIX):
             principal = self._access.authenticate(token)
             if not ROLES.intersection(principal.roles):
@@ -162,8 +184,8 @@ class Certification:
                     actual=", ".join(principal.roles),
                 )
             identity = Identity(self._own, principal_uri(self._own, principal.name))
-            return Authenticated(identity, (principal.name, identity.name)), "token"
-        return self._issuers.authenticate(token, at), "oidc"
+            return Authenticated(identity, (principal.name, identity.name), principal)
+        return self._issuers.authenticate(token, at)
 
 
 class Rate:

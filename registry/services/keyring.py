@@ -61,6 +61,11 @@ class Keyring:
         """All events of this key, in log order."""
         return tuple(self._events.get(key_id, ()))
 
+    def admitted(self) -> tuple[LoggedKeyEvent, ...]:
+        """Of each key that speaks for somebody now, the event that admits it."""
+        newest = [events[-1] for events in list(self._events.values())]
+        return tuple(item for item in newest if item.event.action == "add")
+
     def keys_of(self, principal: str) -> tuple[PublicKey, ...]:
         """The keys that speak for a principal now."""
         return tuple(

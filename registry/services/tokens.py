@@ -16,6 +16,7 @@ import jwt
 
 from registry.config import OIDCIssuer
 from registry.core import encoding
+from registry.core.access import Principal
 from registry.core.attestation.identity import Identity
 from registry.core.encoding import Number
 from registry.errors import (
@@ -67,10 +68,12 @@ class Authenticated:
     Attributes:
         challenges: What such a client signs to show that it holds its key: its subject, or the
             name that the certificate will have.
+        principal: Who that is here, if it showed a bearer token of this registry.
     """
 
     identity: Identity
     challenges: tuple[str, ...]
+    principal: Principal | None = None
 
 
 class Issuers:

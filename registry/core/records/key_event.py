@@ -4,12 +4,15 @@ The registry's operator signs them. The operator's own key is admitted by entry 
 by itself: whoever pins the log's key thereby pins the operator's.
 """
 
+import re
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 
 from registry.core import encoding
-from registry.core.attestation.statement import Subject, check_subject
+from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject, check_subject
 from registry.core.encoding import Text, Time, Value
 from registry.core.keys import PublicKey
 from registry.core.records import NAMESPACE
@@ -18,6 +21,13 @@ from registry.errors import MalformedError, Reason
 
 PREDICATE_TYPE = NAMESPACE + "key-event/v1"
 """The predicate type of a key event."""
+
+_EPHEMERAL = "ephemeral until "
+_NOTE = re.compile(
+    rf"{_EPHEMERAL}([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z)"
+    r", certificate sha256:[0-9a-f]{64}",
+    re.ASCII,
+)
 
 Role = Literal["publisher", "node", "auditor", "admin", "operator"]
 """What a principal may do."""
@@ -43,6 +53,49 @@ class KeyEvent(Value, frozen=True):
     issued_at: Time
     compromised_since: Time | msgspec.UnsetType = msgspec.UNSET
     note: Text = ""
+
+
+def statement(
+    action: str,
+    key: PublicKey,
+    principal: str,
+    *,
+    roles: Sequence[str],
+    namespaces: Sequence[str],
+    issued_at: datetime,
+    note: str = "",
+) -> Statement[KeyEvent]:
+    """The statement that admits or ends a key.
+
+    Raises:
+        MalformedError: ``MALFORMED_FIELD``.
+    """
+    members: dict[str, object] = {
+        "action": action,
+        "key": encoding.base64_text(key.der),
+        "principal": principal,
+        "roles": list(roles),
+        "namespaces": list(namespaces),
+        "issued_at": encoding.time_text(issued_at),
+        "note": note,
+    }
+    return Statement(
+        type_=STATEMENT_TYPE,
+        predicate=encoding.convert(members, KeyEvent),
+        predicate_type=PREDICATE_TYPE,
+        subject=(Subject.named(principal, bytes.fromhex(key.key_id)),),
+    )
+
+
+def ephemeral_note(until: datetime, certificate_sha256: bytes) -> str:
+    """What the operator notes of a key that a certificate admits: until when, and which one."""
+    return f"{_EPHEMERAL}{encoding.time_text(until)}, certificate sha256:{certificate_sha256.hex()}"
+
+
+def ephemeral_until(event: KeyEvent) -> datetime | None:
+    """When a key ends that a certificate admitted; None for a key that stays."""
+    match = _NOTE.fullmatch(event.note)
+    return None if match is None else datetime.fromisoformat(match[1])
 
 
 def public_key(event: KeyEvent) -> PublicKey:

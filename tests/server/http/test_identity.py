@@ -36,6 +36,8 @@ from registry.services.identity import (
     Rate,
     requested_key,
 )
+from registry.signing.file import StatementSigner
+from tests.mint import dataset_statement
 from tests.oidc import AUDIENCE, SUBJECT, Issuer, oidc_issuer, rsa_key
 from tests.server.served import Served, served
 
@@ -481,3 +483,32 @@ def test_a_first_start_that_died_half_way_goes_on(tmp_path: Path, left: int) -> 
     for name in AUTHORITY_FILES[left:]:
         (folder / "keys" / name).unlink()
     assert reopen(folder)[:left] == before[:left]
+
+
+# --- Publishing with a certified key. ---
+
+
+def test_a_publisher_without_a_lasting_key_signs_with_the_certified_one(
+    registry: Served, post: Any
+) -> None:
+    robot = registry.admit("robot", "publisher", namespaces=["robot/*"], keys=[])
+    key = new_key()
+    chain(post(robot.token, by_csr(key)))
+    said = dataset_statement(name="robot/reviews")
+    registry.register(StatementSigner(key).sign(said).to_bytes(), robot)
+
+
+def test_a_publisher_with_a_lasting_key_signs_with_no_other(registry: Served, post: Any) -> None:
+    key = new_key()
+    chain(post(registry.acme.token, by_csr(key)))
+    envelope = StatementSigner(key).sign(dataset_statement(name="acme/reviews")).to_bytes()
+    reason = registry.refused(lambda: registry.register(envelope, registry.acme))
+    assert reason is Reason.UNKNOWN_SIGNER
+
+
+def test_an_identity_token_admits_nobody_s_key(registry: Served, issuer: Issuer, post: Any) -> None:
+    key = new_key()
+    chain(post(issuer.token(), by_csr(key)))
+    envelope = StatementSigner(key).sign(dataset_statement(name="acme/reviews")).to_bytes()
+    reason = registry.refused(lambda: registry.register(envelope, registry.acme))
+    assert reason is Reason.UNKNOWN_SIGNER

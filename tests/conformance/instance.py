@@ -1,0 +1,101 @@
+"""A private Sigstore in one process: a real registry, with a local issuer of identity tokens.
+
+Stock clients take the host of a log's URL for its origin. On one machine, without TLS, that host is
+``localhost``, so ``localhost`` is the origin as well: ``http://localhost:PORT`` satisfies both
+sigstore-python and sigstore-go, which look at the host name only.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.oidc import Issuer, oidc_issuer
+from tests.running import REPOSITORY, Caller, address_in, admin_token, admit
+
+ORIGIN = "localhost"
+"""The log's name, and the host where clients reach it."""
+
+AUDIENCE = "sigstore"
+"""For whom stock clients want tokens to be made."""
+
+SECONDS = 60
+"""How long a command of a stock client may take."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A registry that stock clients believe.
+
+    Attributes:
+        address: Where gRPC is answered.
+        url: Where HTTP is answered.
+        trust: The folder with ``trusted_root.json`` and ``client_trust_config.json``.
+    """
+
+    data: Path
+    address: str
+    url: str
+    trust: Path
+    issuer: Issuer
+
+    @property
+    def trust_config(self) -> Path:
+        """Whom stock clients are to believe and to ask."""
+        return self.trust / "client_trust_config.json"
+
+    def token(self, **claims: object) -> str:
+        """An identity token that stock clients take."""
+        return self.issuer.token(**{"aud": AUDIENCE, **claims})  # type: ignore[arg-type]  # claims
+
+    def admit(self, name: str, *roles: str, namespaces: tuple[str, ...] = ()) -> Caller:
+        """Add a principal."""
+        token = admin_token(self.data)
+        return admit(self.address, token, name, *roles, namespaces=namespaces)
+
+
+def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a Python module as a command: ``run("sigstore", "--version")``."""
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@contextmanager
+def instance(folder: Path) -> Iterator[Instance]:
+    """Run a registry with all that signing needs, and write what its clients need."""
+    data, trust = folder / "data", folder / "trust"
+    with oidc_issuer() as issuer:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-u", "-m", "registry", "serve", "--data", str(data)),
+                *("--listen", "127.0.0.1:0", "--http", f"{ORIGIN}:0", "--origin", ORIGIN),
+                *("--ca", "--tsa", "--oidc-issuer", f"{issuer.url}={AUDIENCE}"),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+        )
+        assert process.stdout is not None
+        try:
+            address = address_in(process.stdout.readline())
+            url = address_in(process.stdout.readline())
+            written = run(
+                *("registry", "log", "trust-config", trust, "--url", url, "--data", data),
+                *("--oidc-issuer", issuer.url),
+            )
+            assert written.returncode == 0, written.stderr
+            yield Instance(data, address, url, trust, issuer)
+        finally:
+            process.terminate()
+            process.wait(SECONDS)
+            process.stdout.close()
