@@ -11,6 +11,9 @@ from registry.errors import MalformedError, Reason
 MAX_TOKEN_FILE_CHARACTERS = 4096
 """Characters of a token file that are read."""
 
+MAX_IDENTITY_TOKEN_CHARACTERS = 16 * 1024
+"""Characters of a file with an identity token that are read."""
+
 DEFAULT_LISTEN = "127.0.0.1:7070"
 """Where a registry listens if not told otherwise."""
 
@@ -172,6 +175,17 @@ class WitnessSettings:
     tls_key: Path | None = None
 
 
+def identity_token(file: Path | None) -> str | None:
+    """The identity token in ``file``, or of the environment [SIGSTORE_IDENTITY_TOKEN].
+
+    Raises:
+        MalformedError: ``BAD_SETTING`` if the file cannot be read.
+    """
+    if file is not None:
+        return _read_token(file, MAX_IDENTITY_TOKEN_CHARACTERS)
+    return os.environ.get("SIGSTORE_IDENTITY_TOKEN") or None
+
+
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     """How to reach a registry; what is not given on the command line comes from the environment.
@@ -219,9 +233,10 @@ class ClientSettings:
         )
 
 
-def _read_token(path: Path) -> str:
+def _read_token(path: Path, limit: int = MAX_TOKEN_FILE_CHARACTERS) -> str:
     try:
-        return path.read_text(encoding="ascii")[:MAX_TOKEN_FILE_CHARACTERS].strip()
+        with path.open(encoding="ascii") as file:
+            return file.read(limit).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise MalformedError(
             Reason.BAD_SETTING,

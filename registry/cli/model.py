@@ -1,12 +1,20 @@
 """``provreg model``: publish, fetch, show and list model versions."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from registry.cli.connection import connect
+from registry.cli.connection import connect, settings
 from registry.cli.output import json_option, progress, show
-from registry.cli.signing import key_option, load_signer
+from registry.cli.signing import (
+    KEY_HELP,
+    certified_signer,
+    load_signer,
+    make_bundle,
+    required,
+    sigstore_given,
+)
 from registry.client.fetch import fetch as fetch_release
 from registry.client.publish import Publication
 from registry.client.publish import publish as publish_folder
@@ -17,6 +25,9 @@ from registry.core.digest import DigestSet
 from registry.core.records import dataset, release
 from registry.core.records.names import check_name, split_reference
 from registry.core.records.release import Release
+from registry.errors import ConflictError, Reason
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group()
@@ -28,7 +39,25 @@ def command() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--name", required=True, metavar="acme/x")
 @click.option("--version", required=True, metavar="1.2.0")
-@key_option
+@click.option("--key", metavar="FILE|URI", help=KEY_HELP)
+@click.option(
+    "--sigstore",
+    is_flag=True,
+    help="Sign with a new key that the registry certifies, and with an identity token if given.",
+)
+@click.option(
+    "--trust-config", type=_FILE, help="With --sigstore: whom to ask; see log trust-config."
+)
+@click.option(
+    "--identity-token",
+    type=_FILE,
+    help="With --sigstore: also make a Sigstore bundle for its holder. [SIGSTORE_IDENTITY_TOKEN]",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Where the bundle goes, a new file; FOLDER.sigstore.json if absent.",
+)
 @click.option("--licence", "--license", default="", help="An SPDX expression, or words.")
 @click.option("--description", default="")
 @click.option(
@@ -52,7 +81,11 @@ def publish(
     folder: Path,
     name: str,
     version: str,
-    key: str,
+    key: str | None,
+    sigstore: bool,
+    trust_config: Path | None,
+    identity_token: Path | None,
+    bundle: Path | None,
     licence: str,
     description: str,
     trained_on: tuple[str, ...],
@@ -60,8 +93,19 @@ def publish(
     as_json: bool,
 ) -> None:
     """Publish all files in FOLDER as one version, which can never change."""
-    signer = load_signer(key)
-    with connect(ctx) as client:
+    config, token = sigstore_given(sigstore, key, trust_config, identity_token)
+    bundle = bundle or folder.resolve().with_name(f"{folder.resolve().name}.sigstore.json")
+    if token and bundle.exists():
+        raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(bundle))
+    now = ctx.obj["now"]
+    with connect(ctx) as client, ExitStack() as resources:
+        if key is not None:
+            signer = load_signer(key)
+        else:
+            bearer = settings(ctx).token
+            signer = resources.enter_context(
+                certified_signer(client, required(config), bearer, now)
+            )
 
         def record_ids(predicate_type: str, references: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(
@@ -81,9 +125,10 @@ def publish(
                 parents=record_ids(release.PREDICATE_TYPE, parents),
             ),
             signer,
-            ctx.obj["now"](),
+            now(),
             stages=progress,
         )
+    bundled = {} if token is None else make_bundle(published, required(config), token, bundle)
     files = published.manifest.files
     size = sum(file.size for file in files)
     show(
@@ -95,6 +140,7 @@ def publish(
             "index": published.receipt.index,
             "fresh": published.fresh,
             "sent_bytes": published.sent_bytes,
+            **bundled,
         },
         [
             f"{'published' if published.fresh else 'unchanged'}   {name}@{version}",
@@ -102,6 +148,7 @@ def publish(
             f"version id  {digest.text(published.version_id)}",
             f"record      {published.record_id}",
             f"log entry   {published.receipt.index}, proof checked",
+            *(f"{name:11} {value}" for name, value in bundled.items()),
         ],
         as_json=as_json,
     )

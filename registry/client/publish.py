@@ -18,6 +18,7 @@ from registry.client.files import FoundFile, hash_folder, open_unchanged, role_o
 from registry.client.registry import KnownRelease, RegistryClient
 from registry.client.transfer import Progress, no_progress
 from registry.core import digest
+from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import DigestSet
 from registry.core.encoding import time_text
@@ -67,6 +68,7 @@ class Published:
 
     record_id: str
     version_id: bytes
+    envelope: Envelope
     manifest: Manifest
     receipt: Receipt
     fresh: bool
@@ -100,6 +102,7 @@ def publish(
         return Published(
             record_id=known.logged.record_id,
             version_id=known.version_id,
+            envelope=known.logged.envelope,
             manifest=manifest,
             receipt=known.logged.receipt,
             fresh=False,
@@ -113,6 +116,7 @@ def publish(
     return Published(
         record_id=digest.text(envelope.record_id),
         version_id=digest.sha256(manifest.to_bytes()),
+        envelope=envelope,
         manifest=manifest,
         receipt=client.register(envelope, signer.public_key),
         fresh=True,

@@ -47,6 +47,9 @@ MAX_HOSTS = 64
 MAX_URL_CHARACTERS = 2048
 """Characters of an address."""
 
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Hosts that may be asked without TLS."""
+
 _CHUNK_BYTES: Final = 64 * 1024
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _AGENT: Final = "provreg"
@@ -239,6 +242,23 @@ def check_url(url: str) -> None:
             "this is not an address that can be asked",
             expected="http://… or https://…, with a host, without user and fragment",
             actual=ascii(url[:200]),
+        )
+
+
+def check_private(url: str) -> None:
+    """What is secret, or decides whom we believe, crosses a network with TLS only.
+
+    Raises:
+        MalformedError: ``BAD_SETTING``.
+    """
+    check_url(url)
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "what is said there would cross the network unprotected",
+            where=url,
+            expected="https, or this machine",
         )
 
 

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from registry.core import encoding
 from registry.errors import MalformedError, Reason, UnavailableError
-from registry.remote.http import HTTPClient, check_url
+from registry.remote.http import HTTPClient, check_private
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 """Bytes of a discovery document or a key set; large providers publish about 20 KiB."""
@@ -34,9 +33,6 @@ MAX_RSA_BITS = 8192
 
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
 """Where an issuer says where its keys are (OpenID Connect Discovery §4)."""
-
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Hosts that may be asked without TLS."""
 
 _BY_CURVE: Final[Mapping[str, str]] = {
     "secp256r1": "ES256",
@@ -66,7 +62,7 @@ def fetch_keys(client: HTTPClient, issuer: str) -> dict[str, TokenKey]:
         LimitExceededError: ``ANSWER_TOO_LARGE``.
         MalformedError: ``MALFORMED_KEY_SET``; ``BAD_SETTING`` for an address without TLS.
     """
-    check_transport(issuer)
+    check_private(issuer)
     answer = client.get(issuer.rstrip("/") + WELL_KNOWN, max_bytes=MAX_DOCUMENT_BYTES).expect()
     document = _object(answer.body, "discovery document")
     # OpenID Connect Discovery §4.3: whoever answers must be the issuer that was asked.
@@ -75,7 +71,7 @@ def fetch_keys(client: HTTPClient, issuer: str) -> dict[str, TokenKey]:
     where = document.get("jwks_uri")
     if not isinstance(where, str):
         raise _malformed("the discovery document does not say where the keys are")
-    check_transport(where)
+    check_private(where)
     return read_keys(client.get(where, max_bytes=MAX_DOCUMENT_BYTES).expect().body)
 
 
@@ -122,23 +118,6 @@ def read_keys(data: bytes) -> dict[str, TokenKey]:
             raise _malformed("two keys have one name", name[:80])
         found[name] = key
     return found
-
-
-def check_transport(url: str) -> None:
-    """Keys decide who somebody is: they come over TLS, or from this machine.
-
-    Raises:
-        MalformedError: ``BAD_SETTING``.
-    """
-    check_url(url)
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise MalformedError(
-            Reason.BAD_SETTING,
-            "an issuer's keys would cross the network unprotected",
-            where=url,
-            expected="https, or this machine",
-        )
 
 
 def _read_key(item: dict[str, Any]) -> TokenKey | None:

@@ -27,7 +27,7 @@ from registry.errors import (
     UnavailableError,
 )
 from registry.remote import oidc
-from registry.remote.http import HTTPClient
+from registry.remote.http import HTTPClient, check_private
 from registry.remote.oidc import TokenKey
 
 MAX_TOKEN_CHARACTERS = 16 * 1024
@@ -92,7 +92,7 @@ class Issuers:
                     Reason.BAD_SETTING, "an issuer is configured twice", where=issuer.url
                 )
             if issuer.key_file is None:
-                oidc.check_transport(issuer.url)
+                check_private(issuer.url)
             self._known[issuer.url] = _Keys(issuer, client)
 
     def __contains__(self, url: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
@@ -61,6 +62,15 @@ class StatementSigner:
     def save(self, path: Path) -> None:
         """Write the key to a new file, durably; never over an existing one."""
         save_private(path, self._key)
+
+    def signing_request(self) -> bytes:
+        """A PEM PKCS #10 request for a certificate; it names nobody, whoever issues it does."""
+        return (
+            x509.CertificateSigningRequestBuilder()
+            .subject_name(x509.Name([]))
+            .sign(self._key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.PEM)
+        )
 
     def sign(self, statement: Statement[Any]) -> Envelope:
         """Sign a statement into an envelope."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.oidc import Issuer, oidc_issuer
 from tests.running import REPOSITORY, Caller, address_in, admin_token, admit
@@ -47,14 +48,13 @@ class Instance:
         """Whom stock clients are to believe and to ask."""
         return self.trust / "client_trust_config.json"
 
-    def token(self, **claims: object) -> str:
+    def token(self, **claims: Any) -> str:
         """An identity token that stock clients take."""
-        return self.issuer.token(**{"aud": AUDIENCE, **claims})  # type: ignore[arg-type]  # claims
+        return self.issuer.token(**{"aud": AUDIENCE, **claims})
 
-    def admit(self, name: str, *roles: str, namespaces: tuple[str, ...] = ()) -> Caller:
+    def admit(self, name: str, *roles: str, **members: Any) -> Caller:
         """Add a principal."""
-        token = admin_token(self.data)
-        return admit(self.address, token, name, *roles, namespaces=namespaces)
+        return admit(self.address, admin_token(self.data), name, *roles, **members)
 
 
 def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -1,0 +1,138 @@
+"""Publishing without a lasting key: the registry certifies a new one for its principal."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.cli.main import run as provreg
+from tests.conformance.instance import Instance, instance
+from tests.private_sigstore import Sigstore
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """A registry that certifies, with a publisher that has no lasting key."""
+    folder = tmp_path_factory.mktemp("sigstore")
+    with instance(folder) as running:
+        robot = running.admit("robot", "publisher", namespaces=("robot/*",), keys=())
+        (folder / "robot.token").write_text(robot.token)
+        acme = running.admit("acme", "publisher", namespaces=("acme/*",))
+        (folder / "acme.token").write_text(acme.token)
+        acme.signer.save(folder / "acme.pem")
+        yield running
+
+
+@pytest.fixture
+def home(world: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model, and settings for the registry."""
+    folder = world.data.parent
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROVREG_SERVER", world.address)
+    monkeypatch.setenv("PROVREG_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("PROVREG_TOKEN_FILE", str(folder / "robot.token"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    return tmp_path
+
+
+def publish(world: Instance, *arguments: object, version: str, name: str = "robot/scorer") -> int:
+    return provreg(
+        [
+            *("model", "publish", "model", "--name", name, "--version", version, "--json"),
+            *("--sigstore", "--trust-config", str(world.trust_config), *map(str, arguments)),
+        ]
+    )
+
+
+def reason(capsys: pytest.CaptureFixture[str]) -> str:
+    told: str = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]["reason"]
+    return told
+
+
+@pytest.mark.usefixtures("home")
+def test_a_publisher_without_a_lasting_key_publishes(
+    world: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(world, version="1") == 0
+    assert json.loads(capsys.readouterr().out)["fresh"] is True
+    assert provreg(["model", "show", "robot/scorer@1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["publisher"] == "robot"
+
+
+@pytest.mark.usefixtures("home")
+def test_publishing_the_same_again_changes_nothing_and_certifies_nothing(
+    world: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(world, version="2") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert provreg(["log", "checkpoint", "--json"]) == 0
+    size = json.loads(capsys.readouterr().out)["size"]
+    assert publish(world, version="2") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (again["fresh"], again["index"]) == (False, first["index"])
+    assert provreg(["log", "checkpoint", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["size"] == size
+
+
+@pytest.mark.usefixtures("home")
+def test_a_publisher_with_a_lasting_key_signs_with_that_only(
+    world: Instance, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROVREG_TOKEN_FILE", str(world.data.parent / "acme.token"))
+    assert publish(world, version="1", name="acme/scorer") == 1
+    assert reason(capsys) == "UNKNOWN_SIGNER"
+
+
+def test_a_token_is_not_told_to_another_registry_s_authority(
+    world: Instance, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads(world.trust_config.read_text())
+    config["trustedRoot"] = json.loads(Sigstore().root.to_bytes())
+    (home / "other.json").write_text(json.dumps(config))
+    assert publish(world, "--trust-config", "other.json", version="3") == 1
+    assert reason(capsys) == "WRONG_LOG"
+
+
+def test_an_authority_without_tls_is_not_asked(
+    world: Instance, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads(world.trust_config.read_text())
+    config["signingConfig"]["caUrls"][0]["url"] = "http://ca.example"
+    (home / "plain.json").write_text(json.dumps(config))
+    assert publish(world, "--trust-config", "plain.json", version="3") == 2
+    assert reason(capsys) == "BAD_SETTING"
+
+
+@pytest.mark.usefixtures("home")
+def test_without_a_token_nothing_is_certified(
+    world: Instance, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROVREG_TOKEN_FILE")
+    assert publish(world, version="3") == 1
+    assert reason(capsys) == "NO_TOKEN"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--sigstore"],
+        ["--trust-config", "model/config.json"],
+        ["--key", "k.pem", "--identity-token", "model/config.json"],
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_options_that_do_not_fit_are_a_mistake_in_the_command(options: list[str]) -> None:
+    named = ["model", "publish", "model", "--name", "robot/scorer", "--version", "3"]
+    assert provreg([*named, *options]) == 2
+
+
+def test_a_token_for_somebody_else_makes_no_bundle(
+    world: Instance, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "identity.token").write_text(world.token(aud="other"))
+    assert publish(world, "--identity-token", "identity.token", version="6") == 1
+    assert reason(capsys) == "MALFORMED_IDENTITY_TOKEN"
+    assert not (home / "model.sigstore.json").exists()
