@@ -66,14 +66,14 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
 
 
 @contextmanager
-def registry(folder: Path | None = None) -> Iterator[Running]:
-    """Start ``provreg serve`` on a free port; stop it at the end."""
+def registry(folder: Path | None = None, *arguments: str) -> Iterator[Running]:
+    """Start ``provreg serve`` with these arguments on a free port; stop it at the end."""
     with tempfile.TemporaryDirectory(prefix="provreg-bench-") as scratch:
         data = folder or Path(scratch) / "data"
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "registry", "serve"),
-                *("--data", str(data), "--listen", "127.0.0.1:0"),
+                *("--data", str(data), "--listen", "127.0.0.1:0", *arguments),
             ],
             stdout=subprocess.PIPE,
             text=True,
