@@ -13,7 +13,7 @@ from registry.services.indexing import PAGE, check_bare, hash_blob, open_entry
 from registry.services.keyring import Keyring
 from registry.services.tree import Tree
 from registry.storage.blobs.port import BlobStore
-from registry.storage.sql import catalog, log
+from registry.storage.sql import catalog, cosigned, log
 from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
 
@@ -55,6 +55,7 @@ def check_log(
             faults.append(f"the checkpoint lock holds {newest.size} entries, the log {start}")
         elif proofs.root_hash(tree.node, newest.size) != newest.root:
             faults.append(f"the checkpoint lock holds another root of {newest.size} entries")
+        faults.extend(_check_cosigned(connection, key, tree))
     faults.extend(_check_blobs(database, blobs, progress))
     return start, faults
 
@@ -88,6 +89,21 @@ def _compare(note: bytes, key: VerifierKey, tree: Tree) -> list[str]:
         return [f"checkpoint {tree.size}: {error}"]
     if checkpoint.size != tree.size or checkpoint.root != tree.root():
         return [f"checkpoint {tree.size}: signed another root than the entries have"]
+    return []
+
+
+def _check_cosigned(connection: Connection, key: VerifierKey, tree: Tree) -> list[str]:
+    note = cosigned.newest(connection)
+    if note is None:
+        return []
+    try:
+        head = SignedCheckpoint.open(note, key).checkpoint
+    except RegistryError as error:
+        return [f"cosigned checkpoint: {error}"]
+    if head.size > tree.size:
+        return [f"cosigned checkpoint: witnesses saw {head.size} entries, the log has {tree.size}"]
+    if proofs.root_hash(tree.node, head.size) != head.root:
+        return [f"cosigned checkpoint: witnesses saw another root of {head.size} entries"]
     return []
 
 

@@ -23,6 +23,7 @@ class Heads:
         self.held = False
         self._on_signed: list[Observer] = []
         self._on_shown: list[Observer] = []
+        self._on_changed: list[Observer] = []
         self._telling = threading.Lock()
         self._told = 0
 
@@ -53,6 +54,10 @@ class Heads:
         """Tell ``observer`` of every larger checkpoint that is shown from now on."""
         self._on_shown.append(observer)
 
+    def on_changed(self, observer: Observer) -> None:
+        """Tell ``observer`` also of a checkpoint that is shown already and got cosignatures."""
+        self._on_changed.append(observer)
+
     def signed(self, head: SignedCheckpoint) -> None:
         """A new checkpoint stands in the first slot."""
         self.newest = head
@@ -64,11 +69,13 @@ class Heads:
     def put_cosigned(self, head: SignedCheckpoint) -> None:
         """A checkpoint stands in the second slot."""
         self.cosigned = head
-        if self.held:
+        if self.shown is head:
             self._tell(head)
 
     def _tell(self, head: SignedCheckpoint) -> None:
         with self._telling:
+            for observer in self._on_changed:
+                observer(head)
             if head.checkpoint.size <= self._told:
                 return
             self._told = head.checkpoint.size

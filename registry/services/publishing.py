@@ -73,7 +73,7 @@ class Publisher:
             VerificationError, MalformedError: What is published is no checkpoint of this log.
         """
         self._found = self._size = self._compare()
-        self._sequencer.observe(lambda _head: self._wake.set())
+        self._sequencer.heads.on_changed(lambda _head: self._wake.set())
         self._wake.set()
         self._thread.start()
 
@@ -90,8 +90,15 @@ class Publisher:
             return self._done.wait_for(self._is_up_to_date, seconds)
 
     def _is_up_to_date(self) -> bool:
+        return self._to_publish() is None
+
+    def _to_publish(self) -> SignedCheckpoint | None:
+        """The checkpoint that is shown, if it is not the one that is published."""
         head = self._sequencer.head
-        return head is None or head.note == self._published
+        if head is None or head.note == self._published:
+            return None
+        # A log that fails closed only now may have been published up to more than it shows.
+        return head if head.checkpoint.size >= self._size else None
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -111,8 +118,8 @@ class Publisher:
             self._stopping.wait(pause)
 
     def _publish(self) -> None:
-        head = self._sequencer.head
-        if head is None or head.note == self._published:
+        head = self._to_publish()
+        if head is None:
             return
         if not self._is_whole:
             self._is_whole = self._restore()
@@ -145,7 +152,8 @@ class Publisher:
         if note is None:
             return 0
         shown = SignedCheckpoint.open(note, self._sequencer.key).checkpoint
-        head = self._sequencer.head
+        # Not only what is shown: witnesses may still have to see the rest.
+        head = self._sequencer.heads.newest
         size = 0 if head is None else head.checkpoint.size
         if shown.size > size:
             raise DamagedError(

@@ -13,6 +13,7 @@ from registry.core.digest import sha256, text
 from registry.core.profiles import raw
 from registry.core.records import inference
 from registry.core.tlog.note import VerifierKey
+from registry.signing.cosigner import Cosigner
 from registry.signing.file import LogSigner
 from tests import mint
 from tests.cli.conftest import Place, Shell
@@ -207,3 +208,34 @@ sys.exit(status)
         check=True,
     )
     assert done.stdout.endswith("loaded:\n")
+
+
+# --- Witnesses ---
+
+
+def test_a_capsule_without_the_quorum_of_a_policy_stays_open(
+    acme: Shell, place: Place, output: Output, home: Path
+) -> None:
+    witness = Cosigner.generate("nobody.example").key
+    policy = home / "policy"
+    policy.write_text(f"log {place.vkey}\nwitness w {witness}\nquorum w\n")
+    for said in (
+        acme("verify", output.capsule, "--policy", policy),
+        acme("trace", output.file, "--policy", policy),
+    ):
+        assert said.status == 4
+        assert "witnesses: INDETERMINATE(QUORUM)" in said.out
+
+
+def test_a_policy_that_names_the_log_needs_no_other_key(
+    shell: Shell, place: Place, output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROVREG_CONFIG_DIR", str(tmp_path / "empty"))
+    assert shell("verify", output.capsule).status == 4
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {place.vkey}\nquorum none\n")
+    assert shell("verify", output.capsule, "--policy", policy).status == 0
+    stranger = LogSigner.generate(place.vkey.partition("+")[0]).key
+    policy.write_text(f"log {stranger}\nquorum none\n")
+    said = shell("verify", output.capsule, "--policy", policy)
+    assert (said.status, "WRONG_LOG" in said.out) == (1, True)

@@ -223,3 +223,33 @@ def test_a_quorum_may_be_the_logs_own_post_quantum_signature(place: Place) -> No
     with place.open(fail_closed=True) as registry:
         receipt = registry.register(said(1))  # type: ignore[arg-type]
         Policy.parse(place.policy.read_bytes()).verify(receipt.head.note)
+
+
+def test_the_published_checkpoint_gets_its_cosignatures_without_growth(place: Place) -> None:
+    policy = place.trust("w1", place.witness())
+    with place.open() as registry:
+        published = place.folder / "data" / "static" / "checkpoint"
+
+        def has_it() -> bool:
+            note = Note.parse(published.read_bytes()) if published.exists() else None
+            return note is not None and policy.standing(note).met
+
+        eventually(has_it)
+        assert registry.services.publisher.wait(SECONDS)
+
+
+def test_a_log_that_fails_closed_only_now_may_have_been_published_further(place: Place) -> None:
+    with place.open() as registry:
+        register(registry, 1)
+        assert registry.services.publisher.wait(SECONDS)
+        size = registry.size
+    witness = place.witness()
+    policy = place.trust("w1", witness)
+    witness.hang()
+    with place.open(fail_closed=True) as registry:
+        assert registry.size == 0
+        published = place.folder / "data" / "static" / "checkpoint"
+        assert SignedCheckpoint.parse(published.read_bytes()).checkpoint.size == size
+        witness.go_on()
+        eventually(lambda: registry.size >= size)
+        eventually(lambda: policy.standing(Note.parse(published.read_bytes())).met)
