@@ -16,9 +16,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from registry.core import encoding
+from registry.core.certificates.chain import load
 from registry.core.digest import sha256
 from registry.errors import MalformedError, Reason, VerificationError
 
@@ -77,7 +79,7 @@ class Authority:
             raise _refused("this file is too long for a chain of certificates")
         try:
             read = x509.load_pem_x509_certificates(data)
-        except (ValueError, x509.InvalidVersion) as error:
+        except (ValueError, x509.InvalidVersion, CryptographyDeprecationWarning) as error:
             raise _refused("these are no certificates in PEM", str(error)) from error
         return cls(tuple(certificate.public_bytes(Encoding.DER) for certificate in read))
 
@@ -149,9 +151,9 @@ def _load(der: bytes) -> x509.Certificate:
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise _refused("a certificate of this chain is too large", f"{len(der)} bytes")
     try:
-        certificate = x509.load_der_x509_certificate(der)
-    except x509.InvalidVersion as error:
-        raise _refused("a certificate is of an unknown version", str(error)) from error
+        certificate = load(der)
+    except MalformedError as error:
+        raise _refused("a certificate of this chain cannot be read", str(error)[:200]) from error
     if certificate.version is not x509.Version.v3:
         raise _refused("a certificate is not of version 3")
     key = certificate.public_key()

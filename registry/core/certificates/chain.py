@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from registry.errors import MalformedError, Reason, VerificationError
@@ -91,8 +92,13 @@ def load(der: bytes) -> x509.Certificate:
         x509.DuplicateExtension,
         x509.UnsupportedGeneralNameType,
         UnsupportedAlgorithm,
+        # A serial number that is not positive: a warning today, an error in a later release.
+        CryptographyDeprecationWarning,
     ) as error:
         raise malformed("it cannot be read", str(error)[:200]) from error
+    if certificate.serial_number <= 0:
+        # RFC 5280 §4.1.2.2.
+        raise malformed("its serial number is not positive", str(certificate.serial_number)[:80])
     if certificate.public_bytes(serialization.Encoding.DER) != der:
         raise malformed("it is not in canonical DER")
     return certificate

@@ -8,11 +8,10 @@ named by a public key or by an X.509 certificate for one.
 from typing import Literal
 
 import msgspec
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.core import encoding
+from registry.core.certificates.chain import load
 from registry.core.digest import SHA256_SIZE
 from registry.core.encoding import Value
 from registry.core.keys import ALGORITHM, PublicKey, parse_signature
@@ -143,8 +142,8 @@ def certified_key(certificate_der: bytes) -> PublicKey:
         MalformedError: ``MALFORMED_KEY``, or ``KEY_ALGORITHM`` for anything but P-256.
     """
     try:
-        key = x509.load_der_x509_certificate(certificate_der).public_key()
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        key = load(certificate_der).public_key()
+    except MalformedError as error:
         raise MalformedError(
             Reason.MALFORMED_KEY, "this is not an X.509 certificate", actual=str(error)[:200]
         ) from error

@@ -22,6 +22,9 @@ TILE_WIDTH = 256
 MAX_LEVEL = 63
 """The highest tile level that a path may name."""
 
+MAX_PATH_CHARACTERS = 64
+"""Characters of a path: an index of 19 digits, level and width take 46."""
+
 
 @dataclass(frozen=True, slots=True)
 class TilePath:
@@ -46,16 +49,12 @@ class TilePath:
         Raises:
             MalformedError: ``MALFORMED_TILE_PATH``.
         """
-        error = MalformedError(
-            Reason.MALFORMED_TILE_PATH,
-            "this is not a tile path",
-            expected="tile/<level>/<index>[.p/<width>]",
-            actual=repr(path[:80]),
-        )
+        if len(path) > MAX_PATH_CHARACTERS:
+            raise _no_path(path)
         body, partial, width = path.partition(".p/")
         parts = body.split("/")
         if len(parts) < 3 or parts[0] != "tile":  # noqa: PLR2004 - tile, level, index
-            raise error
+            raise _no_path(path)
         digits = "".join(part.removeprefix("x") for part in parts[2:]).lstrip("0") or "0"
         try:
             parsed = cls(
@@ -63,12 +62,21 @@ class TilePath:
                 encoding.decimal(digits),
                 encoding.decimal(width) if partial else TILE_WIDTH,
             )
-        except MalformedError as cause:
-            raise error from cause
+        except MalformedError as error:
+            raise _no_path(path) from error
         legal = parsed.level <= MAX_LEVEL and 1 <= parsed.width <= TILE_WIDTH
         if not legal or str(parsed) != path:
-            raise error
+            raise _no_path(path)
         return parsed
+
+
+def _no_path(path: str) -> MalformedError:
+    return MalformedError(
+        Reason.MALFORMED_TILE_PATH,
+        "this is not a tile path",
+        expected="tile/<level>/<index>[.p/<width>]",
+        actual=repr(path[:80]),
+    )
 
 
 def width_at(level: int, index: int, size: int) -> int:

@@ -252,5 +252,5 @@ def _body(error: RegistryError, code: int) -> bytes:
 
 def _bounded(text: str) -> str:
     # A path may hold half a surrogate pair; no JSON can.
-    clean = text.encode("utf-8", "backslashreplace").decode()
+    clean = text[:MAX_PART_CHARACTERS].encode("utf-8", "backslashreplace").decode()
     return printable(clean)[:MAX_PART_CHARACTERS]

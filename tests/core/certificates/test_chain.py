@@ -15,6 +15,7 @@ from registry.core.certificates.chain import (
     Authority,
     Window,
     issuing_authority,
+    load,
     verify_path,
 )
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
@@ -196,6 +197,27 @@ def test_a_path_has_a_sane_length(chain: tuple[bytes, ...]) -> None:
     with pytest.raises(VerificationError) as caught:
         verify_path(chain, NOON, CODE_SIGNING)
     assert caught.value.reason is Reason.CERTIFICATE_CHAIN
+
+
+@pytest.mark.parametrize("number", [b"\x00", b"\xff"])
+def test_a_serial_number_that_is_not_positive_is_refused(number: bytes) -> None:
+    # The first integer after the version; CA.root() has the number 1.
+    der = ROOT.der.replace(
+        b"\xa0\x03\x02\x01\x02\x02\x01\x01", b"\xa0\x03\x02\x01\x02\x02\x01" + number
+    )
+    assert der != ROOT.der
+    with pytest.raises(MalformedError) as caught:
+        load(der)
+    assert caught.value.reason is Reason.MALFORMED_CERTIFICATE
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_a_serial_number_that_is_not_positive_is_refused_where_it_is_no_more_than_a_warning() -> (
+    None
+):
+    der = ROOT.der.replace(b"\x02\x01\x02\x02\x01\x01", b"\x02\x01\x02\x02\x01\xff")
+    with pytest.raises(MalformedError, match="not positive"):
+        load(der)
 
 
 def test_a_window_says_what_it_spans() -> None:
