@@ -57,7 +57,7 @@ def key(number: int, kind: str = "P-256") -> PrivateKey:
     assert number >= 0
     if kind.startswith("RSA"):
         return rsa.generate_private_key(65537, int(kind.removeprefix("RSA").strip("-") or 2048))
-    return ec.generate_private_key(_CURVES[kind]())
+    return ec.derive_private_key(100 + number, _CURVES[kind]())
 
 
 def name(common: str) -> x509.Name:
@@ -129,7 +129,8 @@ class Certified:
             )
         for extension, critical in self.extra:
             builder = builder.add_extension(extension, critical)
-        return builder.sign(issuer.key, hashes.SHA256())
+        deterministic = True if isinstance(issuer.key, ec.EllipticCurvePrivateKey) else None
+        return builder.sign(issuer.key, hashes.SHA256(), ecdsa_deterministic=deterministic)
 
 
 def root(subject: str = "root", number: int = 1, **parts: Any) -> Certified:
@@ -264,7 +265,7 @@ def _sign(key: PrivateKey, data: bytes, algorithm: str) -> tuple[bytes, x509.Obj
     if isinstance(key, rsa.RSAPrivateKey):
         signature = key.sign(data, padding.PKCS1v15(), _HASHES[algorithm])
         return signature, x509.ObjectIdentifier(_RSA[algorithm])
-    signature = key.sign(data, ec.ECDSA(_HASHES[algorithm]))
+    signature = key.sign(data, ec.ECDSA(_HASHES[algorithm], deterministic_signing=True))
     return signature, x509.ObjectIdentifier(_ECDSA[algorithm])
 
 

@@ -57,7 +57,8 @@ def usage(*, sign: bool = False, certify: bool = False) -> x509.KeyUsage:
 def signed(builder: x509.CertificateBuilder, key: Key) -> x509.Certificate:
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return builder.sign(key, None)
-    return builder.sign(key, hashes.SHA256())
+    deterministic = True if isinstance(key, ec.EllipticCurvePrivateKey) else None
+    return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=deterministic)
 
 
 @dataclass
@@ -202,7 +203,7 @@ class CTLog:
         body = signed(leaf.builder(ca), ca.key).tbs_certificate_bytes
         signature = self.key.sign(
             signed_bytes(self.made_at, spki(ca.key), body, self.extensions),
-            ec.ECDSA(hashes.SHA256()),
+            ec.ECDSA(hashes.SHA256(), deterministic_signing=True),
         )
         milliseconds = (self.made_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
             milliseconds=1

@@ -1,0 +1,1 @@
+"""Fuzzing: bounded, and the same in every run."""
