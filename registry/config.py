@@ -129,6 +129,7 @@ class ServerSettings:
             that is free for examples.
         ca: Whether to issue certificates.
         oidc_issuers: Whose tokens are good for a certificate.
+        sigstore_root: A trusted root; None to take no statements in Sigstore bundles.
         least_free_bytes: Bytes that must stay free on the data folder's disk; with less, nothing
             new is taken.
     """
@@ -151,6 +152,7 @@ class ServerSettings:
     timestamp_interval: timedelta = DEFAULT_TIMESTAMP_INTERVAL
     ca: bool = False
     oidc_issuers: tuple[OIDCIssuer, ...] = ()
+    sigstore_root: Path | None = None
     least_free_bytes: int = LEAST_FREE_BYTES
 
 

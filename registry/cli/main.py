@@ -26,6 +26,7 @@ NOUNS = {
     "trace": "Find where an output comes from.",
     "verify": "Judge a capsule, offline.",
     "witness": "Cosign the checkpoints of other people's logs.",
+    "bundle": "Verify Sigstore bundles, and register the statements in them.",
     "log": "Read and check the transparency log.",
     "monitor": "Follow a log, and notice when it contradicts itself.",
     "db": "Upgrade and rebuild the database.",

@@ -13,6 +13,7 @@ from registry.cli.connection import connect
 from registry.cli.output import json_option, show
 from registry.client.principals import PrincipalCalls
 from registry.core.access import ROLES, Principal
+from registry.core.attestation.identity import Identity
 from registry.core.encoding import time_text
 from registry.core.keys import MAX_KEY_BYTES, PublicKey
 from registry.errors import ConflictError, Reason
@@ -37,6 +38,14 @@ def command() -> None:
     help="A public key, as key generate writes it.",
 )
 @click.option(
+    "--identity",
+    "identities",
+    multiple=True,
+    nargs=2,
+    metavar="ISSUER SUBJECT",
+    help="A certified name that may sign for it in Sigstore bundles.",
+)
+@click.option(
     "--expires",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
     help="When the token stops working (UTC); never if absent.",
@@ -55,6 +64,7 @@ def add(
     roles: tuple[str, ...],
     namespaces: tuple[str, ...],
     keys: tuple[Path, ...],
+    identities: tuple[tuple[str, str], ...],
     expires: datetime | None,
     token_out: Path | None,
     as_json: bool,
@@ -68,6 +78,7 @@ def add(
             namespaces,
             public,
             None if expires is None else expires.replace(tzinfo=UTC),
+            identities=[Identity(issuer, subject) for issuer, subject in identities],
         )
         if file is not None:
             file.write(token + "\n")
@@ -145,6 +156,7 @@ def _value(principal: Principal) -> dict[str, object]:
         "roles": principal.roles,
         "namespaces": principal.namespaces,
         "key_ids": principal.key_ids,
+        "identities": [{"issuer": issuer, "name": name} for issuer, name in principal.identities],
         "expires_at": _time(principal.expires_at),
         "revoked_at": _time(principal.revoked_at),
     }
@@ -157,6 +169,7 @@ def _lines(principal: Principal) -> list[str]:
         f"  namespaces  {', '.join(principal.namespaces) or 'none'}",
     ]
     lines += [f"  key         {key_id}" for key_id in principal.key_ids]
+    lines += [f"  identity    {name} by {issuer}" for issuer, name in principal.identities]
     if principal.expires_at is not None:
         lines.append(f"  expires     {_time(principal.expires_at)}")
     if principal.revoked_at is not None:

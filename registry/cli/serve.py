@@ -101,6 +101,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     metavar="SECONDS",
     help="How often each timestamp authority is asked.",
 )
+@click.option(
+    "--sigstore-root",
+    type=_FILE,
+    help="A trusted root: take statements in Sigstore bundles, signed by admitted identities.",
+)
 @click.option("--ca", is_flag=True, help="Issue short-lived certificates, each of them logged.")
 @click.option(
     "--oidc-issuer",
@@ -128,6 +133,7 @@ def command(
     tsa_policy: str,
     authorities: tuple[str, ...],
     timestamp_interval: int,
+    sigstore_root: Path | None,
     ca: bool,
     oidc_issuers: tuple[str, ...],
 ) -> None:
@@ -150,6 +156,7 @@ def command(
             tsa_policy=tsa_policy,
             timestamp_authorities=tuple(map(TimestampAuthority.parse, authorities)),
             timestamp_interval=timedelta(seconds=timestamp_interval),
+            sigstore_root=sigstore_root,
             ca=ca,
             oidc_issuers=tuple(OIDCIssuer.parse(text) for text in oidc_issuers),
             static=static,

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from registry.api.v1 import access_pb2 as access_pb
 from registry.api.v1 import access_service_pb2 as pb
 from registry.api.v1 import access_service_pb2_grpc as rpc
 from registry.client.channel import WRITE_SECONDS
 from registry.client.registry import RegistryClient
 from registry.core.access import Principal
+from registry.core.attestation.identity import Identity
 from registry.core.keys import PublicKey
+from registry.core.records import identity_event
+from registry.core.records.identity_event import IdentityEvent
 from registry.errors import Reason, VerificationError
 from registry.wire import access as wire
 
@@ -28,11 +32,13 @@ class PrincipalCalls:
         namespaces: Sequence[str],
         keys: Sequence[PublicKey],
         expires_at: datetime | None,
+        *,
+        identities: Sequence[Identity] = (),
     ) -> tuple[str, Principal]:
         """Add a principal; returns its token, which nobody can show again, and what it may do.
 
         Raises:
-            ConflictError: ``PRINCIPAL_EXISTS`` or ``KEY_KNOWN``.
+            ConflictError: ``PRINCIPAL_EXISTS``, ``KEY_KNOWN`` or ``IDENTITY_KNOWN``.
             VerificationError: ``UNKNOWN_SIGNER`` if the log does not say what was asked for.
         """
         request = pb.AddPrincipalRequest(
@@ -41,6 +47,9 @@ class PrincipalCalls:
             namespaces=namespaces,
             keys=[key.der for key in keys],
             expires_at=wire.time_to_proto(expires_at),
+            identities=[
+                access_pb.Identity(issuer=item.issuer, name=item.name) for item in identities
+            ],
         )
         answer = self._connection.call(self._access.AddPrincipal, request, WRITE_SECONDS)
         if keys:
@@ -49,7 +58,10 @@ class PrincipalCalls:
                 said = ring.grant(key.key_id, ring.size)
                 told = (said.principal, set(said.roles), set(said.namespaces))
                 if told != (name, set(roles), set(namespaces)):
-                    raise _unlogged("admit the key as was asked", key)
+                    raise _unlogged("admit the key as was asked", key.key_id)
+        for identity in identities:
+            if self._told(identity) != (name, set(roles), set(namespaces)):
+                raise _unlogged("admit the identity as was asked", str(identity))
         return answer.token, wire.principal_from_proto(answer.principal)
 
     def revoke(self, name: str, *, compromised: bool) -> Principal:
@@ -65,8 +77,19 @@ class PrincipalCalls:
         if before:
             after = self._client.keyring().keys_of(name)
             if after:
-                raise _unlogged("end the key", after[0])
+                raise _unlogged("end the key", after[0].key_id)
         return wire.principal_from_proto(answer.principal)
+
+    def _told(self, identity: Identity) -> tuple[str, set[str], set[str]] | None:
+        """What the log says last of an identity: for whom it speaks, if it still does."""
+        newest: IdentityEvent | None = None
+        for logged in self._client.list_statements(identity_event.PREDICATE_TYPE):
+            event = logged.statement.predicate
+            if isinstance(event, IdentityEvent) and event.identity == identity:
+                newest = event
+        if newest is None or newest.action != "add":
+            return None
+        return newest.principal, set(newest.roles), set(newest.namespaces)
 
     def list(self) -> "list[Principal]":
         """All principals, says the registry."""
@@ -74,9 +97,9 @@ class PrincipalCalls:
         return [wire.principal_from_proto(item) for item in answer.principals]
 
 
-def _unlogged(what: str, key: PublicKey) -> VerificationError:
+def _unlogged(what: str, whom: str) -> VerificationError:
     return VerificationError(
         Reason.UNKNOWN_SIGNER,
         f"the registry says that it is done, but its log does not {what}",
-        where=f"key {key.key_id}",
+        where=whom,
     )

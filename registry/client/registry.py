@@ -7,7 +7,7 @@ What cannot be checked here is returned as it came, and its docstring says so.
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from registry.api.v1 import statement_service_pb2 as pb
@@ -19,7 +19,9 @@ from registry.client.log import LogCalls
 from registry.client.session import require
 from registry.client.statements import Keyring, LoggedStatement
 from registry.core import digest
+from registry.core.attestation.bundle import Bundle
 from registry.core.attestation.dsse import Envelope
+from registry.core.certificates.signing import SigningCertificate
 from registry.core.keys import PublicKey
 from registry.core.records import key_event, release
 from registry.core.records.manifest import MAX_MANIFEST_BYTES, Manifest
@@ -27,7 +29,7 @@ from registry.core.records.release import Release
 from registry.core.tlog import entry
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
-from registry.errors import ConflictError, NotFoundError, Reason
+from registry.errors import ConflictError, MalformedError, NotFoundError, Reason
 from registry.wire import log as wire_log
 from registry.wire import statement as wire_statement
 
@@ -86,6 +88,28 @@ class RegistryClient(ArtifactCalls, LogCalls, LineageCalls):
         known = self.heads.size
         answer = self.connection.call(self._statements.Register, request, INSPECTION_SECONDS)
         return self._receipt(wire_log.receipt_from_proto(answer.receipt), envelope, key, known)
+
+    def register_bundle(self, data: bytes) -> tuple[Envelope, Receipt]:
+        """Register the statement in a Sigstore bundle; the receipt is verified.
+
+        The envelope names the signer's key, as the log knows it afterwards.
+
+        Raises:
+            RegistryError: What is wrong with the bundle, why the registry does not take it, or what
+                is wrong with its answer.
+        """
+        bundle = Bundle.parse(data)
+        if not isinstance(bundle.content, Envelope):
+            raise MalformedError(
+                Reason.MALFORMED_STATEMENT, "this bundle holds no statement, only a signature"
+            )
+        key = SigningCertificate.parse(bundle.certificate).key
+        envelope = replace(bundle.content, keyid=key.key_id)
+        request = pb.RegisterRequest(bundle=data)
+        known = self.heads.size
+        answer = self.connection.call(self._statements.Register, request, INSPECTION_SECONDS)
+        receipt = wire_log.receipt_from_proto(answer.receipt)
+        return envelope, self._receipt(receipt, envelope, key, known)
 
     def register_batch(self, envelope: bytes, records: Sequence[bytes]) -> Receipt:
         """Register a batch statement with its records; the receipt is verified.

@@ -18,6 +18,7 @@ class Principal:
         key_ids: Ids of the keys that speak for it now.
         expires_at: When its newest token stops working; None for never.
         revoked_at: When it was revoked; None if it was not.
+        identities: Certified names that speak for it, each with its issuer before it.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Principal:
     key_ids: tuple[str, ...] = ()
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    identities: tuple[tuple[str, str], ...] = ()

@@ -11,6 +11,7 @@ from typing import Any
 
 from registry.core.attestation.statement import Statement
 from registry.core.records import attribution, dataset, release
+from registry.core.records.identity_event import IdentityEvent
 from registry.core.records.key_event import KeyEvent
 from registry.core.records.names import covers
 from registry.core.records.predicate import KINDS
@@ -58,8 +59,8 @@ def grant(events: Sequence[LoggedKeyEvent], before: int) -> KeyEvent:
     return admitted
 
 
-def admit(statement: Statement[Any], admitted: KeyEvent) -> None:
-    """Check that a key with this grant may make this statement.
+def admit(statement: Statement[Any], admitted: KeyEvent | IdentityEvent) -> None:
+    """Check that a key or identity with this grant may make this statement.
 
     Raises:
         ForbiddenError: ``ROLE`` or ``NAMESPACE``.

@@ -42,6 +42,7 @@ from registry.server.identity import open_certification
 from registry.server.lineage import LineageServicer
 from registry.server.log import LogServicer
 from registry.server.principals import AccessServicer
+from registry.server.sigstore import open_sigstore
 from registry.server.statements import StatementServicer
 from registry.server.timestamping import CHAIN_FILE, open_signer, open_timestamps
 from registry.server.watchers import Watchers
@@ -56,6 +57,7 @@ from registry.services.publishing import Publisher
 from registry.services.reading import Reading
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
+from registry.services.sigstore_statements import SigstoreStatements
 from registry.services.tiles import Tiles
 from registry.services.timestamps import Timestamps
 from registry.services.watching import Watching
@@ -123,6 +125,7 @@ class Services:
     stamping: TimestampSigner | None = None
     timestamps: Timestamps | None = None
     certification: Certification | None = None
+    sigstore: SigstoreStatements | None = None
 
 
 @contextmanager
@@ -175,6 +178,18 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         )
         resources.callback(publisher.close)
         publisher.start()
+        registration = Registration(database, blobs, artifacts, keyring, sequencer)
+        sigstore = open_sigstore(
+            settings,
+            artifacts=artifacts,
+            access=access,
+            keyring=keyring,
+            operator=says,
+            ephemeral=ephemeral,
+            registration=registration,
+            sequencer=sequencer,
+            clock=now,
+        )
         yield (
             Services(
                 database,
@@ -182,7 +197,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 signer,
                 sequencer,
                 artifacts,
-                Registration(database, blobs, artifacts, keyring, sequencer),
+                registration,
                 Lineage(database, blobs, keyring, sequencer, signer.key),
                 Reading(database),
                 tiles,
@@ -192,6 +207,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 _stamping(settings, folder, signer.key.name),
                 open_timestamps(settings, database, sequencer, now, resources),
                 certification,
+                sigstore,
             ),
             first,
         )
@@ -223,7 +239,7 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
         server,
     )
     statement_service_pb2_grpc.add_StatementServiceServicer_to_server(
-        StatementServicer(services.registration, services.sequencer), server
+        StatementServicer(services.registration, services.sequencer, services.sigstore), server
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -7,6 +7,7 @@ import grpc.aio
 
 from registry.api.v1 import access_service_pb2 as pb
 from registry.api.v1 import access_service_pb2_grpc as rpc
+from registry.core.attestation.identity import Identity
 from registry.core.keys import PublicKey
 from registry.services.access import Access
 from registry.wire import access as wire
@@ -35,6 +36,7 @@ class AccessServicer(rpc.AccessServiceServicer):
             tuple(request.namespaces),
             [PublicKey.parse(key) for key in request.keys],
             expires_at,
+            identities=[Identity(item.issuer, item.name) for item in request.identities],
         )
         return pb.AddPrincipalResponse(
             token=token,

@@ -9,12 +9,14 @@ import grpc.aio
 from registry.api.v1 import statement_service_pb2 as pb
 from registry.api.v1 import statement_service_pb2_grpc as rpc
 from registry.core import encoding
+from registry.core.access import Principal
 from registry.core.tlog.receipt import Receipt
-from registry.errors import MalformedError, Reason
+from registry.errors import MalformedError, Reason, RefusedError
 from registry.server.guard import caller
 from registry.server.waiting import Waiting
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
+from registry.services.sigstore_statements import SigstoreStatements
 from registry.storage.sql.catalog import Listed
 from registry.storage.sql.log import StoredEntry
 from registry.wire import log as wire_log
@@ -35,15 +37,24 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class StatementServicer(rpc.StatementServiceServicer):
     """Thin: wire → value, one service call, value → wire."""
 
-    def __init__(self, registration: Registration, sequencer: Sequencer) -> None:
+    def __init__(
+        self,
+        registration: Registration,
+        sequencer: Sequencer,
+        sigstore: SigstoreStatements | None = None,
+    ) -> None:
         self._registration = registration
         self._sequencer = sequencer
+        self._sigstore = sigstore
         self._waiting: Waiting[Receipt] = Waiting()
 
     async def Register(  # noqa: N802 - gRPC's spelling
         self, request: pb.RegisterRequest, context: Context
     ) -> pb.RegisterResponse:
         """Register one statement."""
+        if request.bundle:
+            receipt = await asyncio.to_thread(self._register_bundle, request, caller.get())
+            return pb.RegisterResponse(receipt=wire_log.receipt_to_proto(receipt))
         opened = self._registration.open(request.envelope, caller.get())
         if opened.needs_disk:
             future = await asyncio.to_thread(self._registration.finish, opened)
@@ -51,6 +62,19 @@ class StatementServicer(rpc.StatementServiceServicer):
             future = self._registration.finish(opened)
         receipt = await self._waiting.result(future)
         return pb.RegisterResponse(receipt=wire_log.receipt_to_proto(receipt))
+
+    def _register_bundle(self, request: pb.RegisterRequest, who: Principal) -> Receipt:
+        if request.envelope:
+            raise MalformedError(
+                Reason.MALFORMED_FIELD, "a statement comes in an envelope or in a bundle, not both"
+            )
+        if self._sigstore is None:
+            raise RefusedError(
+                Reason.NO_SIGSTORE_ROOT,
+                "this registry takes no Sigstore bundles",
+                hint="its operator starts it with: provreg serve --sigstore-root FILE",
+            )
+        return self._sigstore.register(request.bundle, who)
 
     async def RegisterBatch(  # noqa: N802
         self, request: pb.RegisterBatchRequest, context: Context

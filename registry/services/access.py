@@ -10,9 +10,11 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from registry.core import encoding
 from registry.core.access import ROLES, Principal
+from registry.core.attestation.identity import Identity
 from registry.core.keys import PublicKey
-from registry.core.records import key_event
+from registry.core.records import identity_event, key_event
 from registry.core.records.names import check_namespace, check_principal
 from registry.core.tlog.receipt import Receipt
 from registry.errors import (
@@ -26,6 +28,7 @@ from registry.errors import (
 from registry.services.keyring import Keyring
 from registry.services.operator import OPERATOR, Operator
 from registry.services.sequencing import Sequencer
+from registry.services.vouched import Vouched
 from registry.signing.file import StatementSigner
 from registry.storage.sql import access
 from registry.storage.sql.access import StoredPrincipal, StoredToken
@@ -62,6 +65,8 @@ class Access:
         self._database = database
         self._keyring = keyring
         self._operator = Operator(operator, keyring, sequencer)
+        self.vouched = Vouched()
+        self.vouched.load(database)
         self._clock = clock
         self._lock = threading.Lock()
         with database.read() as connection:
@@ -108,6 +113,7 @@ class Access:
         keys: Sequence[PublicKey],
         expires_at: datetime | None,
         *,
+        identities: Sequence[Identity] = (),
         token: str | None = None,
     ) -> tuple[str, Principal, list[Receipt]]:
         """Add a principal; its token is returned once and never again.
@@ -115,8 +121,8 @@ class Access:
         ``token`` is for the first administrator, whose token is on the disk before it works.
 
         Raises:
-            MalformedError: ``MALFORMED_NAME``, or ``MALFORMED_FIELD`` for roles.
-            ConflictError: ``PRINCIPAL_EXISTS`` or ``KEY_KNOWN``.
+            MalformedError: ``MALFORMED_NAME``, or ``MALFORMED_FIELD`` for roles and identities.
+            ConflictError: ``PRINCIPAL_EXISTS``, ``KEY_KNOWN`` or ``IDENTITY_KNOWN``.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
         check_principal(name)
@@ -138,6 +144,8 @@ class Access:
                     hint="names are never given twice, so that old records stay clear",
                 )
             self._require_fresh(keys)
+            for identity in identities:
+                self.vouched.require_free(identity, self._principals)
             token = token or new_token()
             principal = StoredPrincipal(
                 name, tuple(dict.fromkeys(roles)), tuple(dict.fromkeys(namespaces))
@@ -154,6 +162,7 @@ class Access:
                 self._log_key("add", key, name, principal.roles, principal.namespaces)
                 for key in keys
             ]
+            receipts += [self._log_identity("add", item, principal) for item in identities]
             with self._database.write() as connection:
                 access.add_principal(connection, principal)
                 access.add_token(connection, stored)
@@ -204,6 +213,10 @@ class Access:
                 self._log_key(action, key, name, principal.roles, principal.namespaces)
                 for key in self._keyring.keys_of(name)
             ]
+            receipts += [
+                self._log_identity("retire", item, principal)
+                for item in self.vouched.identities_of(name)
+            ]
         return self.describe(name), receipts
 
     def exists(self, name: str) -> bool:
@@ -222,11 +235,25 @@ class Access:
             tuple(key.key_id for key in self._keyring.keys_of(name)),
             _from_seconds(max(finite)) if finite and len(finite) == len(expiries) else None,
             _from_seconds(principal.revoked_at),
+            tuple((item.issuer, item.name) for item in self.vouched.identities_of(name)),
         )
 
     def list(self) -> "list[Principal]":
         """All principals, by name."""
         return [self.describe(name) for name in sorted(self._principals)]
+
+    def _log_identity(self, action: str, identity: Identity, principal: StoredPrincipal) -> Receipt:
+        statement = identity_event.build(
+            action,
+            identity,
+            principal.name,
+            roles=principal.roles,
+            namespaces=principal.namespaces,
+            issued_at=encoding.time_text(self._clock()),
+        )
+        receipt = self._operator.say(statement)
+        self.vouched.note(statement.predicate)
+        return receipt
 
     def _require_fresh(self, keys: Sequence[PublicKey]) -> None:
         for key in keys:

@@ -21,9 +21,11 @@ from registry.core.records import (
     batch,
     certificate,
     dataset,
+    identity_event,
     key_event,
     predicate,
     release,
+    verification,
 )
 from registry.core.records.manifest import MAX_MANIFEST_BYTES, Manifest
 from registry.core.records.predicate import KINDS
@@ -48,7 +50,13 @@ from registry.storage.sql import catalog, log
 from registry.storage.sql.engine import Database
 
 _OF_THE_REGISTRY = frozenset(
-    {batch.PREDICATE_TYPE, key_event.PREDICATE_TYPE, certificate.PREDICATE_TYPE}
+    {
+        batch.PREDICATE_TYPE,
+        key_event.PREDICATE_TYPE,
+        certificate.PREDICATE_TYPE,
+        identity_event.PREDICATE_TYPE,
+        verification.PREDICATE_TYPE,
+    }
 )
 _UNIQUE = frozenset({release.PREDICATE_TYPE, dataset.PREDICATE_TYPE})
 
@@ -132,7 +140,15 @@ class Registration:
             MalformedError, LimitExceededError: What is wrong with a model file.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
-        statement = opened.statement
+        self.check_references(opened.statement)
+        return self._sequencer.submit(submission(opened))
+
+    def check_references(self, statement: Statement[Any]) -> None:
+        """Check that a statement may come this way, and that what it refers to is here.
+
+        Raises:
+            RefusedError, MalformedError, LimitExceededError: As :meth:`finish`.
+        """
         if statement.predicate_type in _OF_THE_REGISTRY:
             raise RefusedError(
                 Reason.PREDICATE_NOT_ALLOWED,
@@ -145,7 +161,6 @@ class Registration:
             self._check_attribution(statement.predicate)
         elif isinstance(statement.predicate, dataset.Dataset):
             self._require_records(statement.predicate.derived_from)
-        return self._sequencer.submit(submission(opened))
 
     def register_batch(
         self, data: bytes, records: Sequence[bytes], caller: Principal

@@ -69,6 +69,9 @@ def principal_to_proto(principal: Principal) -> access_pb2.Principal:
         key_ids=principal.key_ids,
         expires_at=time_to_proto(principal.expires_at),
         revoked_at=time_to_proto(principal.revoked_at),
+        identities=[
+            access_pb2.Identity(issuer=issuer, name=name) for issuer, name in principal.identities
+        ],
     )
 
 
@@ -85,4 +88,5 @@ def principal_from_proto(message: access_pb2.Principal) -> Principal:
         tuple(message.key_ids),
         time_from_proto(message.expires_at) if message.HasField("expires_at") else None,
         time_from_proto(message.revoked_at) if message.HasField("revoked_at") else None,
+        tuple((item.issuer, item.name) for item in message.identities),
     )

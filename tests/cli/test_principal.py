@@ -55,6 +55,7 @@ def test_a_publisher_is_listed_with_key_namespace_and_expiry(admin: Shell, who: 
         "roles": ["publisher"],
         "namespaces": [f"{who[:60]}/*"],
         "key_ids": [key_id],
+        "identities": [],
         "expires_at": "2099-01-01T00:00:00Z",
         "revoked_at": "",
     }

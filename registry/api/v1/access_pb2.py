@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cregistry/api/v1/access.proto\x12\x0fregistry.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x01\n\tPrincipal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05roles\x18\x02 \x03(\x0e\x32\x15.registry.api.v1.Role\x12\x12\n\nnamespaces\x18\x03 \x03(\t\x12\x0f\n\x07key_ids\x18\x04 \x03(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*a\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_PUBLISHER\x10\x01\x12\r\n\tROLE_NODE\x10\x02\x12\x10\n\x0cROLE_AUDITOR\x10\x03\x12\x0e\n\nROLE_ADMIN\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cregistry/api/v1/access.proto\x12\x0fregistry.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x01\n\tPrincipal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05roles\x18\x02 \x03(\x0e\x32\x15.registry.api.v1.Role\x12\x12\n\nnamespaces\x18\x03 \x03(\t\x12\x0f\n\x07key_ids\x18\x04 \x03(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nidentities\x18\x07 \x03(\x0b\x32\x19.registry.api.v1.Identity\"(\n\x08Identity\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t*a\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_PUBLISHER\x10\x01\x12\r\n\tROLE_NODE\x10\x02\x12\x10\n\x0cROLE_AUDITOR\x10\x03\x12\x0e\n\nROLE_ADMIN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'registry.api.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=281
-  _globals['_ROLE']._serialized_end=378
+  _globals['_ROLE']._serialized_start=370
+  _globals['_ROLE']._serialized_end=467
   _globals['_PRINCIPAL']._serialized_start=83
-  _globals['_PRINCIPAL']._serialized_end=279
+  _globals['_PRINCIPAL']._serialized_end=326
+  _globals['_IDENTITY']._serialized_start=328
+  _globals['_IDENTITY']._serialized_end=368
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class AddPrincipalRequest(_message.Message):
     NAMESPACES_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    IDENTITIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     @_builtins.property
@@ -50,6 +51,10 @@ class AddPrincipalRequest(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the token stops working; absent for never."""
 
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[_access_pb2.Identity]:
+        """Certified names that may sign for it in Sigstore bundles."""
+
     def __init__(
         self,
         *,
@@ -58,10 +63,11 @@ class AddPrincipalRequest(_message.Message):
         namespaces: _abc.Iterable[_builtins.str] | None = ...,
         keys: _abc.Iterable[_builtins.bytes] | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        identities: _abc.Iterable[_access_pb2.Identity] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "keys", b"keys", "name", b"name", "namespaces", b"namespaces", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "identities", b"identities", "keys", b"keys", "name", b"name", "namespaces", b"namespaces", "roles", b"roles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -84,7 +90,7 @@ class AddPrincipalResponse(_message.Message):
 
     @_builtins.property
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[_log_pb2.Receipt]:
-        """Proofs of the key events, one for each key."""
+        """Proofs of the key events, one for each key, and of the identity events, one for each identity."""
 
     def __init__(
         self,
@@ -141,7 +147,7 @@ class RevokePrincipalResponse(_message.Message):
 
     @_builtins.property
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[_log_pb2.Receipt]:
-        """Proofs of the key events, one for each key."""
+        """Proofs of the key events, one for each key, and of the identity events, one for each identity."""
 
     def __init__(
         self,

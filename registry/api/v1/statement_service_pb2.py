@@ -26,7 +26,7 @@ from registry.api.v1 import log_pb2 as registry_dot_api_dot_v1_dot_log__pb2
 from registry.api.v1 import statement_pb2 as registry_dot_api_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'registry/api/v1/statement_service.proto\x12\x0fregistry.api.v1\x1a\x19registry/api/v1/log.proto\x1a\x1fregistry/api/v1/statement.proto\"#\n\x0fRegisterRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"=\n\x10RegisterResponse\x12)\n\x07receipt\x18\x01 \x01(\x0b\x32\x18.registry.api.v1.Receipt\"9\n\x14RegisterBatchRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0f\n\x07records\x18\x02 \x03(\x0c\"B\n\x15RegisterBatchResponse\x12)\n\x07receipt\x18\x01 \x01(\x0b\x32\x18.registry.api.v1.Receipt\"(\n\x13GetStatementRequest\x12\x11\n\trecord_id\x18\x01 \x01(\x0c\"K\n\x14GetStatementResponse\x12\x33\n\tstatement\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\"u\n\x15ListStatementsRequest\x12\x16\n\x0epredicate_type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"g\n\x16ListStatementsResponse\x12\x34\n\nstatements\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x12GetShimHeadRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\"L\n\x13GetShimHeadResponse\x12\x0e\n\x06next_n\x18\x01 \x01(\x04\x12\x12\n\nlast_batch\x18\x02 \x01(\x0c\x12\x11\n\tlast_leaf\x18\x03 \x01(\x0c\x32\xdd\x03\n\x10StatementService\x12O\n\x08Register\x12 .registry.api.v1.RegisterRequest\x1a!.registry.api.v1.RegisterResponse\x12^\n\rRegisterBatch\x12%.registry.api.v1.RegisterBatchRequest\x1a&.registry.api.v1.RegisterBatchResponse\x12[\n\x0cGetStatement\x12$.registry.api.v1.GetStatementRequest\x1a%.registry.api.v1.GetStatementResponse\x12\x61\n\x0eListStatements\x12&.registry.api.v1.ListStatementsRequest\x1a\'.registry.api.v1.ListStatementsResponse\x12X\n\x0bGetShimHead\x12#.registry.api.v1.GetShimHeadRequest\x1a$.registry.api.v1.GetShimHeadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'registry/api/v1/statement_service.proto\x12\x0fregistry.api.v1\x1a\x19registry/api/v1/log.proto\x1a\x1fregistry/api/v1/statement.proto\"3\n\x0fRegisterRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x02 \x01(\x0c\"=\n\x10RegisterResponse\x12)\n\x07receipt\x18\x01 \x01(\x0b\x32\x18.registry.api.v1.Receipt\"9\n\x14RegisterBatchRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0f\n\x07records\x18\x02 \x03(\x0c\"B\n\x15RegisterBatchResponse\x12)\n\x07receipt\x18\x01 \x01(\x0b\x32\x18.registry.api.v1.Receipt\"(\n\x13GetStatementRequest\x12\x11\n\trecord_id\x18\x01 \x01(\x0c\"K\n\x14GetStatementResponse\x12\x33\n\tstatement\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\"u\n\x15ListStatementsRequest\x12\x16\n\x0epredicate_type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"g\n\x16ListStatementsResponse\x12\x34\n\nstatements\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x12GetShimHeadRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\"L\n\x13GetShimHeadResponse\x12\x0e\n\x06next_n\x18\x01 \x01(\x04\x12\x12\n\nlast_batch\x18\x02 \x01(\x0c\x12\x11\n\tlast_leaf\x18\x03 \x01(\x0c\x32\xdd\x03\n\x10StatementService\x12O\n\x08Register\x12 .registry.api.v1.RegisterRequest\x1a!.registry.api.v1.RegisterResponse\x12^\n\rRegisterBatch\x12%.registry.api.v1.RegisterBatchRequest\x1a&.registry.api.v1.RegisterBatchResponse\x12[\n\x0cGetStatement\x12$.registry.api.v1.GetStatementRequest\x1a%.registry.api.v1.GetStatementResponse\x12\x61\n\x0eListStatements\x12&.registry.api.v1.ListStatementsRequest\x1a\'.registry.api.v1.ListStatementsResponse\x12X\n\x0bGetShimHead\x12#.registry.api.v1.GetShimHeadRequest\x1a$.registry.api.v1.GetShimHeadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'registry.api.v1.statement_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REGISTERREQUEST']._serialized_start=120
-  _globals['_REGISTERREQUEST']._serialized_end=155
-  _globals['_REGISTERRESPONSE']._serialized_start=157
-  _globals['_REGISTERRESPONSE']._serialized_end=218
-  _globals['_REGISTERBATCHREQUEST']._serialized_start=220
-  _globals['_REGISTERBATCHREQUEST']._serialized_end=277
-  _globals['_REGISTERBATCHRESPONSE']._serialized_start=279
-  _globals['_REGISTERBATCHRESPONSE']._serialized_end=345
-  _globals['_GETSTATEMENTREQUEST']._serialized_start=347
-  _globals['_GETSTATEMENTREQUEST']._serialized_end=387
-  _globals['_GETSTATEMENTRESPONSE']._serialized_start=389
-  _globals['_GETSTATEMENTRESPONSE']._serialized_end=464
-  _globals['_LISTSTATEMENTSREQUEST']._serialized_start=466
-  _globals['_LISTSTATEMENTSREQUEST']._serialized_end=583
-  _globals['_LISTSTATEMENTSRESPONSE']._serialized_start=585
-  _globals['_LISTSTATEMENTSRESPONSE']._serialized_end=688
-  _globals['_GETSHIMHEADREQUEST']._serialized_start=690
-  _globals['_GETSHIMHEADREQUEST']._serialized_end=727
-  _globals['_GETSHIMHEADRESPONSE']._serialized_start=729
-  _globals['_GETSHIMHEADRESPONSE']._serialized_end=805
-  _globals['_STATEMENTSERVICE']._serialized_start=808
-  _globals['_STATEMENTSERVICE']._serialized_end=1285
+  _globals['_REGISTERREQUEST']._serialized_end=171
+  _globals['_REGISTERRESPONSE']._serialized_start=173
+  _globals['_REGISTERRESPONSE']._serialized_end=234
+  _globals['_REGISTERBATCHREQUEST']._serialized_start=236
+  _globals['_REGISTERBATCHREQUEST']._serialized_end=293
+  _globals['_REGISTERBATCHRESPONSE']._serialized_start=295
+  _globals['_REGISTERBATCHRESPONSE']._serialized_end=361
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=363
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=403
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=405
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=480
+  _globals['_LISTSTATEMENTSREQUEST']._serialized_start=482
+  _globals['_LISTSTATEMENTSREQUEST']._serialized_end=599
+  _globals['_LISTSTATEMENTSRESPONSE']._serialized_start=601
+  _globals['_LISTSTATEMENTSRESPONSE']._serialized_end=704
+  _globals['_GETSHIMHEADREQUEST']._serialized_start=706
+  _globals['_GETSHIMHEADREQUEST']._serialized_end=743
+  _globals['_GETSHIMHEADRESPONSE']._serialized_start=745
+  _globals['_GETSHIMHEADRESPONSE']._serialized_end=821
+  _globals['_STATEMENTSERVICE']._serialized_start=824
+  _globals['_STATEMENTSERVICE']._serialized_end=1301
 # @@protoc_insertion_point(module_scope)

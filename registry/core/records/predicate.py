@@ -6,7 +6,16 @@ from typing import Any
 
 from registry.core import encoding
 from registry.core.attestation.statement import Statement, predicate_type
-from registry.core.records import attribution, batch, certificate, dataset, key_event, release
+from registry.core.records import (
+    attribution,
+    batch,
+    certificate,
+    dataset,
+    identity_event,
+    key_event,
+    release,
+    verification,
+)
 from registry.errors import MalformedError, Reason
 
 
@@ -43,6 +52,15 @@ KINDS: dict[str, Kind] = {
     ),
     certificate.PREDICATE_TYPE: Kind(
         "certificate", "operator", Statement[certificate.Certificate], certificate.validate
+    ),
+    identity_event.PREDICATE_TYPE: Kind(
+        "identity event",
+        "operator",
+        Statement[identity_event.IdentityEvent],
+        identity_event.validate,
+    ),
+    verification.PREDICATE_TYPE: Kind(
+        "verification", "operator", Statement[verification.Verification], verification.validate
     ),
 }
 """Every predicate type that can be registered."""
