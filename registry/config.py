@@ -124,6 +124,10 @@ class ServerSettings:
         post_quantum: Whether to make an ML-DSA-44 key that signs beside the log's main one.
         static: The folder that the log is published into, for any file server; None for one inside
             the data folder.
+        admit: A file that says whose signatures are logged without a statement, beside those of
+            publishers' keys; None for nobody else's.
+        refuse_duplicates: Whether to refuse a signature that is in the log already, instead of
+            proving it once more.
         tsa: Whether requests for RFC 3161 timestamps are answered.
         tsa_policy: The policy that tokens name, an object identifier; the default is below the arc
             that is free for examples.
@@ -146,6 +150,8 @@ class ServerSettings:
     fail_closed: bool = False
     post_quantum: bool = False
     static: Path | None = None
+    admit: Path | None = None
+    refuse_duplicates: bool = False
     tsa: bool = False
     tsa_policy: str = DEFAULT_TSA_POLICY
     timestamp_authorities: tuple[TimestampAuthority, ...] = ()

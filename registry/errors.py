@@ -97,6 +97,11 @@ class Reason(StrEnum):
     LOGGED_BARE = "LOGGED_BARE"
     BEYOND_TREE = "BEYOND_TREE"
 
+    # Signatures without statements.
+    NOT_ADMITTED = "NOT_ADMITTED"
+    ENTRY_EXISTS = "ENTRY_EXISTS"
+    LOG_FROZEN = "LOG_FROZEN"
+
     # Following a log.
     MALFORMED_BUNDLE = "MALFORMED_BUNDLE"
     TILE = "TILE"

@@ -56,6 +56,18 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder that the log is published into, for any file server; in --data if absent.",
 )
+@click.option(
+    "--admit",
+    type=_FILE,
+    help="Whose signatures Sigstore clients may log: lines authority, identity and key.",
+)
+@click.option(
+    "--duplicates",
+    type=click.Choice(("answer", "conflict")),
+    default="answer",
+    show_default=True,
+    help="What Sigstore clients are told of an entry that is there: its proof, or 409.",
+)
 @click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM private key.")
@@ -123,6 +135,8 @@ def command(
     checkpoint_lock: str | None,
     min_free_mib: int,
     static: Path | None,
+    admit: Path | None,
+    duplicates: str,
     origin: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -160,5 +174,7 @@ def command(
             ca=ca,
             oidc_issuers=tuple(OIDCIssuer.parse(text) for text in oidc_issuers),
             static=static,
+            admit=admit,
+            refuse_duplicates=duplicates == "conflict",
         )
     )

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from registry.allocator import keep_memory
+from registry.api.sigstore import rekor_v2_pb2, rekor_v2_pb2_grpc
 from registry.api.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
@@ -35,6 +36,7 @@ from registry.server.folder import DataFolder
 from registry.server.guard import Guard
 from registry.server.http.cosigned import CosignedCheckpoint
 from registry.server.http.identity import CertificateRoutes
+from registry.server.http.rekor import RekorRoom
 from registry.server.http.routing import Routes
 from registry.server.http.tiles import TileRoom
 from registry.server.http.timestamping import Schedule, Timestamping
@@ -42,6 +44,7 @@ from registry.server.identity import open_certification
 from registry.server.lineage import LineageServicer
 from registry.server.log import LogServicer
 from registry.server.principals import AccessServicer
+from registry.server.rekor import RekorServicer, read_policy
 from registry.server.sigstore import open_sigstore
 from registry.server.statements import StatementServicer
 from registry.server.timestamping import CHAIN_FILE, open_signer, open_timestamps
@@ -57,6 +60,7 @@ from registry.services.publishing import Publisher
 from registry.services.reading import Reading
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
+from registry.services.signatures import Signatures
 from registry.services.sigstore_statements import SigstoreStatements
 from registry.services.tiles import Tiles
 from registry.services.timestamps import Timestamps
@@ -96,6 +100,7 @@ _SERVICES = (
     lineage_service_pb2.DESCRIPTOR.services_by_name["LineageService"].full_name,
     log_service_pb2.DESCRIPTOR.services_by_name["LogService"].full_name,
     statement_service_pb2.DESCRIPTOR.services_by_name["StatementService"].full_name,
+    rekor_v2_pb2.DESCRIPTOR.services_by_name["Rekor"].full_name,
 )
 
 logger = logging.getLogger(__name__)
@@ -120,6 +125,7 @@ class Services:
     reading: Reading
     tiles: Tiles
     publisher: Publisher
+    signatures: Signatures
     access: Access
     watchers: Watchers
     stamping: TimestampSigner | None = None
@@ -202,6 +208,16 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 Reading(database),
                 tiles,
                 publisher,
+                Signatures(
+                    database,
+                    keyring,
+                    sequencer,
+                    read_policy(
+                        settings.admit, () if certification is None else (certification.authority,)
+                    ),
+                    now,
+                    refuse_duplicates=settings.refuse_duplicates,
+                ),
                 access,
                 Watchers(Watching(database, sequencer), sequencer),
                 _stamping(settings, folder, signer.key.name),
@@ -241,6 +257,9 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
     statement_service_pb2_grpc.add_StatementServiceServicer_to_server(
         StatementServicer(services.registration, services.sequencer, services.sigstore), server
     )
+    rekor_v2_pb2_grpc.add_RekorServicer_to_server(
+        RekorServicer(services.signatures, services.signer.key), server
+    )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection(
@@ -253,6 +272,7 @@ def http_routes(services: Services) -> Routes:
     """Everything that is answered over HTTP."""
     routes = TileRoom(services.sequencer, services.tiles).routes()
     routes += CosignedCheckpoint(services.sequencer).routes()
+    routes += RekorRoom(services.signatures, services.signer.key).routes()
     if services.stamping is not None:
         routes += Timestamping(services.stamping, now).routes()
     if services.timestamps is not None:

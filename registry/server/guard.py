@@ -45,6 +45,8 @@ RULES: dict[str, str] = {
     f"{_V1}ArtifactService/Upload": "publisher",
     f"{_V1}ArtifactService/Download": ANYBODY,
     f"{_V1}ArtifactService/Stat": ANYBODY,
+    # Whose signatures are logged is judged by the admission policy.
+    "/dev.sigstore.rekor.v2.Rekor/CreateEntry": PUBLIC,
     # The statement's own signer and role are judged by the registration policy.
     f"{_V1}StatementService/Register": "publisher",
     f"{_V1}StatementService/RegisterBatch": "node",

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.core.access import Principal
 from registry.core.attestation.identity import Identity
+from registry.core.certificates.chain import Authority
 from registry.core.certificates.signing import SigningCertificate
 from registry.core.encoding import time_text
 from registry.core.keys import PublicKey
@@ -126,6 +127,11 @@ class Certification:
                 Reason.BAD_SETTING, "this registry vouches for its own principals", where=self._own
             )
         self._rate = Rate()
+
+    @property
+    def authority(self) -> Authority:
+        """What issues the certificates, for whoever has to believe them."""
+        return self._authority.authority
 
     @property
     def chain(self) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ import threading
 from collections.abc import Iterator
 
 from registry.core.tlog import entry_bundle
-from registry.core.tlog import tree as proofs
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.tile import TILE_WIDTH, TilePath
 from registry.core.tlog.verified_tiles import edge
@@ -164,7 +163,7 @@ class Publisher:
                 actual=f"{size} entries",
                 hint="is this an old backup, or the wrong database?",
             )
-        root = proofs.root_hash(self._sequencer.tree.node, shown.size)
+        root = self._sequencer.root_at(shown.size)
         if root != shown.root:
             raise DamagedError(
                 Reason.FORK,
