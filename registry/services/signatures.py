@@ -75,7 +75,6 @@ class Signatures:
             ForbiddenError: ``NOT_ADMITTED``.
             ConflictError: ``ENTRY_EXISTS``, if duplicates are to be refused.
             UnavailableError: ``LOG_BUSY``, ``LOG_LATCHED`` or ``DISK_LOW``.
-            UnsupportedError: ``LOG_FROZEN``.
         """
         verified = request.verified()
         key_id, principal = self._admit(verified)
