@@ -1,6 +1,7 @@
 """Settings, frozen and read once. The only room that looks at the environment."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -204,6 +205,8 @@ class ClientSettings:
         log_key: The verifier key to insist on, or ``@FILE``. [PROVREG_LOG_KEY]
         ca_file: PEM certificates to believe. [PROVREG_CA_FILE]
         folder: Where keys of known logs are kept. [PROVREG_CONFIG_DIR]
+        tsa_chains: PEM chains of the timestamp authorities to believe. [PROVREG_TSA_CHAIN, with a
+            colon between several]
     """
 
     server: str
@@ -211,6 +214,7 @@ class ClientSettings:
     log_key: str | None
     ca_file: Path | None
     folder: Path
+    tsa_chains: tuple[Path, ...] = ()
 
     @classmethod
     def read(
@@ -219,6 +223,7 @@ class ClientSettings:
         token_file: str | None = None,
         log_key: str | None = None,
         ca_file: str | None = None,
+        tsa_chains: Sequence[Path] = (),
     ) -> Self:
         """Read the environment for whatever was not given.
 
@@ -231,6 +236,7 @@ class ClientSettings:
         if token_file or (named and not token):
             token = _read_token(Path(named or ""))
         authorities = ca_file or environment.get("PROVREG_CA_FILE")
+        named_chains = environment.get("PROVREG_TSA_CHAIN", "").split(os.pathsep)
         base = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
         return cls(
             server or environment.get("PROVREG_SERVER") or DEFAULT_LISTEN,
@@ -238,6 +244,7 @@ class ClientSettings:
             log_key or environment.get("PROVREG_LOG_KEY"),
             Path(authorities) if authorities else None,
             Path(environment.get("PROVREG_CONFIG_DIR") or base / "provreg"),
+            tuple(tsa_chains) or tuple(Path(each) for each in named_chains if each),
         )
 
 

@@ -7,11 +7,13 @@ import click
 from registry.cli.connection import connect
 from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.cli.policy import policy_option, read_policy
-from registry.cli.verify import digests_of
+from registry.cli.verify import digests_of, tsa_chain_option
+from registry.config import ClientSettings
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.walk import appraise
 from registry.core.verdict import overall
 from registry.errors import ConflictError, NotFoundError, Reason
+from registry.signing.timestamping import read_chain
 
 
 @click.command()
@@ -24,6 +26,7 @@ from registry.errors import ConflictError, NotFoundError, Reason
 )
 @click.option("--receipt", type=click.IntRange(min=1), help="Which of several receipts.")
 @policy_option
+@tsa_chain_option
 @json_option
 @click.pass_context
 def command(
@@ -33,6 +36,7 @@ def command(
     out: Path | None,
     receipt: int | None,
     policy_file: Path | None,
+    tsa_chains: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Ask which model version made an output, and check the answer here.
@@ -43,6 +47,8 @@ def command(
         raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
     digests = digests_of(output)
     policy = read_policy(policy_file)
+    chains = ClientSettings.read(tsa_chains=tsa_chains).tsa_chains
+    authorities = [read_chain(each) for each in chains]
     with connect(ctx) as client:
         location = None
         if receipt is not None:
@@ -58,7 +64,7 @@ def command(
         traced = client.trace(digests, location)
         log_key = client.log_key
     # The registry's word is not enough: what is shown comes out of the capsule, judged here.
-    report = appraise(Capsule.parse(traced.capsule), log_key, digests, policy)
+    report = appraise(Capsule.parse(traced.capsule), log_key, digests, policy, authorities)
     lines = report.to_text().splitlines()
     if traced.matches > 1:
         lines.append(f"{traced.matches} receipts have this output; see another with --receipt N")

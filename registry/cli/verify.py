@@ -15,6 +15,16 @@ from registry.core.profiles.recognise import candidates
 from registry.core.tlog.note import ED25519, VerifierKey
 from registry.core.tlog.policy import Policy
 from registry.core.verdict import overall
+from registry.signing.timestamping import read_chain
+
+tsa_chain_option = click.option(
+    "--tsa-chain",
+    "tsa_chains",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="PEM chain of a timestamp authority to believe, its own certificate first. "
+    "[PROVREG_TSA_CHAIN]",
+)
 
 
 @click.command()
@@ -27,6 +37,7 @@ from registry.core.verdict import overall
     help="The output that the capsule must be about.",
 )
 @policy_option
+@tsa_chain_option
 @json_option
 @click.pass_context
 def command(
@@ -36,6 +47,7 @@ def command(
     own_key: str | None,
     answer: str | None,
     policy_file: Path | None,
+    tsa_chains: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Judge CAPSULE: which model version made the output, and can it be believed?
@@ -49,11 +61,13 @@ def command(
         # One byte more than allowed, so that a file that is too long is refused, not cut.
         parsed = Capsule.parse(file.read(MAX_CAPSULE_BYTES + 1))
     policy = read_policy(policy_file)
+    chains = ClientSettings.read(tsa_chains=tsa_chains).tsa_chains
     report = appraise(
         parsed,
         _log_key(ctx, parsed.log.name, own_key, policy),
         None if answer is None else digests_of(answer),
         policy,
+        [read_chain(each) for each in chains],
     )
     show(report, report.to_text().splitlines(), as_json=as_json)
     return VERDICT_STATUS[overall((*report.checks_then, *report.checks_now))]

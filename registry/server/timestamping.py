@@ -14,14 +14,17 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.config import ServerSettings
-from registry.core.archive.authority import MAX_PEM_BYTES, Authority
-from registry.errors import MalformedError, Reason
 from registry.remote.http import HTTPClient
 from registry.remote.timestamp import RemoteAuthority
 from registry.services.sequencing import Sequencer
 from registry.services.timestamps import Timestamps
 from registry.signing.file import load_p256
-from registry.signing.timestamping import TimestampSigner, issue_chain, private_pem
+from registry.signing.timestamping import (
+    TimestampSigner,
+    issue_chain,
+    private_pem,
+    read_chain,
+)
 from registry.storage.durable import make_folder, write_new
 from registry.storage.sql.engine import Database
 
@@ -66,22 +69,6 @@ def open_timestamps(
     timestamps = Timestamps(database, sequencer, remotes, settings.timestamp_interval, now)
     resources.callback(timestamps.close)
     return timestamps
-
-
-def read_chain(path: Path) -> Authority:
-    """A chain of certificates from a PEM file, the authority's own first.
-
-    Raises:
-        MalformedError: ``TIMESTAMP_AUTHORITY``, or ``BAD_SETTING`` if the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_PEM_BYTES + 1)
-    except OSError as error:
-        raise MalformedError(
-            Reason.BAD_SETTING, "this file cannot be read", where=str(path), actual=str(error)
-        ) from error
-    return Authority.parse_pem(data)
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Sequence
 from registry.core import digest
 from registry.core.attestation.dsse import Envelope
 from registry.core.capsule.build import build
-from registry.core.capsule.container import Capsule, LoggedEnvelope
+from registry.core.capsule.container import (
+    MAX_TIMESTAMPS,
+    Capsule,
+    LoggedEnvelope,
+    Stamped,
+    Token,
+)
 from registry.core.records import attribution, batch, inference, predicate, release
 from registry.core.records.manifest import MAX_MANIFEST_BYTES
 from registry.core.tlog import merkle
@@ -17,7 +23,7 @@ from registry.services.artifacts import check_digest
 from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
 from registry.storage.blobs.port import BlobStore
-from registry.storage.sql import catalog, log, outputs
+from registry.storage.sql import catalog, log, outputs, timestamps
 from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
 
@@ -138,12 +144,13 @@ class Lineage:
                 key_events=sources.key_events((said, released, *attributions, *datasets)),
                 attributions=attributions,
                 datasets=datasets,
+                stamped=sources.stamped(index),
             )
 
         capsule = against(self._head())
         cosigned = self._sequencer.heads.cosigned
         # Only if nothing is left out for it: a key may have been ended after the quorum signed.
-        if cosigned is not None and _last_index(capsule) < cosigned.checkpoint.size:
+        if cosigned is not None and _least_size(capsule) <= cosigned.checkpoint.size:
             capsule = against(cosigned)
         return capsule.to_bytes()
 
@@ -202,6 +209,17 @@ class _Sources:
             return None
         return self.entry(stored)
 
+    def stamped(self, index: int) -> Stamped | None:
+        """The smallest checkpoint with entry ``index`` that was stamped, and its tokens."""
+        found = timestamps.first_after(self._connection, index)
+        if not found or found[0].size > self._head.checkpoint.size:
+            return None
+        size, note = found[0].size, found[0].note
+        proof, _ = self._sequencer.consistency(size, self._head.checkpoint.size)
+        # After a restart the log may have signed the same tree with other lines beneath it.
+        tokens = sorted((row.authority, row.token) for row in found if row.note == note)
+        return Stamped(note, size, proof, tuple(Token(*each) for each in tokens[:MAX_TIMESTAMPS]))
+
     def data_of(
         self, released: LoggedEnvelope | None
     ) -> tuple[list[LoggedEnvelope], list[LoggedEnvelope]]:
@@ -245,10 +263,11 @@ class _Sources:
         return list(found.values())
 
 
-def _last_index(capsule: Capsule) -> int:
-    """The index of the youngest entry in a capsule."""
+def _least_size(capsule: Capsule) -> int:
+    """The size of the smallest tree against which all of a capsule can be proved."""
     items = [capsule.batch, capsule.release, *(item for _, item in capsule.statements())]
-    return max(item.index for item in items if item is not None)
+    entries = max(item.index for item in items if item is not None) + 1
+    return entries if capsule.stamped is None else max(entries, capsule.stamped.size)
 
 
 def _damaged(where: str) -> DamagedError:

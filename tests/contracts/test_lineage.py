@@ -10,8 +10,12 @@ from registry.core.capsule.container import Capsule
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256
+from registry.core.records import predicate
 from registry.core.verdict import Verdict
 from registry.errors import NotFoundError, Reason
+from registry.remote.http import HTTPClient
+from registry.storage.sql import timestamps
+from registry.storage.sql.timestamps import StoredTimestamp
 from tests.contracts.registry_under_test import UnderTest, opened
 from tests.mint import (
     OUTPUT,
@@ -20,8 +24,10 @@ from tests.mint import (
     a_manifest,
     attribution_statement,
     dataset_statement,
+    key_event_statement,
     release_statement,
 )
+from tests.stamping import Server, stamping
 
 
 @pytest.fixture
@@ -94,3 +100,91 @@ def test_the_capsule_holds_what_became_of_the_operators_key(registry: UnderTest)
     access._log_key("compromise", key, "operator", ("operator",), ())
     report = traced(registry)
     assert (report.verdict_then, report.verdict_now) == (Verdict.VALID, Verdict.INDETERMINATE)
+
+
+# By when it existed.
+
+
+@pytest.fixture
+def authorities() -> Iterator[tuple[Server, Server]]:
+    with stamping("one") as one, stamping("two") as two:
+        yield one, two
+
+
+def stamped(registry: UnderTest, *servers: Server) -> None:
+    """Have the log stamped as it is now."""
+    head = registry.services.sequencer.head
+    assert head is not None
+    with HTTPClient() as client:
+        for server in servers:
+            token, stamp = server.remote(client).stamp(head.note)
+            name = server.signer.authority.chain_digest
+            row = StoredTimestamp(head.checkpoint.size, name, stamp.at, head.note, token)
+            with registry.services.database.write() as connection:
+                timestamps.add(connection, row)
+
+
+def grow(registry: UnderTest, count: int) -> None:
+    for _ in range(count):
+        registry.register(dataset_statement(version=f"filler-{registry.size}"))
+
+
+def traced_in_time(registry: UnderTest, *servers: Server) -> Report:
+    data, _, _ = registry.services.lineage.trace([sha256(OUTPUT)], None)
+    key = registry.services.signer.key
+    pinned = [server.signer.authority for server in servers]
+    return appraise(Capsule.parse(data), key, [sha256(OUTPUT)], authorities=pinned)
+
+
+def test_the_capsule_carries_the_first_timestamps_after_the_batch(
+    registry: UnderTest, authorities: tuple[Server, Server]
+) -> None:
+    assert traced(registry).facts.time is None
+    grow(registry, 3)
+    stamped(registry, *authorities)
+    size = registry.size
+    grow(registry, 10)
+    stamped(registry, *authorities)
+    grow(registry, 5)
+    report = traced_in_time(registry, *authorities)
+    assert report.verdict_now is Verdict.VALID
+    assert report.facts.time is not None
+    assert report.facts.time.size == size
+    assert set(report.facts.time.authorities) == {
+        f"CN={name} timestamp authority,O={name}" for name in ("one", "two")
+    }
+
+
+def test_a_stamp_from_before_the_batch_is_not_carried(
+    registry: UnderTest, authorities: tuple[Server, Server]
+) -> None:
+    one, _ = authorities
+    stamped(registry, one)
+    journal = Journal(shim_id="7" * 32)
+    journal.boot()
+    data, _, _ = registry.services.lineage.trace([sha256(OUTPUT)], None)
+    assert Capsule.parse(data).stamped is not None
+    [released] = [Capsule.parse(data).release]
+    assert released is not None
+    envelope = Envelope.parse(released.envelope)
+    said = predicate.parse(envelope.payload)
+    journal.call(Logged(said, envelope, released.index), b"a later answer")
+    registry.register_batch(journal.batch_statement(), journal.records)
+    later, _, _ = registry.services.lineage.trace([sha256(b"a later answer")], None)
+    assert Capsule.parse(later).stamped is None
+
+
+def test_a_stamp_saves_what_a_node_signed_before_its_key_was_stolen(
+    registry: UnderTest, authorities: tuple[Server, Server]
+) -> None:
+    stamped(registry, *authorities)
+    theft = key_event_statement(
+        registry.keys["node-1"],
+        "node-1",
+        action="compromise",
+        roles=["node"],
+        compromised_since="2999-01-01T00:00:00Z",
+    )
+    registry.services.access._operator.say(theft, genesis=False)
+    assert traced(registry).verdict_now is Verdict.INVALID
+    assert traced_in_time(registry, *authorities).verdict_now is Verdict.VALID

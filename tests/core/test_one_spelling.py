@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from registry.core import digest, encoding
 from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.container import Capsule
+from registry.core.capsule.container import Capsule, Stamped, Token
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.digest import DigestSet
@@ -40,6 +40,10 @@ WORLD = World()
 TOLD = tell(WORLD)
 HEAD = WORLD.head()
 CAPSULE = WORLD.capsule(TOLD)
+STAMPED = WORLD.capsule(
+    TOLD,
+    stamped=Stamped(HEAD.note, HEAD.checkpoint.size, (), (Token(bytes(32), b"a token"),)),
+)
 PROVED = WORLD.proved(TOLD.release)
 STRUCTURE = OnnxStructure(
     schema="https://provreg.dev/model-structure/v1",
@@ -147,6 +151,7 @@ PARSERS = {
     ),
     "tile path": Parser(b"tile/1/x001/234.p/17", of_text(TilePath.parse)),
     "capsule": Parser(CAPSULE.to_bytes(), lambda data: Capsule.parse(data).to_bytes()),
+    "stamped capsule": Parser(STAMPED.to_bytes(), lambda data: Capsule.parse(data).to_bytes()),
     "report": Parser(
         appraise(CAPSULE, WORLD.log.key).to_bytes(),
         lambda data: encoding.read_json(data, Report).to_bytes(),

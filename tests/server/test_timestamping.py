@@ -17,10 +17,9 @@ from registry.server.timestamping import (
     KEY_FILE,
     ROOT_KEY_FILE,
     open_signer,
-    read_chain,
 )
 from registry.signing.file import load_p256
-from registry.signing.timestamping import TimestampSigner
+from registry.signing.timestamping import TimestampSigner, read_chain
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 FILES = (ROOT_KEY_FILE, KEY_FILE, CHAIN_FILE)

@@ -8,6 +8,7 @@ from registry.core.capsule.container import (
     MAX_PARTS,
     Capsule,
     LoggedEnvelope,
+    Stamped,
 )
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
@@ -28,6 +29,7 @@ def build(
     key_events: Iterable[LoggedEnvelope] = (),
     attributions: Iterable[LoggedEnvelope] = (),
     datasets: Iterable[LoggedEnvelope] = (),
+    stamped: Stamped | None = None,
 ) -> Capsule:
     """Sort what belongs into a capsule, drop what is there twice, and check the limits.
 
@@ -45,6 +47,7 @@ def build(
             be among them.
         attributions: Attributions of the release.
         datasets: Datasets that the release or the attributions name.
+        stamped: The smallest checkpoint with the batch that was stamped, with its timestamps.
 
     Raises:
         LimitExceededError: ``MALFORMED_CAPSULE``.
@@ -62,6 +65,7 @@ def build(
         key_events=tuple(item for item in _ordered(key_events) if item.index != operator.index),
         attributions=_ordered(attributions),
         datasets=_ordered(datasets),
+        stamped=stamped,
     )
     sizes = [len(data) for _, data in capsule.parts()]
     room = MAX_CAPSULE_BYTES - MAX_INDEX_BYTES

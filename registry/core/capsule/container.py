@@ -10,6 +10,11 @@ Every byte is covered by a digest and has one spelling. Parts stand in this orde
 
 =====================  ==========================================================================
 ``checkpoint``         the signed note to which every proof in the capsule leads
+``stamped``            the smallest checkpoint with the batch that an authority stamped, a signed
+                       note; absent if none was yet
+``stamped.proof``      its size, and the proof that ``checkpoint`` extends it
+``timestamp/<i>``      SHA-256 of an authority's chain, and its RFC 3161 token over ``stamped``;
+                       in the order of these digests
 ``record``             leaf data of the inference record
 ``record.path``        its way up to the root of its batch
 ``operator``           entry 0 of the log: the key event that admits the operator's key
@@ -48,6 +53,9 @@ MAX_CAPSULE_BYTES = 32 * 1024 * 1024
 MAX_PARTS = 2048
 """Parts of a capsule. Each statement takes two."""
 
+MAX_TIMESTAMPS = 4
+"""Authorities whose tokens a capsule carries."""
+
 MAX_INDEX_BYTES = 512 * 1024
 """Bytes of the index line: room for ``MAX_PARTS`` parts."""
 
@@ -56,6 +64,7 @@ _HEADER_BYTES = len(_HEADER) + 2 * SHA256_SIZE + 1
 _POSITION = struct.Struct(">Q")
 _MAX_PATH_BYTES = _POSITION.size + MAX_PROOF_HASHES * SHA256_SIZE
 _PROOF = ".proof"
+_STAMPED = "stamped"
 
 
 class _Part(Value, frozen=True):
@@ -80,6 +89,31 @@ class LoggedEnvelope:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """An RFC 3161 token in DER, and the SHA-256 of the chain of the authority that made it."""
+
+    authority: bytes
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """A checkpoint that authorities stamped.
+
+    Attributes:
+        note: The signed note, byte for byte what the tokens are over.
+        size: Its entries.
+        proof: The consistency proof from its tree to that of the capsule's checkpoint.
+        tokens: One for each authority, in the order of their digests.
+    """
+
+    note: bytes
+    size: int
+    proof: tuple[bytes, ...]
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Capsule:
     """What a capsule holds, not judged yet; see :func:`registry.core.capsule.walk.appraise`.
 
@@ -89,6 +123,7 @@ class Capsule:
         record: Leaf data of the inference record.
         position: Where the record stands in its batch.
         path: The record's inclusion proof in the batch.
+        stamped: Until when at latest the batch existed; None if the registry could not say so.
     """
 
     log: VerifierKey
@@ -103,6 +138,7 @@ class Capsule:
     key_events: tuple[LoggedEnvelope, ...] = ()
     attributions: tuple[LoggedEnvelope, ...] = ()
     datasets: tuple[LoggedEnvelope, ...] = ()
+    stamped: Stamped | None = None
 
     def statements(self) -> Iterator[tuple[str, LoggedEnvelope]]:
         """The statements that may occur more than once, with their names, in their order."""
@@ -117,6 +153,11 @@ class Capsule:
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Every part with its name, in the order of the file."""
         yield "checkpoint", self.checkpoint
+        if self.stamped is not None:
+            yield _STAMPED, self.stamped.note
+            yield _STAMPED + _PROOF, _write_path(self.stamped.size, self.stamped.proof)
+            for number, stamp in enumerate(self.stamped.tokens):
+                yield f"timestamp/{number}", stamp.authority + stamp.token
         yield "record", self.record
         yield "record.path", _write_path(self.position, self.path)
         single = [("operator", self.operator), ("batch", self.batch)]
@@ -216,7 +257,26 @@ class Capsule:
             key_events=numbered("key-event"),
             attributions=numbered("attribution"),
             datasets=numbered("dataset"),
+            stamped=_read_stamped(parts) if _STAMPED in parts else None,
         )
+
+
+def _read_stamped(parts: dict[str, bytes]) -> Stamped:
+    size, proof = _read_path(_STAMPED + _PROOF, parts[_STAMPED + _PROOF])
+    tokens: list[Token] = []
+    while (name := f"timestamp/{len(tokens)}") in parts and len(tokens) <= MAX_TIMESTAMPS:
+        data = parts[name]
+        tokens.append(Token(data[:SHA256_SIZE], data[SHA256_SIZE:]))
+    names = [item.authority for item in tokens]
+    if not 0 < len(tokens) <= MAX_TIMESTAMPS or names != sorted(set(names)):
+        raise _malformed(
+            why="these are not timestamps of different authorities, in the order of their digests",
+            expected=f"1 to {MAX_TIMESTAMPS}",
+            actual=str(len(tokens)),
+        )
+    if any(not item.token for item in tokens):
+        raise _malformed(why="a timestamp is empty")
+    return Stamped(parts[_STAMPED], size, proof, tuple(tokens))
 
 
 def _read_index(data: bytes) -> tuple[_Index, int]:

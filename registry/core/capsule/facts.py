@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.core.capsule.container import Capsule
+from registry.core.capsule.existence import Seen
 from registry.core.capsule.links import Link
 from registry.core.capsule.report import (
     AttributionFact,
@@ -13,6 +14,7 @@ from registry.core.capsule.report import (
     LogFact,
     OutputFact,
     ReleaseFact,
+    TimeFact,
 )
 from registry.core.capsule.signers import Read
 from registry.core.records import attribution, dataset, inference, release
@@ -29,6 +31,7 @@ class Findings:
     """
 
     head: Checkpoint | None = None
+    seen: Seen | None = None
     batch: Read | None = None
     record: inference.Completion | None = None
     release: Read | None = None
@@ -53,6 +56,7 @@ def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> F
         log=None
         if head is None
         else LogFact(origin=head.origin, size=head.size, root=head.root.hex()),
+        time=None if findings.seen is None else _time(findings.seen),
         output=None
         if record is None or not links["record"].holds
         else _output(record, capsule.batch.index, findings.principals.get("batch", "")),
@@ -65,6 +69,10 @@ def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> F
         datasets=tuple(_dataset(*item) for item in holding(findings.datasets)),
         attributions=tuple(_attribution(*item) for item in holding(findings.attributions)),
     )
+
+
+def _time(seen: Seen) -> TimeFact:
+    return TimeFact(at=seen.at_text, authorities=seen.authorities, size=seen.size)
 
 
 def _output(record: inference.Completion, batch_index: int, node: str) -> OutputFact:

@@ -24,11 +24,12 @@ _BINDINGS = {
     "name_only": "Which weights ran: only a name was known.",
 }
 
-_RESIDUE = (
-    "That every call was recorded: what never reached the shim left no trace.",
-    "The true time beyond the order of the log: times in records are the signer's own clock.",
-    "That what the publisher says of training, data and licences is true: it is only signed.",
+_CALLS = "That every call was recorded: what never reached the shim left no trace."
+_TIME = "The true time beyond the order of the log: times in records are the signer's own clock."
+_TIME_BEFORE = (
+    "How long before the timestamp things happened: times in records are the signer's own clock."
 )
+_CLAIMS = "That what the publisher says of training, data and licences is true: it is only signed."
 
 
 class FileFact(Value, frozen=True):
@@ -70,6 +71,20 @@ class LogFact(Value, frozen=True):
     origin: str
     size: int
     root: str
+
+
+class TimeFact(Value, frozen=True):
+    """By when it all existed.
+
+    Attributes:
+        at: The stamped time, and the authority's own doubt of it.
+        authorities: Who stamped.
+        size: The entries of the log that existed by then.
+    """
+
+    at: str
+    authorities: tuple[str, ...]
+    size: int
 
 
 class OutputFact(Value, frozen=True):
@@ -122,6 +137,7 @@ class Facts(Value, frozen=True):
     """What was said by links that held when they were logged; absent where a link did not."""
 
     log: LogFact | None = None
+    time: TimeFact | None = None
     output: OutputFact | None = None
     release: ReleaseFact | None = None
     files: tuple[FileFact, ...] = ()
@@ -224,6 +240,12 @@ def _sentences(sure: set[str], facts: Facts) -> list[str]:
                 f"The record names {release.name}, which {release.publisher} had published before, "
                 f"as entry {release.index}, with manifest {release.manifest}."
             )
+    if facts.time is not None and log is not None:
+        among = ", the batch among them," if "batch" in sure else ""
+        said.append(
+            f"The first {facts.time.size} entries of {log.origin}{among} existed at "
+            f"{facts.time.at} at latest: {' and '.join(facts.time.authorities)} stamped them."
+        )
     if release is not None and "manifest" in sure:
         said.append(
             f"{release.name} consists of exactly {_count(facts.files, 'file')}: those listed."
@@ -274,7 +296,7 @@ def _same_to_everybody(chain: tuple[Link, ...]) -> str:
 
 def _not_provable(facts: Facts) -> tuple[str, ...]:
     binding = facts.output.binding if facts.output else "name_only"
-    said = [*_RESIDUE, _BINDINGS[binding]]
+    said = [_CALLS, _TIME if facts.time is None else _TIME_BEFORE, _CLAIMS, _BINDINGS[binding]]
     if not facts.datasets:
         said.append("On which data the version was trained: no dataset in this capsule says so.")
     if facts.output and facts.output.uncovered:
@@ -293,6 +315,8 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
             ("model", output.model),
             ("ran with", f"{output.runtime} ({output.binding})"),
         ]
+    if facts.time is not None:
+        rows.append(("existed by", f"{facts.time.at}, by {', '.join(facts.time.authorities)}"))
     if facts.release is not None:
         release = facts.release
         rows += [

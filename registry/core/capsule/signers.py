@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from registry.core import verdict
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import Statement
 from registry.core.capsule.container import LoggedEnvelope
+from registry.core.capsule.existence import CHECKPOINT, Seen
 from registry.core.capsule.links import Link, judge, waiting
 from registry.core.keys import PublicKey
 from registry.core.records import key_event, predicate
@@ -17,9 +19,6 @@ from registry.core.tlog import entry, merkle
 from registry.core.tlog.checkpoint import Checkpoint
 from registry.core.verdict import Check, Verdict
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
-
-CHECKPOINT = "checkpoint"
-"""The link on which every proof of inclusion rests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,7 @@ class Signers:
         head: Checkpoint | None,
         operator: Read | Check,
         key_events: Iterable[tuple[str, Read | Check]],
+        seen: Seen | None = None,
     ) -> None:
         """Judge all key events, first to last.
 
@@ -121,8 +121,10 @@ class Signers:
             head: The checkpoint, if it is genuine.
             operator: Entry 0 of the log.
             key_events: All other key events in log order, with their names.
+            seen: What a trusted authority saw when; None if that is not known.
         """
         self._head = head
+        self._seen = seen
         events = [("operator", operator), *key_events]
         self._keys = dict(_introduced(item) for _, item in events if isinstance(item, Read))
         self._then: dict[str, list[LoggedKeyEvent]] = {}
@@ -173,10 +175,9 @@ class Signers:
         then, event_then = _granted(name, item.key, item.read.index, self._then)
         now, event_now = _granted(name, item.key, item.read.index, self._now)
         if event_now is not None:
-            for later in self._then.get(item.key.key_id, ()):
-                if later.event.action == "compromise" and later.index > item.read.index:
-                    now, event_now = _compromised(name, item.read.index, later), None
-                    break
+            shaken = self._shaken(name, item.key, item.read.index)
+            if shaken is not None:
+                now, event_now = shaken, None
         return Signer(Link(then, now), event_then, event_now)
 
     def _judge_event(self, name: str, item: Signed) -> Link:
@@ -188,10 +189,15 @@ class Signers:
             own = judge(name, lambda: _verify_operator(read, key))
         if own.verdict is not Verdict.VALID or item.read is None or item.key is None:
             return Link.both(own)
-        for later in self._then.get(item.key.key_id, ()):
-            if later.event.action == "compromise":
-                return Link(own, _compromised(name, item.read.index, later))
-        return Link.both(own)
+        return Link(own, self._shaken(name, item.key, item.read.index) or own)
+
+    def _shaken(self, name: str, key: PublicKey, index: int) -> Check | None:
+        """Why entry ``index``, signed by ``key``, is doubted as-now; None if it is not."""
+        for later in self._then.get(key.key_id, ()):
+            compromised = later.event.action == "compromise" and later.index > index
+            if compromised and not _seen_before(later, index, self._seen):
+                return _compromised(name, index, later)
+        return None
 
 
 def _introduced(item: Read) -> tuple[str, PublicKey]:
@@ -232,6 +238,18 @@ def _granted(
         return verdict.invalid(name, error), None
     text = f"key {key.key_id[:16]}… of {event.principal}, admitted before entry {index}"
     return verdict.valid(name, text), event
+
+
+def _seen_before(later: LoggedKeyEvent, index: int, seen: Seen | None) -> bool:
+    """Whether entry ``index`` was seen before others had the key: then its owner signed."""
+    since = later.event.compromised_since
+    if seen is None or index >= seen.size or not isinstance(since, str):
+        return False
+    try:
+        return seen.at < datetime.fromisoformat(since)
+    except ValueError:
+        # No calendar has this time.
+        return False
 
 
 def _compromised(name: str, index: int, later: LoggedKeyEvent) -> Check:

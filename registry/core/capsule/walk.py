@@ -6,12 +6,14 @@ Nothing that a capsule says makes :func:`appraise` raise: every link gets a verd
 from collections.abc import Iterable, Sequence
 
 from registry.core import digest, verdict
+from registry.core.archive.authority import Authority
 from registry.core.capsule import facts
 from registry.core.capsule.container import Capsule, LoggedEnvelope
+from registry.core.capsule.existence import CHECKPOINT, TIME, judge_time
 from registry.core.capsule.facts import Findings
 from registry.core.capsule.links import Link, judge, waiting
 from registry.core.capsule.report import LOG_KEY, Report
-from registry.core.capsule.signers import CHECKPOINT, Read, Signed, Signer, Signers, read
+from registry.core.capsule.signers import Read, Signed, Signer, Signers, read
 from registry.core.capsule.witnesses import WITNESSES, judge_witnesses
 from registry.core.records import attribution, batch, dataset, inference, key_event, release
 from registry.core.tlog import merkle
@@ -27,6 +29,7 @@ def appraise(
     log_key: VerifierKey | None,
     output: Sequence[bytes] | None = None,
     policy: Policy | None = None,
+    authorities: Sequence[Authority] = (),
 ) -> Report:
     """Judge everything in a capsule, as-then and as-now.
 
@@ -37,6 +40,7 @@ def appraise(
         output: SHA-256 content digests of the output that the reader holds, one for each profile
             that may have been used; None if the reader holds none.
         policy: Which witnesses must have cosigned the checkpoint; None asks for none.
+        authorities: The timestamp authorities that the reader trusts.
     """
     head, signed_head = _open_checkpoint(capsule)
     key_events = [
@@ -45,11 +49,15 @@ def appraise(
         if name.startswith("key-event/")
     ]
     operator = read("operator", capsule.operator, key_event.PREDICATE_TYPE)
-    walk = _Walk(capsule, head, Signers(head, operator, key_events))
+    time, seen = judge_time(capsule, head, authorities)
+    walk = _Walk(capsule, head, Signers(head, operator, key_events, seen))
+    walk.findings.seen = seen
     walk.links[LOG_KEY] = Link.both(_log_key(capsule.log, log_key))
     walk.links[CHECKPOINT] = Link.both(signed_head)
     if policy is not None:
         walk.links[WITNESSES] = Link.both(judge_witnesses(capsule, policy))
+    if time is not None:
+        walk.links[TIME] = Link.both(time)
     walk.links.update(walk.signers.links)
     walk.output_side(output)
     walk.model_side()
