@@ -174,6 +174,7 @@ class WitnessSettings:
         name: The witness's name; None to keep or make one.
         tls_cert: PEM certificate chain.
         tls_key: PEM private key.
+        post_quantum: Whether to make an ML-DSA-44 key that cosigns beside the Ed25519 key.
     """
 
     data: Path
@@ -182,6 +183,7 @@ class WitnessSettings:
     name: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    post_quantum: bool = False
 
 
 def identity_token(file: Path | None) -> str | None:

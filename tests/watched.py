@@ -87,7 +87,7 @@ def watching(
     cosigner = Cosigner.generate(name, post_quantum=post_quantum)
     text = "".join(f"log {key}\n" for key in logs)
     policy = Policy.parse(text.encode(), quorum=NONE)
-    watching = Watching(Witness(database, policy, cosigner, lambda: datetime.now(UTC)), cosigner)
+    watching = Watching(Witness(database, policy, [cosigner], lambda: datetime.now(UTC)), cosigner)
     try:
         with facing(watching.routes()) as (host, port):
             watching.url = f"http://{host}:{port}"

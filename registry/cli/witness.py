@@ -30,6 +30,11 @@ def command() -> None:
 )
 @click.option("--listen", default=DEFAULT_WITNESS_LISTEN, show_default=True, metavar="HOST:PORT")
 @click.option("--name", metavar="NAME", help="The witness's name; made up if absent.")
+@click.option(
+    "--post-quantum",
+    is_flag=True,
+    help="Make an ML-DSA-44 key that cosigns beside the Ed25519 key, for good.",
+)
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM private key.")
 def serve(
@@ -38,6 +43,7 @@ def serve(
     logs: Path,
     listen: str,
     name: str | None,
+    post_quantum: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
@@ -45,4 +51,4 @@ def serve(
     # Other commands need no code of the server.
     from registry.server.witness import run  # noqa: PLC0415
 
-    run(WitnessSettings(data, logs, listen, name, tls_cert, tls_key))
+    run(WitnessSettings(data, logs, listen, name, tls_cert, tls_key, post_quantum))

@@ -8,7 +8,7 @@ import grpc.aio
 
 from registry.api.v1 import log_service_pb2 as pb
 from registry.api.v1 import log_service_pb2_grpc as rpc
-from registry.errors import MalformedError, NotFoundError, Reason
+from registry.errors import MalformedError, Reason
 from registry.server.watchers import Watchers
 from registry.services.reading import Reading
 from registry.services.sequencing import Sequencer
@@ -42,11 +42,8 @@ class LogServicer(rpc.LogServiceServicer):
         self, request: pb.GetCheckpointRequest, context: Context
     ) -> pb.GetCheckpointResponse:
         """The newest checkpoint, or the newest one that is cosigned to quorum."""
-        head = self._sequencer.head
-        if request.cosigned:
-            head = self._sequencer.heads.cosigned or head
-        if head is None:
-            raise NotFoundError(Reason.BEYOND_TREE, "the log is empty")
+        heads = self._sequencer.heads
+        head = (heads.cosigned if request.cosigned else None) or heads.require()
         return pb.GetCheckpointResponse(checkpoint=head.note)
 
     async def GetProof(  # noqa: N802

@@ -1,6 +1,7 @@
 """Composition root of a witness: folder → key and memory → HTTP; and its clock.
 
-The folder holds ``witness.name``, ``witness.pem``, ``witness.vkey`` and what was cosigned last.
+The folder holds ``witness.name``, ``witness.pem``, ``witness.vkey`` and what was cosigned last;
+with a post-quantum key also ``witness-mldsa.pem`` and ``witness-mldsa.vkey``.
 Each is made on first start, whole or not at all; a start that dies half-way is gone on with.
 """
 
@@ -8,6 +9,7 @@ import asyncio
 import secrets
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,14 +38,16 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def load_cosigner(folder: Path, name: str | None) -> Cosigner:
-    """The key of the witness in ``folder``, made if this is a new one.
+def load_cosigners(folder: Path, name: str | None, *, post_quantum: bool) -> list[Cosigner]:
+    """The keys of the witness in ``folder``, made if this is a new one.
+
+    A post-quantum key that was made once signs for good.
 
     Raises:
         ConflictError: ``BAD_SETTING`` if the witness has another name than asked for.
-        MalformedError: What is wrong with the name or the key file.
+        MalformedError: What is wrong with the name or a key file.
     """
-    name_file, key_file = folder / "witness.name", folder / "witness.pem"
+    name_file = folder / "witness.name"
     if not name_file.exists():
         chosen = name or f"witness-{secrets.token_hex(4)}.provreg.localhost"
         # Refuses a name that is none, before it is written down.
@@ -58,15 +62,22 @@ def load_cosigner(folder: Path, name: str | None) -> Cosigner:
             expected=known,
             actual=name or "",
         )
+    cosigners = [_load(folder, "witness", known, post_quantum=False)]
+    if post_quantum or (folder / "witness-mldsa.pem").exists():
+        cosigners.append(_load(folder, "witness-mldsa", known, post_quantum=True))
+    return cosigners
+
+
+def _load(folder: Path, stem: str, name: str, *, post_quantum: bool) -> Cosigner:
+    key_file, vkey_file = folder / f"{stem}.pem", folder / f"{stem}.vkey"
     if not key_file.exists():
         # Under another name first: a key that is half written must not be taken for one.
-        draft = folder / ".witness.pem.new"
+        draft = folder / f".{stem}.pem.new"
         draft.unlink(missing_ok=True)
-        Cosigner.generate(known).save(draft)
+        Cosigner.generate(name, post_quantum=post_quantum).save(draft)
         draft.rename(key_file)
         sync_folder(folder)
-    cosigner = Cosigner.load(known, key_file)
-    vkey_file = folder / "witness.vkey"
+    cosigner = Cosigner.load(name, key_file)
     if not vkey_file.exists():
         write_new(vkey_file, f"{cosigner.key}\n".encode(), 0o644)
     return cosigner
@@ -89,14 +100,16 @@ def run(settings: WitnessSettings) -> None:
     make_folder(settings.data)
     with ExitStack() as resources:
         resources.enter_context(FolderLock(settings.data / "lock"))
-        cosigner = load_cosigner(settings.data, settings.name)
+        cosigners = load_cosigners(settings.data, settings.name, post_quantum=settings.post_quantum)
         database = Database(f"sqlite:///{(settings.data / DATABASE_FILE).absolute()}")
         resources.callback(database.close)
-        witness = Witness(database, logs, cosigner, now)
-        asyncio.run(_serve(settings, witness, cosigner))
+        witness = Witness(database, logs, cosigners, now)
+        asyncio.run(_serve(settings, witness, cosigners))
 
 
-async def _serve(settings: WitnessSettings, witness: Witness, cosigner: Cosigner) -> None:
+async def _serve(
+    settings: WitnessSettings, witness: Witness, cosigners: Sequence[Cosigner]
+) -> None:
     face = Face(
         Routes(Witnessing(witness).routes()),
         settings.listen,
@@ -108,13 +121,12 @@ async def _serve(settings: WitnessSettings, witness: Witness, cosigner: Cosigner
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     url = await face.start()
-    sys.stdout.write(
-        f"provreg witness is listening on {url}\n"
-        f"  key    {cosigner.key}\n"
-        f"  data   {settings.data}\n"
-        "For the policy of a log and of those who verify it:\n"
-        f"  witness {cosigner.key.name} {cosigner.key} {url}\n"
-    )
+    lines = [f"provreg witness is listening on {url}", f"  data   {settings.data}"]
+    lines.append("For the policy of a log and of those who verify it:")
+    for index, cosigner in enumerate(cosigners):
+        label = cosigner.key.name + ("-mldsa" if index else "")
+        lines.append(f"  witness {label} {cosigner.key} {url}")
+    sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
     await stop.wait()
     await face.stop(STOP_GRACE_SECONDS)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from registry.core.tlog.checkpoint import SignedCheckpoint
+from registry.errors import NotFoundError, Reason, UnavailableError
 
 Observer = Callable[[SignedCheckpoint], None]
 """Told of a checkpoint in the thread that brings it: takes a note of it and returns at once."""
@@ -35,6 +36,24 @@ class Heads:
             return cosigned
         same = cosigned is not None and cosigned.checkpoint.size == newest.checkpoint.size
         return cosigned if same else newest
+
+    def require(self) -> SignedCheckpoint:
+        """What is shown.
+
+        Raises:
+            NotFoundError: ``BEYOND_TREE`` for a log without entries.
+            UnavailableError: ``QUORUM`` if nothing of it has been cosigned so far.
+        """
+        head = self.shown
+        if head is not None:
+            return head
+        if self.newest is None:
+            raise NotFoundError(Reason.BEYOND_TREE, "the log is empty")
+        raise UnavailableError(
+            Reason.QUORUM,
+            "no checkpoint of this log has been seen by enough witnesses so far",
+            hint="try again in a moment",
+        )
 
     def covering(self, index: int) -> SignedCheckpoint | None:
         """The cosigned checkpoint if entry ``index`` is below it, otherwise what is shown."""

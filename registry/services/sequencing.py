@@ -171,7 +171,7 @@ class Sequencer:
         Raises:
             NotFoundError: ``BEYOND_TREE`` if the entry comes after that checkpoint.
         """
-        chosen = head or self._require_head()
+        chosen = head or self.heads.require()
         size = chosen.checkpoint.size
         if index >= size:
             # A reader of the database may see an entry just before its checkpoint is ours.
@@ -271,12 +271,6 @@ class Sequencer:
         )
 
     # --- The one thread that writes ---
-
-    def _require_head(self) -> SignedCheckpoint:
-        head = self.heads.shown
-        if head is None:
-            raise UnavailableError(Reason.LOG_BUSY, "the log has no checkpoint yet")
-        return head
 
     def _require_newest(self) -> SignedCheckpoint:
         head = self.heads.newest

@@ -1,6 +1,6 @@
 """A witness for other people's logs: compares, remembers durably, and only then cosigns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,17 +23,21 @@ class Witness:
     """Cosigns checkpoints of the logs in a policy, each only if it extends the one before."""
 
     def __init__(
-        self, database: Database, logs: Policy, cosigner: Cosigner, now: Callable[[], datetime]
+        self,
+        database: Database,
+        logs: Policy,
+        cosigners: Sequence[Cosigner],
+        now: Callable[[], datetime],
     ) -> None:
         origins = {log.key.name for log in logs.logs}
         self._keys = {origin: logs.keys_of(origin) for origin in origins}
         self._database = database
-        self._cosigner = cosigner
+        self._cosigners = tuple(cosigners)
         self._now = now
         witness.create(database)
 
     def add_checkpoint(self, data: bytes) -> bytes | Stale:
-        """Judge a request; the signature line, or what the log must learn first.
+        """Judge a request; a signature line by each key, or what the log must learn first.
 
         Raises:
             MalformedError: Status 400.
@@ -48,11 +52,12 @@ class Witness:
             if is_stale(request, last):
                 return Stale(0 if last is None else last.size)
             advance(request, last)
-            line = self._cosigner.cosign(request.checkpoint, self._now())
-            head = WitnessedHead(request.checkpoint, request.cosigned(line))
+            at = self._now()
+            lines = [cosigner.cosign(request.checkpoint, at) for cosigner in self._cosigners]
+            head = WitnessedHead(request.checkpoint, request.cosigned(*lines))
             witness.put(connection, name, head)
-        # Durable here: nobody has seen the signature before.
-        return str(line).encode()
+        # Durable here: nobody has seen a signature before.
+        return "".join(map(str, lines)).encode()
 
     def latest(self, name: str) -> bytes | None:
         """The note cosigned last of the log with this id; None if nothing ever was."""

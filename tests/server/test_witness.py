@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -25,7 +25,10 @@ LOG = GrowingLog()
 
 @contextmanager
 def running_witness(
-    folder: Path, *logs: VerifierKey, name: str = "witness.example"
+    folder: Path,
+    *logs: VerifierKey,
+    name: str = "witness.example",
+    arguments: Sequence[str] = (),
 ) -> "Iterator[tuple[Witness, subprocess.Popen[str]]]":
     """A witness in ``folder``, and what it says of itself."""
     listing = folder.with_suffix(".logs")
@@ -33,6 +36,7 @@ def running_witness(
     command = [
         *(sys.executable, "-m", "registry", "witness", "serve", "--data", str(folder)),
         *("--logs", str(listing), "--listen", "127.0.0.1:0", "--name", name),
+        *arguments,
     ]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -143,3 +147,16 @@ def test_a_witness_that_is_set_up_wrongly_does_not_start(
     )
     assert answer.returncode in (1, 2)
     assert reason in answer.stderr
+
+
+def test_a_post_quantum_key_cosigns_for_good_once_it_is_made(
+    tmp_path: Path, http: HTTPClient
+) -> None:
+    folder = tmp_path / "witness"
+    for size, arguments in ((2, ["--post-quantum"]), (5, [])):
+        with running_witness(folder, LOG.key, arguments=arguments) as (witness, _):
+            text = (folder / "witness-mldsa.vkey").read_text().strip()
+            beside = VerifierKey.parse(text, COSIGNER_KEYS)
+            # Both keys answer at one address; a policy may name either.
+            for key in (witness.key, beside):
+                cosign(WitnessClient(http, Witness("w", key, witness.url)), size)

@@ -1,6 +1,9 @@
 """Two checkpoint slots: which one is shown, and who is told when."""
 
+import pytest
+
 from registry.core.tlog.checkpoint import SignedCheckpoint
+from registry.errors import NotFoundError, Reason, UnavailableError
 from registry.services.heads import Heads
 from tests.growing import GrowingLog
 
@@ -61,3 +64,17 @@ def test_cosignatures_on_what_is_shown_are_a_change_but_no_growth() -> None:
     heads.put_cosigned(cosigned(3))
     assert grown == [3, 4]
     assert changed == [LOG.head(3), cosigned(3), LOG.head(4)]
+
+
+def test_nothing_to_show_says_why() -> None:
+    heads = Heads()
+    with pytest.raises(NotFoundError) as empty:
+        heads.require()
+    assert empty.value.reason is Reason.BEYOND_TREE
+    heads.hold()
+    heads.signed(LOG.head(3))
+    with pytest.raises(UnavailableError) as unseen:
+        heads.require()
+    assert unseen.value.reason is Reason.QUORUM
+    heads.put_cosigned(cosigned(3))
+    assert heads.require() == cosigned(3)

@@ -102,7 +102,7 @@ async def serve_witness(folder: Path, vkey: str, seconds: float) -> None:
     cosigner = Cosigner.generate("witness.example")
     policy = Policy.parse(f"log {VerifierKey.parse(vkey)}\n".encode(), quorum=NONE)
     database = Database(f"sqlite:///{folder / 'witness.sqlite3'}")
-    honest = Witnessing(Witness(database, policy, cosigner, lambda: datetime.now(UTC)))
+    honest = Witnessing(Witness(database, policy, [cosigner], lambda: datetime.now(UTC)))
 
     async def slowly(request: Request) -> Response:
         await asyncio.sleep(seconds)

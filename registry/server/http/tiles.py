@@ -10,7 +10,6 @@ from collections import OrderedDict
 
 from registry.core.tlog import entry_bundle
 from registry.core.tlog.tile import TilePath
-from registry.errors import NotFoundError, Reason
 from registry.server.http.routing import BYTES, TEXT, Request, Response, Route
 from registry.services.sequencing import Sequencer
 from registry.services.tiles import Tiles
@@ -55,9 +54,7 @@ class TileRoom:
 
     async def checkpoint(self, _request: Request) -> Response:
         """The newest signed checkpoint."""
-        head = self._sequencer.head
-        if head is None:
-            raise NotFoundError(Reason.BEYOND_TREE, "the log is empty")
+        head = self._sequencer.heads.require()
         return Response(
             body=head.note,
             media_type=TEXT,

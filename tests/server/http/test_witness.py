@@ -35,7 +35,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def witness(database: Database) -> Witness:
     policy = Policy.parse(f"log {LOG.key}\n".encode(), quorum=NONE)
-    return Witness(database, policy, COSIGNER, lambda: AT)
+    return Witness(database, policy, [COSIGNER], lambda: AT)
 
 
 @pytest.fixture
@@ -224,8 +224,20 @@ def test_a_log_may_have_two_keys(database: Database) -> None:
     )
     log.also(lambda checkpoint: beside.cosign(checkpoint, AT))
     text = f"log {log.key}\nlog {beside.key}\n"
-    witness = Witness(database, Policy.parse(text.encode(), quorum=NONE), COSIGNER, lambda: AT)
+    witness = Witness(database, Policy.parse(text.encode(), quorum=NONE), [COSIGNER], lambda: AT)
     assert isinstance(witness.add_checkpoint(GrowingLog(log).asking(0, 2)), bytes)
     shown = witness.latest(log_id("log.example")) or b""
     keys: list[VerifierKey] = [log.key, beside.key, COSIGNER.key]
     assert Note.parse(shown).verify(keys) == tuple(keys)
+
+
+def test_a_witness_may_sign_with_two_keys(database: Database) -> None:
+    beside = Cosigner.generate("witness.example", post_quantum=True)
+    policy = Policy.parse(f"log {LOG.key}\n".encode(), quorum=NONE)
+    witness = Witness(database, policy, [COSIGNER, beside], lambda: AT)
+    answer = witness.add_checkpoint(LOG.asking(0, 2))
+    assert isinstance(answer, bytes)
+    for key in (COSIGNER.key, beside.key):
+        assert len(read_answer(answer, LOG.head(2), [key])) == 1
+    shown = witness.latest(log_id("log.example")) or b""
+    assert len(Note.parse(shown).verify([LOG.key, COSIGNER.key, beside.key])) == 3
