@@ -62,7 +62,14 @@ class Issuer:
 
     def discovery(self) -> bytes:
         """The discovery document."""
-        return json.dumps({"issuer": self.url, "jwks_uri": f"{self.url}/keys"}).encode()
+        told = {
+            "issuer": self.url,
+            "jwks_uri": f"{self.url}/keys",
+            # Stock clients insist on these, whether or not they send anybody there.
+            "authorization_endpoint": f"{self.url}/authorize",
+            "token_endpoint": f"{self.url}/token",
+        }
+        return json.dumps(told).encode()
 
     def answer(self, path: str) -> bytes | None:
         """What is served at ``path``."""

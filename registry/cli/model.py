@@ -9,11 +9,9 @@ from registry.cli.connection import connect, settings
 from registry.cli.output import json_option, progress, show
 from registry.cli.signing import (
     KEY_HELP,
+    BundleFile,
+    SigstoreOptions,
     certified_signer,
-    load_signer,
-    make_bundle,
-    required,
-    sigstore_given,
 )
 from registry.client.fetch import fetch as fetch_release
 from registry.client.publish import Publication
@@ -25,7 +23,7 @@ from registry.core.digest import DigestSet
 from registry.core.records import dataset, release
 from registry.core.records.names import check_name, split_reference
 from registry.core.records.release import Release
-from registry.errors import ConflictError, Reason
+from registry.signing.signer import Signer
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -43,7 +41,7 @@ def command() -> None:
 @click.option(
     "--sigstore",
     is_flag=True,
-    help="Sign with a new key that the registry certifies, and with an identity token if given.",
+    help="Sign with a new key: certified for an identity token if given, by the registry if not.",
 )
 @click.option(
     "--trust-config", type=_FILE, help="With --sigstore: whom to ask; see log trust-config."
@@ -51,7 +49,7 @@ def command() -> None:
 @click.option(
     "--identity-token",
     type=_FILE,
-    help="With --sigstore: also make a Sigstore bundle for its holder. [SIGSTORE_IDENTITY_TOKEN]",
+    help="With --sigstore: sign as whom it names, into a bundle. [SIGSTORE_IDENTITY_TOKEN]",
 )
 @click.option(
     "--bundle",
@@ -93,19 +91,18 @@ def publish(
     as_json: bool,
 ) -> None:
     """Publish all files in FOLDER as one version, which can never change."""
-    config, token = sigstore_given(sigstore, key, trust_config, identity_token)
+    given = SigstoreOptions.read(key, trust_config, identity_token, wanted=sigstore)
     bundle = bundle or folder.resolve().with_name(f"{folder.resolve().name}.sigstore.json")
-    if token and bundle.exists():
-        raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(bundle))
     now = ctx.obj["now"]
     with connect(ctx) as client, ExitStack() as resources:
-        if key is not None:
-            signer = load_signer(key)
+        signer: Signer | BundleFile
+        if not isinstance(given, SigstoreOptions):
+            signer = given
+        elif given.token is not None:
+            signer = BundleFile(given.config, given.token, bundle)
         else:
-            bearer = settings(ctx).token
-            signer = resources.enter_context(
-                certified_signer(client, required(config), bearer, now)
-            )
+            own = certified_signer(client, given.config, settings(ctx).token, now)
+            signer = resources.enter_context(own)
 
         def record_ids(predicate_type: str, references: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(
@@ -128,7 +125,9 @@ def publish(
             now(),
             stages=progress,
         )
-    bundled = {} if token is None else make_bundle(published, required(config), token, bundle)
+    bundled: dict[str, str] = {}
+    if isinstance(signer, BundleFile) and published.fresh:
+        bundled = {"bundle": str(bundle), "identity": signer.identity}
     files = published.manifest.files
     size = sum(file.size for file in files)
     show(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -9,10 +10,9 @@ from typing import Final
 import click
 
 from registry.client.certified import MAX_CONFIG_BYTES, CertifiedSigner, TrustConfig
-from registry.client.publish import Published
 from registry.client.registry import RegistryClient
 from registry.config import identity_token
-from registry.errors import Reason, UnauthenticatedError
+from registry.errors import ConflictError, Reason, UnauthenticatedError
 from registry.remote.http import HTTPClient
 from registry.signing import signer
 from registry.signing.signer import Signer
@@ -74,38 +74,72 @@ def _ask(name: str) -> str:
     return answer
 
 
-def sigstore_given(
-    wanted: bool,  # noqa: FBT001 - as click gives it
-    key: str | None,
-    trust_config: Path | None,
-    token_file: Path | None,
-) -> tuple[TrustConfig | None, str | None]:
-    """The trust config and the identity token, if the options ask for a certified signature."""
-    if not wanted:
-        if trust_config is not None or token_file is not None:
+@dataclass(frozen=True, slots=True)
+class SigstoreOptions:
+    """What the options of a command say of certified signatures.
+
+    Attributes:
+        config: Whom to believe and to ask.
+        token: An identity token; None for the registry's own certificates.
+    """
+
+    config: TrustConfig
+    token: str | None
+
+    @classmethod
+    def read(
+        cls,
+        key: str | None,
+        trust_config: Path | None,
+        token_file: Path | None,
+        *,
+        wanted: bool,
+    ) -> "SigstoreOptions | Signer":
+        """Check that the options fit together; the key, if a key is to sign.
+
+        Raises:
+            LimitExceededError, MalformedError, NotFoundError: What is wrong with a file.
+            UnavailableError: As :func:`load_signer`.
+        """
+        if not wanted and (trust_config is not None or token_file is not None):
             raise click.UsageError("--trust-config and --identity-token go with --sigstore")
-        if key is None:
-            raise click.UsageError("give --key, or --sigstore")
-        return None, None
-    if trust_config is None:
-        raise click.UsageError("--sigstore needs --trust-config")
-    return read_trust_config(trust_config), identity_token(token_file)
+        if key is not None and not wanted:
+            return load_signer(key)
+        if key is not None or not wanted:
+            raise click.UsageError("give either --key or --sigstore")
+        if trust_config is None:
+            raise click.UsageError("--sigstore needs --trust-config")
+        return cls(read_trust_config(trust_config), identity_token(token_file))
 
 
-def required(trust_config: TrustConfig | None) -> TrustConfig:
-    """The trust config, which ``--sigstore`` makes sure of."""
-    if trust_config is None:
-        raise click.UsageError("give --key, or --sigstore")
-    return trust_config
+class BundleFile:
+    """Signs into a Sigstore bundle, which is kept in a new file as well."""
 
+    def __init__(self, config: TrustConfig, token: str, path: Path) -> None:
+        """Make sure that the file can be made.
 
-def make_bundle(
-    published: Published, trust_config: TrustConfig, token: str, path: Path
-) -> dict[str, str]:
-    """Make a Sigstore bundle of the release's statement, in a new file."""
-    # The library takes half a second to load, which no other command shall wait for.
-    from registry.client import sigstore_bundle  # noqa: PLC0415
+        Raises:
+            ConflictError: ``TARGET_EXISTS``.
+        """
+        if path.exists():
+            raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(path))
+        self._config = config
+        self._token = token
+        self._path = path
+        self.identity = ""
 
-    made, who = sigstore_bundle.sign(published.envelope.payload, trust_config, token)
-    write_new(path, made.to_bytes(), 0o644)
-    return {"bundle": str(path), "identity": str(who)}
+    def __call__(self, payload: bytes) -> bytes:
+        """Sign the bytes of a statement.
+
+        Raises:
+            RegistryError: As :func:`registry.client.sigstore_bundle.sign`.
+        """
+        # The library takes half a second to load, which no other command shall wait for.
+        from registry.client import sigstore_bundle  # noqa: PLC0415
+
+        made, who = sigstore_bundle.sign(payload, self._config, self._token)
+        self.identity = str(who)
+        data = made.to_bytes()
+        # Before it is registered: if that fails, ``bundle register`` takes it from here.
+        write_new(self._path, data, 0o644)
+        return data

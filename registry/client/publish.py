@@ -17,7 +17,7 @@ import msgspec
 from registry.client.files import FoundFile, hash_folder, open_unchanged, role_of, walk
 from registry.client.registry import KnownRelease, RegistryClient
 from registry.client.transfer import Progress, no_progress
-from registry.core import digest
+from registry.core import digest, encoding
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import DigestSet
@@ -30,6 +30,9 @@ from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, NotFoundError, Reason
 from registry.inspection import sandbox
 from registry.signing.signer import Signer
+
+Bundling = Callable[[bytes], bytes]
+"""Signs the bytes of a statement into a Sigstore bundle."""
 
 Stages = Callable[[str, int], AbstractContextManager[Progress]]
 """Is told of each stage, with its name and how many bytes it will move."""
@@ -79,12 +82,15 @@ def publish(
     client: RegistryClient,
     folder: Path,
     what: Publication,
-    signer: Signer,
+    signer: Signer | Bundling,
     at: datetime,
     *,
     stages: Stages = silent,
 ) -> Published:
     """Publish ``folder`` as ``what``, signed at the claimed time ``at``.
+
+    A ``signer`` that makes Sigstore bundles is asked when everything else is sent: what it asks
+    others to log stays logged.
 
     Raises:
         MalformedError, LimitExceededError: What is wrong with the folder or a model file.
@@ -109,16 +115,22 @@ def publish(
             sent_bytes=0,
         )
     structures = _inspect(found, manifest)
-    envelope = signer.sign(_statement(what, manifest, structures, at))
+    statement = _statement(what, manifest, structures, at)
     # What the registry would refuse to read is refused before anything is sent.
-    predicate.parse(envelope.payload)
-    sent = _send(client, found, manifest, structures, stages)
+    predicate.parse(encoding.write_json(statement))
+    if callable(signer):
+        sent = _send(client, found, manifest, structures, stages)
+        envelope, receipt = client.register_bundle(signer(encoding.write_json(statement)))
+    else:
+        envelope = signer.sign(statement)
+        sent = _send(client, found, manifest, structures, stages)
+        receipt = client.register(envelope, signer.public_key)
     return Published(
         record_id=digest.text(envelope.record_id),
         version_id=digest.sha256(manifest.to_bytes()),
         envelope=envelope,
         manifest=manifest,
-        receipt=client.register(envelope, signer.public_key),
+        receipt=receipt,
         fresh=True,
         sent_bytes=sent,
     )

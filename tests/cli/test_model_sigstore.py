@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from registry.cli.main import run as provreg
-from tests.conformance.instance import Instance, instance
+from registry.core.attestation.bundle import Bundle
+from registry.core.attestation.identity import Identity
+from registry.core.attestation.trusted_root import Trust
+from registry.core.attestation.verify import open_bundle
+from tests.conformance.instance import Instance, instance, run
+from tests.oidc import SUBJECT
 from tests.private_sigstore import Sigstore
 
 
@@ -121,12 +126,85 @@ def test_without_a_token_nothing_is_certified(
         ["--sigstore"],
         ["--trust-config", "model/config.json"],
         ["--key", "k.pem", "--identity-token", "model/config.json"],
+        ["--key", "k.pem", "--sigstore", "--trust-config", "model/config.json"],
     ],
 )
 @pytest.mark.usefixtures("home")
 def test_options_that_do_not_fit_are_a_mistake_in_the_command(options: list[str]) -> None:
     named = ["model", "publish", "model", "--name", "robot/scorer", "--version", "3"]
     assert provreg([*named, *options]) == 2
+
+
+@pytest.fixture
+def ada(world: Instance, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with the identity token of a publisher whom the registry knows by name alone."""
+    token = world.data.parent / "ada.token"
+    if not token.exists():
+        status = provreg(
+            [
+                *("--token-file", str(world.data / "admin.token"), "principal", "add", "ada"),
+                *("--role", "publisher", "--namespace", "ada/*", "--token-out", str(token)),
+                *("--identity", world.issuer.url, SUBJECT),
+            ]
+        )
+        assert status == 0
+    monkeypatch.setenv("PROVREG_TOKEN_FILE", str(token))
+    (home / "identity.token").write_text(world.token())
+    return home / "identity.token"
+
+
+def test_whoever_an_identity_token_names_publishes_in_a_bundle(
+    world: Instance, home: Path, ada: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert publish(world, "--identity-token", ada, version="1", name="ada/scorer") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["identity"] == f"{SUBJECT} by {world.issuer.url}"
+    data = (home / "model.sigstore.json").read_bytes()
+    trust = Trust.parse((world.trust / "trusted_root.json").read_bytes())
+    opened = open_bundle(Bundle.parse(data), trust, Identity(world.issuer.url, SUBJECT))
+    assert f"sha256:{opened.digest.hex()}" == told["record_id"]
+    assert provreg(["model", "show", "ada/scorer@1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["publisher"], shown["record_id"]) == ("ada", told["record_id"])
+    # What stands in the bundle, a stock client verifies.
+    subject = json.loads(opened.payload or b"")["subject"][0]["digest"]["sha256"]
+    done = run(
+        *("sigstore", "--trust-config", world.trust_config, "verify", "identity", "--offline"),
+        *("--bundle", home / "model.sigstore.json", "--cert-identity", SUBJECT),
+        *("--cert-oidc-issuer", world.issuer.url, f"sha256:{subject}"),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_publishing_the_same_bundle_again_changes_nothing(
+    world: Instance, home: Path, ada: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(world, "--identity-token", ada, version="2", name="ada/scorer") == 0
+    (home / "model.sigstore.json").unlink()
+    capsys.readouterr()
+    assert publish(world, "--identity-token", ada, version="2", name="ada/scorer") == 0
+    assert json.loads(capsys.readouterr().out)["fresh"] is False
+    assert not (home / "model.sigstore.json").exists()
+
+
+def test_a_bundle_is_never_overwritten(
+    world: Instance, home: Path, ada: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "model.sigstore.json").write_text("mine")
+    assert publish(world, "--identity-token", ada, version="3", name="ada/scorer") == 1
+    assert reason(capsys) == "TARGET_EXISTS"
+    assert (home / "model.sigstore.json").read_text() == "mine"
+
+
+def test_somebody_else_s_identity_publishes_nothing(
+    world: Instance, home: Path, ada: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada.write_text(world.token(sub="https://ci.example/rival"))
+    assert publish(world, "--identity-token", ada, version="4", name="ada/scorer") == 1
+    assert reason(capsys) == "UNKNOWN_SIGNER"
+    # The bundle was made, and stays where ``bundle register`` finds it.
+    assert (home / "model.sigstore.json").exists()
 
 
 def test_a_token_for_somebody_else_makes_no_bundle(

@@ -6,6 +6,7 @@ sigstore-python and sigstore-go, which look at the host name only.
 """
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,30 +73,50 @@ def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[
 
 @contextmanager
 def instance(folder: Path) -> Iterator[Instance]:
-    """Run a registry with all that signing needs, and write what its clients need."""
+    """Run a registry with all that signing needs, and write what its clients need.
+
+    The first start makes the keys. The trust config is written from their public halves, and the
+    second start believes it as well: statements in bundles of its own Sigstore are taken.
+    """
     data, trust = folder / "data", folder / "trust"
+    admitted = folder / "admitted"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    url = f"http://{ORIGIN}:{port}"
     with oidc_issuer() as issuer:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-u", "-m", "registry", "serve", "--data", str(data)),
-                *("--listen", "127.0.0.1:0", "--http", f"{ORIGIN}:0", "--origin", ORIGIN),
-                *("--ca", "--tsa", "--oidc-issuer", f"{issuer.url}={AUDIENCE}"),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
+        admitted.write_text(f"identity {issuer.url} *\n")
+        options = (
+            *("--listen", "127.0.0.1:0", "--http", f"{ORIGIN}:{port}", "--origin", ORIGIN),
+            *("--ca", "--tsa", "--oidc-issuer", f"{issuer.url}={AUDIENCE}"),
+            *("--admit", admitted),
         )
-        assert process.stdout is not None
-        try:
-            address = address_in(process.stdout.readline())
-            url = address_in(process.stdout.readline())
-            written = run(
-                *("registry", "log", "trust-config", trust, "--url", url, "--data", data),
-                *("--oidc-issuer", issuer.url),
-            )
-            assert written.returncode == 0, written.stderr
+        with _serving(data, *options):
+            pass
+        written = run(
+            *("registry", "log", "trust-config", trust, "--url", url, "--data", data),
+            *("--oidc-issuer", issuer.url),
+        )
+        assert written.returncode == 0, written.stderr
+        with _serving(data, *options, "--sigstore-root", trust / "trusted_root.json") as address:
             yield Instance(data, address, url, trust, issuer)
-        finally:
-            process.terminate()
-            process.wait(SECONDS)
-            process.stdout.close()
+
+
+@contextmanager
+def _serving(data: Path, *options: object) -> Iterator[str]:
+    """Run ``provreg serve``; where it answers gRPC."""
+    process = subprocess.Popen(
+        [*(sys.executable, "-u", "-m", "registry", "serve", "--data"), *map(str, (data, *options))],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert process.stdout is not None
+    try:
+        address = address_in(process.stdout.readline())
+        assert address, "the registry did not start"
+        yield address
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+        process.stdout.close()

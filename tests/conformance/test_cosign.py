@@ -1,0 +1,84 @@
+"""Stock ``cosign`` verifies what was signed through our CA, TSA and log, where it is installed."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from tests.conformance.instance import SECONDS
+from tests.conformance.signed import Signed
+from tests.oidc import SUBJECT
+
+Cosign = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cosign(signed: Signed, tmp_path: Path) -> Cosign:
+    """Run ``cosign``, which finds no cache and no network configuration of its own."""
+    binary = shutil.which("cosign")
+    if binary is None:
+        pytest.skip(
+            "cosign is not installed: go install github.com/sigstore/cosign/v3/cmd/cosign@latest"
+        )
+
+    def run(
+        verb: str, bundle: Path, artifact: Path, *more: str, identity: str = SUBJECT
+    ) -> "CompletedProcess[str]":
+        return subprocess.run(
+            [
+                *(binary, verb, "--bundle", str(bundle), *more),
+                *("--trusted-root", str(signed.trust / "trusted_root.json")),
+                *("--certificate-identity", identity, "--certificate-oidc-issuer", signed.issuer),
+                *("--use-signed-timestamps", str(artifact)),
+            ],
+            env={**os.environ, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    return run
+
+
+ATTESTATION = ("--type", "slsaprovenance1")
+
+
+def test_cosign_verifies_a_message(signed: Signed, cosign: Cosign) -> None:
+    done = cosign("verify-blob", signed.path("message.json"), signed.path("weights"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_cosign_verifies_an_attestation(signed: Signed, cosign: Cosign) -> None:
+    bundle, artifact = signed.path("dsse.json"), signed.path("weights")
+    done = cosign("verify-blob-attestation", bundle, artifact, *ATTESTATION)
+    assert done.returncode == 0, done.stderr
+
+
+def test_cosign_refuses_bytes_that_were_tampered_with(signed: Signed, cosign: Cosign) -> None:
+    bundle, artifact = signed.path("message.json"), signed.path("tampered")
+    assert cosign("verify-blob", bundle, artifact).returncode != 0
+    bundle = signed.path("dsse.json")
+    assert cosign("verify-blob-attestation", bundle, artifact, *ATTESTATION).returncode != 0
+
+
+def test_cosign_refuses_another_signer(signed: Signed, cosign: Cosign) -> None:
+    bundle, artifact = signed.path("message.json"), signed.path("weights")
+    done = cosign("verify-blob", bundle, artifact, identity="https://ci.example/rival")
+    assert done.returncode != 0
+
+
+def test_cosign_refuses_a_proof_that_was_tampered_with(
+    signed: Signed, cosign: Cosign, tmp_path: Path
+) -> None:
+    told = json.loads(signed.path("message.json").read_text())
+    proof = told["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
+    proof["hashes"] = proof["hashes"][1:]
+    (tmp_path / "bundle.json").write_text(json.dumps(told))
+    done = cosign("verify-blob", tmp_path / "bundle.json", signed.path("weights"))
+    assert done.returncode != 0
