@@ -5,12 +5,6 @@ It works on what it is given and asks nobody: a trusted root is handed in, no ne
 
 import importlib.metadata
 
-from sigstore.errors import Error as StockError
-from sigstore.models import Bundle, TrustedRoot
-from sigstore.verify import Verifier
-from sigstore.verify.policy import Identity as Policy
-from sigstore_models.trustroot.v1 import TrustedRoot as Root
-
 from registry.core.attestation.dsse import PAYLOAD_TYPE
 from registry.core.attestation.identity import Identity
 from registry.errors import Reason, VerificationError
@@ -27,6 +21,13 @@ def verify_statement(bundle: bytes, trusted_root: bytes, expected: Identity) -> 
     Raises:
         VerificationError: ``SIGSTORE_BUNDLE``: the stock verifier refuses it.
     """
+    # Half a second to load, which only a registry that takes bundles shall wait for.
+    from sigstore.errors import Error as StockError  # noqa: PLC0415
+    from sigstore.models import Bundle, TrustedRoot  # noqa: PLC0415
+    from sigstore.verify import Verifier  # noqa: PLC0415
+    from sigstore.verify.policy import Identity as Policy  # noqa: PLC0415
+    from sigstore_models.trustroot.v1 import TrustedRoot as Root  # noqa: PLC0415
+
     try:
         verifier = Verifier(trusted_root=TrustedRoot(Root.from_json(trusted_root)))
         policy = Policy(identity=expected.name, issuer=expected.issuer)
