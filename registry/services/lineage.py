@@ -1,10 +1,12 @@
 """From an output to its receipts, and all that is needed to judge one of them, in one capsule."""
 
 import mmap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from registry.core import digest
+from registry.core.attestation.bundle import MAX_BUNDLE_BYTES
 from registry.core.attestation.dsse import Envelope
+from registry.core.attestation.trusted_root import MAX_TRUSTED_ROOT_BYTES
 from registry.core.capsule.build import build
 from registry.core.capsule.container import (
     MAX_TIMESTAMPS,
@@ -12,9 +14,18 @@ from registry.core.capsule.container import (
     LoggedEnvelope,
     Stamped,
     Token,
+    Verified,
 )
-from registry.core.records import attribution, batch, inference, predicate, release
+from registry.core.records import (
+    attribution,
+    batch,
+    inference,
+    predicate,
+    release,
+    verification,
+)
 from registry.core.records.manifest import MAX_MANIFEST_BYTES
+from registry.core.records.verification import Verification
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
@@ -32,6 +43,9 @@ MAX_QUESTIONS = 8
 
 MAX_ATTRIBUTIONS = 64
 """Attributions of one release that a capsule carries, oldest first."""
+
+MAX_VERIFICATIONS = 16
+"""Verifications of one statement that are looked at; more than one only after a crash."""
 
 MAX_CANDIDATES = 64
 """Records of other outputs with the same key prefix that are compared; in practice none."""
@@ -131,6 +145,8 @@ class Lineage:
             released = sources.statement(record.model.release)
             attributions, datasets = sources.data_of(released)
             said = sources.entry(entry)
+            statements = [said, released, *attributions, *datasets]
+            verified, roots = self._verified(sources, statements)
             return build(
                 log=self._key,
                 head=head,
@@ -141,10 +157,12 @@ class Lineage:
                 batch=said,
                 release=released,
                 manifest=self._manifest(record.model.manifest),
-                key_events=sources.key_events((said, released, *attributions, *datasets)),
+                key_events=sources.key_events((*statements, *(item.said for item in verified))),
                 attributions=attributions,
                 datasets=datasets,
                 stamped=sources.stamped(index),
+                verifications=verified,
+                trusted_roots=roots,
             )
 
         capsule = against(self._head())
@@ -153,6 +171,18 @@ class Lineage:
         if cosigned is not None and _least_size(capsule) <= cosigned.checkpoint.size:
             capsule = against(cosigned)
         return capsule.to_bytes()
+
+    def _verified(
+        self, sources: "_Sources", statements: Iterable[LoggedEnvelope | None]
+    ) -> tuple[list[Verified], list[bytes]]:
+        """What the operator verified of these statements, with the bundles and trusted roots."""
+        verified, roots = [], {}
+        for logged, said in sources.verifications(statements):
+            bundle = self._blobs.read(bytes.fromhex(said.bundle), MAX_BUNDLE_BYTES)
+            verified.append(Verified(logged, bundle))
+            root = bytes.fromhex(said.trusted_root)
+            roots[root] = self._blobs.read(root, MAX_TRUSTED_ROOT_BYTES)
+        return verified, list(roots.values())
 
     def _leaf(self, leaves: bytes, position: int) -> bytes:
         """One record out of a leaves file, not reading the others; its hash is checked later."""
@@ -245,6 +275,30 @@ class _Sources:
                 wanted.update(dict.fromkeys(item.dataset for item in claim.datasets))
         datasets = [self.statement(record_id) for record_id in wanted]
         return attributions, [item for item in datasets if item is not None]
+
+    def verifications(
+        self, statements: Iterable[LoggedEnvelope | None]
+    ) -> Iterator[tuple[LoggedEnvelope, Verification]]:
+        """The last verification of each statement that came in a Sigstore bundle."""
+        for item in statements:
+            if item is None:
+                continue
+            envelope = Envelope.parse(item.envelope)
+            found = catalog.find(
+                self._connection,
+                verification.PREDICATE_TYPE,
+                name=envelope.record_id.hex(),
+                limit=MAX_VERIFICATIONS,
+            )
+            said = [
+                (stored, predicate.parse(Envelope.parse(stored.envelope).payload).predicate)
+                for _, stored in found
+                if stored.index < item.index
+            ]
+            # The same statement may have been signed more than once.
+            own = [pair for pair in said if pair[1].key == envelope.keyid]
+            if own:
+                yield self.entry(own[-1][0]), own[-1][1]
 
     def key_events(self, signed: Iterable[LoggedEnvelope | None]) -> list[LoggedEnvelope]:
         """All events of every key that signed something here, or such an event."""

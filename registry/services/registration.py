@@ -330,6 +330,13 @@ def check_leaves(said: batch.Batch, leaves: digest.DigestSet) -> None:
         )
 
 
+def _listed_name(statement: Statement[Any]) -> str:
+    """Under which name the catalog lists a statement; verifications under what they are about."""
+    if isinstance(statement.predicate, verification.Verification):
+        return statement.subject[0].digest.sha256
+    return published_name(statement) or ""
+
+
 def submission(
     opened: Opened, stored: BatchToStore | None = None, blobs: tuple[BlobWriter, ...] = ()
 ) -> Submission:
@@ -344,7 +351,7 @@ def submission(
         body=body,
         envelope=opened.data,
         predicate_type=statement.predicate_type,
-        name=published_name(statement) or "",
+        name=_listed_name(statement),
         version=getattr(said, "version", ""),
         key_id=opened.key.key_id,
         principal=opened.principal,

@@ -32,6 +32,7 @@ from registry.core.registration import admit
 from registry.core.tlog.receipt import Receipt
 from registry.errors import (
     ForbiddenError,
+    LimitExceededError,
     MalformedError,
     NotFoundError,
     Reason,
@@ -47,6 +48,10 @@ from registry.services.operator import Operator
 from registry.services.registration import Registration
 from registry.services.sequencing import Sequencer
 from registry.services.vouched import Vouched
+
+MAX_REGISTERED_BYTES = 2 * 1024 * 1024
+"""Bytes of a bundle that is registered: the largest envelope in base64, and what proves it. A
+capsule must have room for it."""
 
 KEY_LIFE = timedelta(minutes=15)
 """How long a signer's key speaks here: several statements may be signed with one certificate."""
@@ -95,6 +100,13 @@ class SigstoreStatements:
             ForbiddenError: ``IDENTITY_NOT_YOURS``, ``ROLE`` or ``NAMESPACE``.
             RefusedError, LimitExceededError, ConflictError, UnavailableError: As registration.
         """
+        if len(data) > MAX_REGISTERED_BYTES:
+            raise LimitExceededError(
+                Reason.ENVELOPE_TOO_LARGE,
+                "this bundle is too large to be registered",
+                expected=f"at most {MAX_REGISTERED_BYTES} bytes",
+                actual=f"{len(data)} bytes",
+            )
         bundle = Bundle.parse(data)
         if not isinstance(bundle.content, Envelope):
             raise MalformedError(

@@ -17,18 +17,22 @@ from registry.core.attestation.bundle import Bundle
 from registry.core.attestation.identity import Identity
 from registry.core.attestation.trusted_root import Trust
 from registry.core.attestation.verify import open_bundle
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256
 from registry.core.encoding import write_json
 from registry.core.records import identity_event, verification
 from registry.core.records.verification import Verification
 from registry.core.tlog.note import Note
 from registry.core.tlog.rekor import TransparencyLogEntry
+from registry.core.verdict import Verdict
 from registry.errors import ConflictError, Reason, RegistryError, VerificationError
 from registry.server.app import open_services
 from registry.services import second_engine
 from registry.services.indexing import rebuild
+from registry.services.sigstore_statements import MAX_REGISTERED_BYTES
 from tests.authorities import NOON
-from tests.mint import a_manifest, dataset_statement, release_statement
+from tests.mint import Journal, Logged, a_manifest, dataset_statement, release_statement
 from tests.private_certificates import CTLog, Leaf, p256
 from tests.private_sigstore import SIGNER, Log, Sigstore
 from tests.running import Caller
@@ -149,6 +153,26 @@ def test_a_rebuilt_catalog_answers_the_same(place: Place) -> None:
         assert builder.get_statement(before.record_id).envelope == before
 
 
+def test_a_capsule_carries_what_was_verified(place: Place) -> None:
+    registry, files = place.registry, {"notes.txt": b"what it is", "weights.bin": b"weights"}
+    manifest = a_manifest(files)
+    for data in (*files.values(), manifest.to_bytes()):
+        registry.put(data)
+    said = release_statement(manifest, name="acme/scorer", version=fresh())
+    output = b"an answer by " + said.predicate.version.encode()
+    with place.client() as builder:
+        envelope, receipt = builder.register_bundle(signed(write_json(said), 1051).to_bytes())
+        journal = Journal(shim_id=sha256(output)[:16].hex())
+        journal.boot()
+        journal.call(Logged(said, envelope, receipt.index), output)
+        registry.register_batch(journal.batch_statement(), journal.records, registry.node)
+    capsule, _, _ = registry.services.lineage.trace([sha256(output)], None)
+    report = appraise(Capsule.parse(capsule), registry.services.signer.key, [sha256(output)])
+    assert (report.verdict_then, report.verdict_now) == (Verdict.VALID, Verdict.VALID)
+    [check] = [item for item in report.checks_now if item.link == "signer/0"]
+    assert SIGNER.name in check.detail
+
+
 # Refused; nothing is stored.
 
 
@@ -209,6 +233,11 @@ def test_a_bundle_that_does_not_verify_is_refused(place: Place) -> None:
 )
 def test_another_kind_of_bundle_is_refused(place: Place, data: bytes, reason: str) -> None:
     assert refused(place, data) == reason
+
+
+def test_a_huge_bundle_is_refused(place: Place) -> None:
+    data = OURS.attest().to_bytes() + b" " * MAX_REGISTERED_BYTES
+    assert refused(place, data) == "ENVELOPE_TOO_LARGE"
 
 
 def test_an_envelope_beside_a_bundle_is_refused(place: Place) -> None:

@@ -9,7 +9,9 @@ from registry.core.capsule.container import (
     Capsule,
     LoggedEnvelope,
     Stamped,
+    Verified,
 )
+from registry.core.digest import sha256
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
 from registry.errors import LimitExceededError, Reason
@@ -30,6 +32,8 @@ def build(
     attributions: Iterable[LoggedEnvelope] = (),
     datasets: Iterable[LoggedEnvelope] = (),
     stamped: Stamped | None = None,
+    verifications: Iterable[Verified] = (),
+    trusted_roots: Iterable[bytes] = (),
 ) -> Capsule:
     """Sort what belongs into a capsule, drop what is there twice, and check the limits.
 
@@ -48,6 +52,8 @@ def build(
         attributions: Attributions of the release.
         datasets: Datasets that the release or the attributions name.
         stamped: The smallest checkpoint with the batch that was stamped, with its timestamps.
+        verifications: What the operator says of Sigstore bundles in which some of these came.
+        trusted_roots: The trusted roots that the verifications name.
 
     Raises:
         LimitExceededError: ``MALFORMED_CAPSULE``.
@@ -66,6 +72,8 @@ def build(
         attributions=_ordered(attributions),
         datasets=_ordered(datasets),
         stamped=stamped,
+        verifications=tuple(sorted(verifications, key=lambda item: item.said.index)),
+        trusted_roots=tuple(sorted(set(trusted_roots), key=sha256)),
     )
     sizes = [len(data) for _, data in capsule.parts()]
     room = MAX_CAPSULE_BYTES - MAX_INDEX_BYTES

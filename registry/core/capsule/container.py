@@ -24,6 +24,9 @@ Every byte is covered by a digest and has one spelling. Parts stand in this orde
 ``key-event/<i>``      all other key events, in log order
 ``attribution/<i>``    attributions of the release, in log order
 ``dataset/<i>``        datasets that release or attributions name, in log order
+``verification/<i>``   the operator's verifications of Sigstore bundles, in log order
+``bundle/<i>``         the bundle that ``verification/<i>`` is about
+``trusted-root/<i>``   trusted roots by which they were verified, in the order of their digests
 =====================  ==========================================================================
 
 A statement is a DSSE envelope and is followed by its proof, ``<name>.proof``. A path or proof is
@@ -89,6 +92,14 @@ class LoggedEnvelope:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """What the operator says that it verified, and the Sigstore bundle."""
+
+    said: LoggedEnvelope
+    bundle: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """An RFC 3161 token in DER, and the SHA-256 of the chain of the authority that made it."""
 
@@ -139,6 +150,8 @@ class Capsule:
     attributions: tuple[LoggedEnvelope, ...] = ()
     datasets: tuple[LoggedEnvelope, ...] = ()
     stamped: Stamped | None = None
+    verifications: tuple[Verified, ...] = ()
+    trusted_roots: tuple[bytes, ...] = ()
 
     def statements(self) -> Iterator[tuple[str, LoggedEnvelope]]:
         """The statements that may occur more than once, with their names, in their order."""
@@ -146,6 +159,7 @@ class Capsule:
             ("key-event", self.key_events),
             ("attribution", self.attributions),
             ("dataset", self.datasets),
+            ("verification", tuple(item.said for item in self.verifications)),
         ):
             for number, item in enumerate(items):
                 yield f"{kind}/{number}", item
@@ -171,6 +185,10 @@ class Capsule:
         for name, item in self.statements():
             yield name, item.envelope
             yield name + _PROOF, _write_path(item.index, item.proof)
+        for number, verified in enumerate(self.verifications):
+            yield f"bundle/{number}", verified.bundle
+        for number, root in enumerate(self.trusted_roots):
+            yield f"trusted-root/{number}", root
 
     def to_bytes(self) -> bytes:
         """The capsule file."""
@@ -258,6 +276,11 @@ class Capsule:
             attributions=numbered("attribution"),
             datasets=numbered("dataset"),
             stamped=_read_stamped(parts) if _STAMPED in parts else None,
+            verifications=tuple(
+                Verified(item, parts[f"bundle/{number}"])
+                for number, item in enumerate(numbered("verification"))
+            ),
+            trusted_roots=_read_roots(parts),
         )
 
 
@@ -277,6 +300,16 @@ def _read_stamped(parts: dict[str, bytes]) -> Stamped:
     if any(not item.token for item in tokens):
         raise _malformed(why="a timestamp is empty")
     return Stamped(parts[_STAMPED], size, proof, tuple(tokens))
+
+
+def _read_roots(parts: dict[str, bytes]) -> tuple[bytes, ...]:
+    roots: list[bytes] = []
+    while (name := f"trusted-root/{len(roots)}") in parts:
+        roots.append(parts[name])
+    names = [sha256(item) for item in roots]
+    if names != sorted(set(names)):
+        raise _malformed(why="the trusted roots are not in the order of their digests")
+    return tuple(roots)
 
 
 def _read_index(data: bytes) -> tuple[_Index, int]:

@@ -14,8 +14,17 @@ from registry.core.capsule.facts import Findings
 from registry.core.capsule.links import Link, judge, waiting
 from registry.core.capsule.report import LOG_KEY, Report
 from registry.core.capsule.signers import Read, Signed, Signer, Signers, read
+from registry.core.capsule.sigstore import judge_bundles
 from registry.core.capsule.witnesses import WITNESSES, judge_witnesses
-from registry.core.records import attribution, batch, dataset, inference, key_event, release
+from registry.core.records import (
+    attribution,
+    batch,
+    dataset,
+    inference,
+    key_event,
+    release,
+    verification,
+)
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
@@ -62,6 +71,7 @@ def appraise(
     walk.output_side(output)
     walk.model_side()
     walk.data_side()
+    walk.signer_side()
     return Report.build(walk.links.values(), facts.gather(capsule, walk.findings, walk.links))
 
 
@@ -177,6 +187,20 @@ class _Walk:
             if item is not None and item.record_id not in named:
                 stranger = Link.both(verdict.invalid(name, _unnamed(item)))
                 self.links[name] = self.links[name].also(stranger)
+
+    def signer_side(self) -> None:
+        """Statements that came in Sigstore bundles: what the operator verified, verified again."""
+        findings = self.findings
+        read_ = (findings.release, *findings.attributions.values(), *findings.datasets.values())
+        statements = {item.record_id: item for item in (findings.batch, *read_) if item is not None}
+        said = [
+            self._statement(name, logged, verification.PREDICATE_TYPE)
+            for name, logged in self.capsule.statements()
+            if name.startswith("verification/")
+        ]
+        for name, link in judge_bundles(self.capsule, said, statements).items():
+            about = name.replace("signer/", "verification/")
+            self.links[name] = link.after(self.links[about])
 
 
 def _log_key(stated: VerifierKey, pinned: VerifierKey | None) -> Check:
