@@ -51,6 +51,7 @@ from registry.server.timestamping import CHAIN_FILE, open_signer, open_timestamp
 from registry.server.watchers import Watchers
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
+from registry.services.cosigning import Cosigning
 from registry.services.ephemeral import EphemeralKeys
 from registry.services.identity import Certification
 from registry.services.keyring import Keyring
@@ -132,6 +133,7 @@ class Services:
     timestamps: Timestamps | None = None
     certification: Certification | None = None
     sigstore: SigstoreStatements | None = None
+    cosigning: Cosigning | None = None
 
 
 @contextmanager
@@ -177,7 +179,9 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         certification = resources.enter_context(
             open_certification(settings, access, says, ephemeral, origin=signer.key.name, clock=now)
         )
-        resources.enter_context(open_cosigning(settings, database, sequencer, signer.key))
+        cosigning = resources.enter_context(
+            open_cosigning(settings, database, sequencer, signer.key)
+        )
         tiles = Tiles(database, sequencer.tree)
         publisher = Publisher(
             sequencer, tiles, TileFolder(settings.static or folder.path / STATIC_FOLDER)
@@ -224,6 +228,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 open_timestamps(settings, database, sequencer, now, resources),
                 certification,
                 sigstore,
+                cosigning,
             ),
             first,
         )
@@ -271,7 +276,7 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
 def http_routes(services: Services) -> Routes:
     """Everything that is answered over HTTP."""
     routes = TileRoom(services.sequencer, services.tiles).routes()
-    routes += CosignedCheckpoint(services.sequencer).routes()
+    routes += CosignedCheckpoint(services.sequencer, services.cosigning).routes()
     routes += RekorRoom(services.signatures, services.signer.key).routes()
     if services.stamping is not None:
         routes += Timestamping(services.stamping, now).routes()

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import Note, SignatureLine, VerifierKey
-from registry.core.tlog.policy import Policy, Standing
+from registry.core.tlog.policy import Policy, shown
 from registry.core.tlog.receipt import Receipt
 from registry.errors import DamagedError, Reason, RegistryError, UnavailableError
 from registry.remote.witness import WitnessClient, is_alarming
@@ -46,7 +46,7 @@ RETRY_SECONDS = 2.0
 """Until a checkpoint that found no quorum is asked for again."""
 
 TICK_SECONDS = 0.25
-"""How often waiting answers are looked at that may have waited too long."""
+"""How often somebody looks whether there is something new, or an answer has waited too long."""
 
 ANSWER_SECONDS = 20.0
 """How long a log that fails closed lets a caller wait for a quorum."""
@@ -74,12 +74,27 @@ class _Round:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessState:
+    """How one witness does.
+
+    Attributes:
+        size: The largest tree that it cosigned since the start; 0 for none.
+        reason: Why it did not cosign when it was asked last; empty if it did, or was not asked.
+    """
+
+    name: str
+    size: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a witness said, or that it said nothing of use."""
+    """What a witness said, or why that was nothing of use."""
 
     asked: _Round
     client: WitnessClient
     lines: tuple[SignatureLine, ...]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +133,30 @@ class Cosigning:
         self._answer_seconds = answer_seconds
         self._events: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
         self._busy: set[str] = set()
+        self._states = {
+            item.witness.name: WitnessState(shown(item.witness.name)) for item in clients
+        }
         self._current: _Round | None = None
         self._met_size = -1
         self._held: list[_Held] = []
         self._holding = threading.Lock()
         self._stopping = False
         self._load()
-        self._heads.on_signed(lambda _head: self._events.put(None))
+        self._heads.on_signed(self._signed)
         self._thread = threading.Thread(target=self._run, name="cosigning", daemon=True)
         self._thread.start()
 
     # --- Asking, from any thread ---
 
-    def standing(self) -> Standing | None:
-        """Who cosigned the checkpoint in the second slot; None if it is empty."""
-        head = self._heads.cosigned
-        return None if head is None else self._policy.standing(Note.parse(head.note))
+    @property
+    def quorum(self) -> str:
+        """What the policy asks for, fit for showing."""
+        return shown(self._policy.quorum)
+
+    @property
+    def states(self) -> tuple[WitnessState, ...]:
+        """How each witness does."""
+        return tuple(self._states.values())
 
     def fail_closed(self) -> None:
         """From now on, show and acknowledge nothing that has no quorum."""
@@ -146,6 +169,11 @@ class Cosigning:
         self._events.put(None)
         self._thread.join()
         self._release(ended=True)
+
+    def _signed(self, _head: SignedCheckpoint) -> None:
+        # Ingestion does not wake us with every group, unless callers wait for the quorum.
+        if self._heads.held:
+            self._events.put(None)
 
     # --- Answers that wait for a quorum ---
 
@@ -200,7 +228,7 @@ class Cosigning:
             Reason.QUORUM,
             "this is in the log, but too few witnesses have seen it so far",
             where=f"entry {index}",
-            expected=f"quorum {self._policy.quorum}",
+            expected=f"quorum {self.quorum}",
             hint="ask again with the same statement: it keeps its place, and is not logged twice",
         )
 
@@ -263,8 +291,11 @@ class Cosigning:
     def _take(self, answer: _Answer) -> None:
         """Add what a witness said to its round."""
         asked = answer.asked
-        self._busy.discard(answer.client.witness.name)
+        name = answer.client.witness.name
+        self._busy.discard(name)
         asked.waiting_for -= 1
+        size = asked.head.checkpoint.size if answer.lines else self._states[name].size
+        self._states[name] = WitnessState(shown(name), size, answer.reason)
         if answer.lines:
             asked.lines.extend(answer.lines)
             self._judge(asked)
@@ -289,18 +320,21 @@ class Cosigning:
 
     def _ask(self, client: WitnessClient, asked: _Round) -> None:
         lines: tuple[SignatureLine, ...] = ()
+        reason = ""
         try:
             lines = client.add_checkpoint(asked.head, self._prover(asked))
         except RegistryError as error:
+            reason = error.reason.value
             logger.warning("witness %s: %s", client.witness.name, error)
             if is_alarming(error):
                 self._look_at(client)
         except Exception:
+            reason = Reason.INTERNAL.value
             # Whoever closes the log does not wait for witnesses.
             if not self._stopping:
                 logger.exception("witness %s could not be asked", client.witness.name)
         finally:
-            self._events.put(_Answer(asked, client, lines))
+            self._events.put(_Answer(asked, client, lines, reason))
 
     def _prover(self, asked: _Round) -> Callable[[int], tuple[bytes, ...]]:
         size = asked.head.checkpoint.size
@@ -320,21 +354,21 @@ class Cosigning:
             note = client.cosigned_last(self._key.name)
             if note is None:
                 return
-            shown = SignedCheckpoint.open(note, self._key)
+            theirs = SignedCheckpoint.open(note, self._key)
         except RegistryError as error:
             logger.warning(
                 "witness %s shows nothing that we signed: %s", client.witness.name, error
             )
             return
-        fault = self._contradiction(shown)
+        fault = self._contradiction(theirs)
         if fault is not None:
             logger.critical("witness %s shows:\n%s", client.witness.name, note.decode())
             self._sequencer.latch("a witness has seen another history of this log", fault)
 
-    def _contradiction(self, shown: SignedCheckpoint) -> DamagedError | None:
+    def _contradiction(self, theirs: SignedCheckpoint) -> DamagedError | None:
         """Why a checkpoint with our signature cannot be of our history; None if it can."""
         # Read after the checkpoint came: it was signed, so it was the newest one before.
-        newest, seen = self._heads.newest, shown.checkpoint
+        newest, seen = self._heads.newest, theirs.checkpoint
         size = 0 if newest is None else newest.checkpoint.size
         if seen.size > size:
             return DamagedError(

@@ -1,5 +1,6 @@
 """``--policy``: what is believed only if enough witnesses saw it, at a terminal."""
 
+import json
 import subprocess
 import sys
 import urllib.error
@@ -162,3 +163,25 @@ def test_failing_closed_without_witnesses_is_not_understood(tmp_path: Path) -> N
         check=False,
     )
     assert (done.returncode, "BAD_SETTING" in done.stderr) == (2, True)
+
+
+def test_anybody_can_see_how_the_witnesses_do(
+    auditor: Shell, watched: Watched, place: Place
+) -> None:
+    assert auditor("log", "checkpoint").status == 0
+
+    def states() -> dict[str, object]:
+        url = f"{watched.url}/api/v1/witnesses"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found: dict[str, object] = json.loads(answer.read())
+        return found
+
+    eventually(lambda: states()["cosigned"] == states()["size"])
+    found = states()
+    assert (found["quorum"], found["mode"]) == ("g", "fail-closed")
+    # Where a witness is asked stays the operator's business.
+    assert found["witnesses"] == [{"name": "w", "reason": "", "size": found["size"]}]
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{place.running.url}/api/v1/witnesses", timeout=10)
+    assert caught.value.code == 404
+    caught.value.close()

@@ -283,3 +283,19 @@ def test_a_slot_that_cannot_be_written_costs_a_round_and_nothing_else(
         head = registry.services.sequencer.heads.cosigned
         assert head is not None
         policy.verify(head.note)
+
+
+def test_each_witness_is_seen_to_fail_and_to_recover(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cosigning, "RETRY_SECONDS", 0.1)
+    witness = place.witness()
+    place.trust("w1", witness)
+    witness.lie = Response(500, b"", TEXT)
+    with place.open() as registry:
+        beside = registry.services.cosigning
+        assert beside is not None
+        eventually(lambda: [state.reason for state in beside.states] == ["REMOTE_STATUS"])
+        witness.lie = None
+        eventually(lambda: [state.reason for state in beside.states] == [""])
+        assert beside.states[0].size == registry.size

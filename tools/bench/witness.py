@@ -45,10 +45,10 @@ from tools.bench.world import Running, bearer, machine, registry
 CLIENTS = 32
 """Callers at once."""
 
-STATEMENTS = 2_000
+STATEMENTS = 600
 """Statements in one round."""
 
-ROUNDS = 7
+ROUNDS = 24
 """Rounds that are measured; one more comes before."""
 
 SLOW_SECONDS = 2.0

@@ -153,8 +153,8 @@ class Policy:
         wanted = self._witnesses_of(self.quorum)
         missing = tuple(name for name in wanted if name not in cosigned)
         met = self.quorum == NONE or self.quorum in seen
-        shown = {_shown(name): timestamp for name, timestamp in cosigned.items()}
-        return Standing(_shown(self.quorum), shown, tuple(map(_shown, missing)), met)
+        fit = {shown(name): timestamp for name, timestamp in cosigned.items()}
+        return Standing(shown(self.quorum), fit, tuple(map(shown, missing)), met)
 
     def verify(self, data: bytes) -> None:
         """Check that a signed checkpoint is good enough.
@@ -177,7 +177,7 @@ class Policy:
                 Reason.QUORUM,
                 "too few witnesses cosigned this checkpoint",
                 where=f"{checkpoint.origin}, {checkpoint.size} entries",
-                expected=f"quorum {_shown(self.quorum)}",
+                expected=f"quorum {shown(self.quorum)}",
                 actual=str(standing),
                 hint="ask again in a moment; somebody who saw only this may be shown a fork",
             )
@@ -197,7 +197,8 @@ def _tail(url: str | None) -> str:
     return "" if url is None else f" {url}"
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A name of a policy, which may be any bytes, fit for showing."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
