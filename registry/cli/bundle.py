@@ -7,6 +7,7 @@ import click
 
 from registry.cli.connection import connect
 from registry.cli.output import json_option, show
+from registry.cli.policy import policy_option, read_policy
 from registry.core.attestation.bundle import MAX_BUNDLE_BYTES, Bundle
 from registry.core.attestation.identity import Expected, Identity
 from registry.core.attestation.trusted_root import MAX_TRUSTED_ROOT_BYTES, Trust
@@ -31,6 +32,7 @@ def command() -> None:
     "--identity", nargs=2, metavar="ISSUER SUBJECT", help="Who must have signed, letter for letter."
 )
 @click.option("--key", type=_file, help="Whose key must have signed, if it is a bare one: PEM.")
+@policy_option
 @json_option
 def verify(
     *,
@@ -39,6 +41,7 @@ def verify(
     trusted_root: Path,
     identity: tuple[str, str] | None,
     key: Path | None,
+    policy_file: Path | None,
     as_json: bool,
 ) -> None:
     """Verify BUNDLE, offline. ARTIFACT is what it must be about; a statement needs none."""
@@ -54,6 +57,7 @@ def verify(
         Trust.parse(_read(trusted_root, MAX_TRUSTED_ROOT_BYTES)),
         expected,
         artifact=None if artifact is None else _digest(artifact),
+        policy=read_policy(policy_file),
     )
     times = [time_text(at) for at in opened.times]
     value = {

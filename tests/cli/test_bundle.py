@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from registry.core.encoding import write_json
+from registry.signing.cosigner import Cosigner
 from tests.cli.conftest import Said, Shell
 from tests.mint import dataset_statement
 from tests.private_certificates import IDENTITY, OIDC_ISSUER, p256
@@ -60,6 +61,16 @@ def test_what_does_not_verify_is_refused(shell: Shell, files: Path) -> None:
     assert verify(shell, "signed.json", *WHO).status == 1
     said = verify(shell, "signed.json", "artifact", "--identity", OIDC_ISSUER, "mallory")
     assert (said.status, "IDENTITY_MISMATCH" in said.err) == (1, True)
+
+
+def test_a_policy_asks_for_witnesses(shell: Shell, files: Path) -> None:
+    witness = Cosigner.generate("one.example")
+    lines = f"log {OURS.log.verifier}\nwitness one {witness.key}\n"
+    (files / "policy").write_text(f"{lines}quorum one\n")
+    said = verify(shell, "signed.json", "artifact", *WHO, "--policy", "policy")
+    assert (said.status, "QUORUM" in said.err) == (1, True)
+    (files / "policy").write_text(f"{lines}quorum none\n")
+    assert verify(shell, "signed.json", "artifact", *WHO, "--policy", "policy").status == 0
 
 
 def test_nobody_signs_for_everybody(shell: Shell, files: Path) -> None:

@@ -10,7 +10,8 @@
 8. The signer is who was expected.
 
 Nothing unverified rides along: a proof that is not needed, but there, must hold. Witnesses are not
-part of a trusted root; :mod:`registry.core.tlog` judges their cosignatures.
+part of a trusted root: whoever wants their cosignatures on the log's checkpoint gives a policy, for
+which no stock client has a place.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from registry.core.certificates.chain import Authority, issuing_authority
 from registry.core.certificates.sct import verify_sct
 from registry.core.certificates.signing import SigningCertificate
 from registry.core.keys import PublicKey
+from registry.core.tlog.policy import Policy
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
 
 
@@ -56,7 +58,12 @@ class Opened:
 
 
 def open_bundle(
-    bundle: Bundle, trust: Trust, expected: Expected, *, artifact: bytes | None = None
+    bundle: Bundle,
+    trust: Trust,
+    expected: Expected,
+    *,
+    artifact: bytes | None = None,
+    policy: Policy | None = None,
 ) -> Opened:
     """Verify a bundle.
 
@@ -66,14 +73,15 @@ def open_bundle(
         expected: Who must have signed; with a bare key, there is no other way to know the key.
         artifact: SHA-256 of the bytes that the bundle must be about. Needed for a signature over
             bytes; a statement must have them as a subject.
+        policy: Which witnesses must have cosigned the log's checkpoint; None asks for none.
 
     Raises:
         MalformedError: What is wrong with a part of the bundle.
         VerificationError: ``NO_TRUSTED_TIME``, ``LOG_TIME``, ``CERTIFICATE_TIME``,
             ``CERTIFICATE_CHAIN``, ``UNKNOWN_AUTHORITY``, ``SCT``, ``WRONG_LOG``,
             ``LOG_SIGNATURE``, ``INCLUSION_PROOF``, ``INCLUSION_PROMISE``, ``ENTRY_MISMATCH``,
-            ``BAD_SIGNATURE``, ``ARTIFACT_MISMATCH``, ``IDENTITY_MISMATCH``, or what is wrong with
-            a timestamp.
+            ``BAD_SIGNATURE``, ``ARTIFACT_MISMATCH``, ``IDENTITY_MISMATCH``, ``QUORUM``,
+            ``COSIGNATURE``, or what is wrong with a timestamp.
     """
     digest, payload = _signed(bundle, artifact)
     stamps = tuple(
@@ -81,6 +89,8 @@ def open_bundle(
         for token in bundle.timestamps
     )
     logged = open_entry(bundle.entry, trust.logs)
+    if policy is not None:
+        policy.verify(bundle.entry.checkpoint)
     times = stamps if logged.at is None else (*stamps, logged.at)
     _check_log_time(logged, times)
     signer, key = _signer(bundle, trust, expected, times)

@@ -23,10 +23,12 @@ from registry.core.attestation.verify import Opened, open_bundle
 from registry.core.digest import sha256
 from registry.core.keys import PublicKey
 from registry.core.tlog import entry
-from registry.core.tlog.checkpoint import Checkpoint
+from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.note import Note, SignatureLine
+from registry.core.tlog.policy import Policy
 from registry.core.tlog.rekor import TransparencyLogEntry
 from registry.errors import Reason, RegistryError, VerificationError
+from registry.signing.cosigner import Cosigner
 from tests.authorities import NOON, leaf, root
 from tests.authorities import Authority as TimestampAuthority
 from tests.private_certificates import CA, CTLog, Leaf, p256, spki
@@ -171,6 +173,29 @@ def test_one_of_several_instances_is_enough() -> None:
         timestamp_authorities=other.timestamp_authorities + ours.timestamp_authorities,
     )
     opened(trust=Trust.of(both))
+
+
+def cosigned(bundle: Bundle, *cosigners: Cosigner) -> Bundle:
+    """The bundle with these cosignatures under its checkpoint."""
+    head = SignedCheckpoint.parse(bundle.entry.checkpoint).checkpoint
+    lines = "".join(str(cosigner.cosign(head, NOON)) for cosigner in cosigners)
+    return logged(bundle, checkpoint=bundle.entry.checkpoint + lines.encode())
+
+
+def test_a_policy_asks_for_cosignatures() -> None:
+    first, second = Cosigner.generate("one.example"), Cosigner.generate("two.example")
+    text = (
+        f"log {OURS.log.verifier}\nwitness one {first.key}\nwitness two {second.key}\n"
+        "group both all one two\nquorum both\n"
+    )
+    policy = Policy.parse(text.encode())
+    for bundle, expected in ((MESSAGE, SIGNER), (BARE, KEY)):
+        full = Bundle.parse(cosigned(bundle, first, second).to_bytes())
+        open_bundle(full, TRUST, expected, artifact=DIGEST, policy=policy)
+        with pytest.raises(VerificationError) as caught:
+            half = cosigned(bundle, first)
+            open_bundle(half, TRUST, expected, artifact=DIGEST, policy=policy)
+        assert caught.value.reason is Reason.QUORUM
 
 
 # Refused: what is signed.
