@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from registry.core.archive.timestamp import check_message
 from registry.core.digest import text as digest_text
 from registry.core.records import batch
 from registry.core.records.key_event import KeyEvent
@@ -13,7 +14,7 @@ from registry.services.indexing import PAGE, check_bare, hash_blob, open_entry
 from registry.services.keyring import Keyring
 from registry.services.tree import Tree
 from registry.storage.blobs.port import BlobStore
-from registry.storage.sql import catalog, cosigned, log
+from registry.storage.sql import catalog, cosigned, log, timestamps
 from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
 
@@ -56,6 +57,7 @@ def check_log(
         elif proofs.root_hash(tree.node, newest.size) != newest.root:
             faults.append(f"the checkpoint lock holds another root of {newest.size} entries")
         faults.extend(_check_cosigned(connection, key, tree))
+        faults.extend(_check_timestamps(connection, key, tree))
     faults.extend(_check_blobs(database, blobs, progress))
     return start, faults
 
@@ -105,6 +107,25 @@ def _check_cosigned(connection: Connection, key: VerifierKey, tree: Tree) -> lis
     if proofs.root_hash(tree.node, head.size) != head.root:
         return [f"cosigned checkpoint: witnesses saw another root of {head.size} entries"]
     return []
+
+
+def _check_timestamps(connection: Connection, key: VerifierKey, tree: Tree) -> list[str]:
+    faults = []
+    for row in timestamps.every(connection):
+        where = f"timestamp of {row.size} entries"
+        try:
+            head = SignedCheckpoint.open(row.note, key).checkpoint
+            at = check_message(row.token, row.note)
+        except RegistryError as error:
+            faults.append(f"{where}: {error}")
+            continue
+        if head.size != row.size or at != row.at:
+            faults.append(f"{where}: says {head.size} entries and {at}, is listed under {row.at}")
+        elif head.size > tree.size:
+            faults.append(f"{where}: beyond the log of {tree.size}")
+        elif proofs.root_hash(tree.node, head.size) != head.root:
+            faults.append(f"{where}: another root than the entries have")
+    return faults
 
 
 def _check_blobs(database: Database, blobs: BlobStore, progress: Progress) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,3 +154,31 @@ def test_an_issuer_that_cannot_be_understood_is_a_mistake_in_the_command(
     said = shell("serve", "--data", home / "data", "--ca", "--oidc-issuer", issuer)
     assert (said.status, "BAD_SETTING" in said.err) == (2, True)
     assert not (home / "data").exists()
+
+
+def test_two_registries_stamp_the_log_of_a_third(home: Path) -> None:
+    with (
+        serving("--data", home / "one", "--tsa", "--origin", "one.example") as (one, _),
+        serving("--data", home / "two", "--tsa", "--origin", "two.example") as (two, _),
+    ):
+        arguments: list[object] = ["--timestamp-interval", 1]
+        for name, process in (("one", one), ("two", two)):
+            assert process.stdout is not None
+            url = address_in(process.stdout.readline())
+            chain = home / name / "keys" / "tsa-chain.pem"
+            arguments += ["--timestamp-authority", f"{url}/api/v1/timestamp={chain},2.999.3161.1"]
+        with serving("--data", home / "three", *arguments) as (three, _):
+            assert three.stdout is not None
+            states = address_in(three.stdout.readline()) + "/api/v1/timestamps"
+            ends = time.monotonic() + 60
+            while True:
+                with urllib.request.urlopen(states, timeout=20) as answer:
+                    stamped = json.load(answer)
+                if all(each["size"] for each in stamped):
+                    break
+                assert time.monotonic() < ends, stamped
+                time.sleep(0.1)
+    assert [each["authority"] for each in stamped] == [
+        f"CN={name} timestamp authority,O={name}" for name in ("one.example", "two.example")
+    ]
+    assert not any(each["failures"] or each["alarms"] for each in stamped)

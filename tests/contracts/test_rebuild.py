@@ -9,6 +9,7 @@ from sqlalchemy import delete, select, update
 from registry.config import ServerSettings
 from registry.core.digest import DigestSet
 from registry.core.records import batch
+from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.errors import DamagedError, Reason, RefusedError
 from registry.server.app import open_services
 from registry.server.offline import Stopped, open_offline
@@ -17,10 +18,12 @@ from registry.services.indexing import rebuild
 from registry.services.lineage import Lineage
 from registry.services.registration import submission
 from registry.services.submission import BatchToStore
-from registry.storage.sql import outputs
+from registry.storage.sql import log, outputs, timestamps
 from registry.storage.sql import tables as t
 from registry.storage.sql.engine import Database
+from registry.storage.sql.timestamps import StoredTimestamp
 from tests import mint
+from tests.authorities import NOON, Authority
 from tests.contracts.registry_under_test import UnderTest
 
 BATCHES = 9
@@ -128,6 +131,70 @@ def test_fsck_names_what_was_damaged(
             with stopped.database.write() as connection:
                 connection.execute(change)
         assert len(faults(stopped)) >= 1
+
+
+def test_fsck_finds_nothing_wrong_with_good_timestamps(
+    settings: ServerSettings, digests: list[bytes]
+) -> None:
+    assert digests
+    with open_offline(settings) as stopped:
+        stamp(stopped)
+        assert faults(stopped) == []
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"token": b"?"},
+        {"note": b"?"},
+        {"stamped_at": 0},
+        {"size": 4},
+        {"token": Authority().token(b"other bytes")},
+    ],
+    ids=["no token", "no note", "another time", "another size", "over other bytes"],
+)
+def test_fsck_names_a_timestamp_that_is_wrong(
+    settings: ServerSettings, digests: list[bytes], members: dict[str, object]
+) -> None:
+    assert digests
+    with open_offline(settings) as stopped:
+        stamp(stopped)
+        with stopped.database.write() as connection:
+            connection.execute(update(t.timestamps).values(**members))
+        [fault] = faults(stopped)
+    assert fault.startswith("timestamp of ")
+
+
+@pytest.mark.parametrize("size", [300, 10_000])
+def test_fsck_names_a_timestamp_of_another_history(
+    settings: ServerSettings, digests: list[bytes], size: int
+) -> None:
+    assert digests
+    with open_offline(settings) as stopped:
+        signer, _ = stopped.folder.keys(None)
+        stamp(stopped, signer.sign(Checkpoint(stopped.key.name, size, bytes(32))))
+        [fault] = faults(stopped)
+    assert fault.startswith(f"timestamp of {size} entries: ")
+
+
+def stamp(stopped: Stopped, head: SignedCheckpoint | None = None) -> None:
+    """Store a token over a checkpoint of the log; the newest stored one if none is given."""
+    authority = Authority()
+    with stopped.database.write() as connection:
+        if head is None:
+            newest = log.newest_checkpoint(connection)
+            assert newest is not None
+            head = SignedCheckpoint.parse(newest[1])
+        timestamps.add(
+            connection,
+            StoredTimestamp(
+                head.checkpoint.size,
+                authority.pinned().chain_digest,
+                NOON,
+                head.note,
+                authority.token(head.note),
+            ),
+        )
 
 
 def test_a_rebuild_refuses_a_damaged_blob_and_keeps_the_old_catalog(

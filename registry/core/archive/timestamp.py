@@ -9,7 +9,7 @@ of its chain; and the signature verifies.
 All of it is done here, since ``rfc3161-client``, which the tests ask for a second opinion, refuses
 what it should not: the last second of a certificate's life (RFC 5280 §4.1.2.5 includes it; OpenSSL
 does not) and certificates in another order than a DER set's (RFC 5652 §5.1 leaves it open). It also
-does not look at the digest by which a signature binds its certificate.
+does not look at the digest by which a signature binds its certificate, nor at critical extensions.
 """
 
 import hashlib
@@ -147,8 +147,20 @@ def check_imprint(response: bytes, message: bytes) -> None:
         LimitExceededError: As :func:`open_token`.
         VerificationError: ``TIMESTAMP_REJECTED`` or ``TIMESTAMP_IMPRINT``.
     """
-    read = _read(tsp.granted_token(response))
+    check_message(tsp.granted_token(response), message)
+
+
+def check_message(token: bytes, message: bytes) -> datetime:
+    """Check that a token says to be over ``message``, whoever made it; the time that it says.
+
+    Raises:
+        MalformedError: As :func:`open_token`.
+        LimitExceededError: As :func:`open_token`.
+        VerificationError: ``TIMESTAMP_IMPRINT``.
+    """
+    read = _read(token)
     _check_imprint(read, hashlib.new(read.algorithm, message).digest())
+    return read.at
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Timestamps of checkpoints: rows that are only ever added, at most one per size and authority."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,6 +55,15 @@ def newest(connection: Connection, authority: bytes) -> StoredTimestamp | None:
         .limit(1)
     ).first()
     return None if row is None else _stored(row)
+
+
+def every(connection: Connection) -> Iterator[StoredTimestamp]:
+    """All tokens, those over small checkpoints first."""
+    rows = connection.execute(
+        select(t.timestamps).order_by(t.timestamps.c.size, t.timestamps.c.authority)
+    )
+    for row in rows:
+        yield _stored(row)
 
 
 def first_after(connection: Connection, index: int) -> list[StoredTimestamp]:
