@@ -110,7 +110,7 @@ class Issuers:
         """
         header, claims = _read(token)
         algorithm = header.get("alg")
-        if algorithm not in ALGORITHMS:
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             _refuse(
                 Reason.TOKEN_ALGORITHM, "this token is not signed in an accepted way", algorithm
             )

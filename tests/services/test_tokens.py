@@ -181,6 +181,15 @@ def test_an_unsigned_token_is_refused(refused: Refused, issuer: Issuer) -> None:
         assert refused(token) is Reason.TOKEN_ALGORITHM
 
 
+@pytest.mark.parametrize("algorithm", [["ES256"], {"ES256": 1}, 256, None, True])
+def test_an_algorithm_that_is_no_name_is_refused(
+    refused: Refused, issuer: Issuer, algorithm: Any
+) -> None:
+    claims = issuer.token(at=NOON).split(".")[1]
+    token = f"{segment({'alg': algorithm, 'kid': 'rsa'})}.{claims}.AAAA"
+    assert refused(token) is Reason.TOKEN_ALGORITHM
+
+
 def test_a_public_key_is_never_taken_for_a_shared_secret(refused: Refused, issuer: Issuer) -> None:
     claims = issuer.token(at=NOON).split(".")[1]
     for algorithm in ("HS256", "HS384", "HS512"):

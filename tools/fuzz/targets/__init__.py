@@ -4,10 +4,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from tools.fuzz.target import Target
-from tools.fuzz.targets import log, requests, sigstore, statements
+from tools.fuzz.targets import identity, log, requests, sigstore, statements
 
 TARGETS: Final[Mapping[str, Target]] = {
     target.name: target
-    for target in (*log.TARGETS, *statements.TARGETS, *sigstore.TARGETS, *requests.TARGETS)
+    for target in (
+        *log.TARGETS,
+        *statements.TARGETS,
+        *sigstore.TARGETS,
+        *requests.TARGETS,
+        *identity.TARGETS,
+    )
 }
 """Every decoder that takes bytes from outside."""
