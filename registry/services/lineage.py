@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from registry.core import digest
 from registry.core.attestation.bundle import MAX_BUNDLE_BYTES
@@ -24,7 +25,6 @@ from registry.core.records import (
     release,
     verification,
 )
-from registry.core.records.manifest import MAX_MANIFEST_BYTES
 from registry.core.records.verification import Verification
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import SignedCheckpoint
@@ -49,6 +49,9 @@ MAX_VERIFICATIONS = 16
 
 MAX_CANDIDATES = 64
 """Records of other outputs with the same key prefix that are compared; in practice none."""
+
+MAX_SENT_BYTES = 15 * 1024 * 1024
+"""Bytes of a capsule that can be sent: a message has 16 MiB, and a few more members."""
 
 HASHES_BYTES = batch.MAX_RECORDS * digest.SHA256_SIZE
 """Bytes of a hashes file, at most."""
@@ -156,7 +159,6 @@ class Lineage:
                 operator=sources.at(0),
                 batch=said,
                 release=released,
-                manifest=self._manifest(record.model.manifest),
                 key_events=sources.key_events((*statements, *(item.said for item in verified))),
                 attributions=attributions,
                 datasets=datasets,
@@ -170,6 +172,11 @@ class Lineage:
         # Only if nothing is left out for it: a key may have been ended after the quorum signed.
         if cosigned is not None and _least_size(capsule) <= cosigned.checkpoint.size:
             capsule = against(cosigned)
+        manifest = None if capsule.release is None else self._manifest(record.model.manifest)
+        if manifest is not None:
+            complete = replace(capsule, manifest=manifest).to_bytes()
+            if len(complete) <= MAX_SENT_BYTES:
+                return complete
         return capsule.to_bytes()
 
     def _verified(
@@ -195,9 +202,10 @@ class Lineage:
 
     def _manifest(self, sha256: str) -> bytes | None:
         try:
-            return self._blobs.read(bytes.fromhex(sha256), MAX_MANIFEST_BYTES)
-        except NotFoundError:
-            # The record may name a model that was never published here; the walk says so.
+            return self._blobs.read(bytes.fromhex(sha256), MAX_SENT_BYTES)
+        except (NotFoundError, LimitExceededError):
+            # The record may name a model that was never published here, or one of so many files
+            # that their list is no part of an answer: the walk says what it could not judge.
             return None
 
     def _head(self) -> SignedCheckpoint:

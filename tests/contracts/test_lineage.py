@@ -14,6 +14,7 @@ from registry.core.records import predicate
 from registry.core.verdict import Verdict
 from registry.errors import NotFoundError, Reason
 from registry.remote.http import HTTPClient
+from registry.services import lineage
 from registry.storage.sql import timestamps
 from registry.storage.sql.timestamps import StoredTimestamp
 from tests.contracts.registry_under_test import UnderTest, opened
@@ -75,6 +76,22 @@ def test_the_capsule_leads_back_to_publisher_and_contributors(registry: UnderTes
     [dataset] = facts.datasets
     assert [item.id for item in dataset.contributors] == ["alice", "bob"]
     assert len(facts.attributions) == 1
+
+
+@pytest.mark.parametrize("missing", ["capsule", "manifest"])
+def test_a_list_of_files_that_is_too_large_to_send_is_left_open(
+    registry: UnderTest, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    whole = Capsule.parse(registry.services.lineage.trace([sha256(OUTPUT)], None)[0])
+    assert whole.manifest is not None
+    size = len(whole.to_bytes() if missing == "capsule" else whole.manifest)
+    monkeypatch.setattr(lineage, "MAX_SENT_BYTES", size - 1)
+    report = traced(registry)
+    open_ = [check for check in report.checks_now if check.verdict is not Verdict.VALID]
+    assert [(check.link, check.verdict, check.reason) for check in open_] == [
+        ("manifest", Verdict.INDETERMINATE, Reason.MISSING_BLOB)
+    ]
+    assert report.facts.files == ()
 
 
 def test_an_output_that_nobody_recorded_is_unknown(registry: UnderTest) -> None:
