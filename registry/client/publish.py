@@ -22,12 +22,14 @@ from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import DigestSet
 from registry.core.encoding import time_text
+from registry.core.formats.safetensors_index import MAX_INDEX_BYTES, check_indexes
+from registry.core.formats.structure import parse_structure
 from registry.core.records import predicate, release
 from registry.core.records.manifest import Manifest
 from registry.core.records.names import check_name, check_version
 from registry.core.records.release import Release, ReleaseFile
 from registry.core.tlog.receipt import Receipt
-from registry.errors import ConflictError, NotFoundError, Reason
+from registry.errors import ConflictError, LimitExceededError, NotFoundError, Reason
 from registry.inspection import sandbox
 from registry.signing.signer import Signer
 
@@ -191,7 +193,25 @@ def _inspect(found: Sequence[FoundFile], manifest: Manifest) -> dict[str, bytes]
         structure = sandbox.inspect(item.location, item.path, sizes)
         if structure is not None:
             structures[item.path] = structure
+    located = {item.path: item for item in found}
+    check_indexes(
+        {path: parse_structure(structures[path]) if path in structures else None for path in sizes},
+        lambda path: _read_index(located[path]),
+    )
     return structures
+
+
+def _read_index(item: FoundFile) -> bytes:
+    if item.size > MAX_INDEX_BYTES:
+        raise LimitExceededError(
+            Reason.INSPECTION_LIMIT,
+            "this index is too large to be compared with its files",
+            where=item.path,
+            expected=f"at most {MAX_INDEX_BYTES} bytes",
+            actual=f"{item.size} bytes",
+        )
+    with open_unchanged(item) as descriptor, io.FileIO(descriptor, closefd=False) as file:
+        return file.readall()
 
 
 def _send(

@@ -15,6 +15,8 @@ from registry.core import digest
 from registry.core.access import Principal
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import Statement
+from registry.core.formats.safetensors_index import MAX_INDEX_BYTES, check_indexes
+from registry.core.formats.structure import parse_structure
 from registry.core.keys import PublicKey
 from registry.core.records import (
     attribution,
@@ -246,7 +248,7 @@ class Registration:
 
     def _check_structures(self, said: release.Release, manifest: Manifest) -> None:
         sizes = {file.path: file.size for file in manifest.files}
-        structures: list[bytes] = []
+        structures: dict[str, bytes] = {}
         for told, file in zip(said.files, manifest.files, strict=True):
             path: Path = self._blobs.path(file.digest.raw)
             found = sandbox.inspect(path, file.path, sizes)
@@ -262,9 +264,17 @@ class Registration:
                     hint="publish with the same version of provreg as the registry runs",
                 )
             if found is not None:
-                structures.append(found)
+                structures[file.path] = found
+        stored = {file.path: file for file in manifest.files}
+        check_indexes(
+            {
+                path: parse_structure(structures[path]) if path in structures else None
+                for path in stored
+            },
+            lambda path: self._artifacts.read(stored[path].digest.raw, MAX_INDEX_BYTES),
+        )
         # Only now: a release that is refused leaves nothing behind.
-        for structure in structures:
+        for structure in structures.values():
             self._artifacts.put(structure)
 
     def _check_attribution(self, said: attribution.Attribution) -> None:

@@ -221,3 +221,18 @@ def test_a_file_of_several_chunks_arrives_whole(
     (folder / "sub" / "weights.bin").write_bytes(data)
     publishes()
     assert client.read_blob(sha256(data), len(data)) == data
+
+
+def test_an_index_that_disagrees_with_its_shards_is_refused_before_anything_is_sent(
+    publishes: Callable[..., Published], folder: Path, client: RegistryClient
+) -> None:
+    header = b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+    (folder / "1.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"four")
+    index = folder / "model.safetensors.index.json"
+    index.write_bytes(b'{"weight_map":{"b":"1.safetensors"}}')
+    error = refusal(publishes)
+    assert error.reason is Reason.SAFETENSORS_INDEX
+    assert error.where == "model.safetensors.index.json: 1.safetensors"
+    assert client.find_missing([sha256(index.read_bytes())])
+    index.write_bytes(b'{"weight_map":{"a":"1.safetensors"}}')
+    assert publishes().fresh

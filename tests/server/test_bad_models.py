@@ -284,6 +284,74 @@ def test_a_structure_that_is_another_is_refused(registry: Served, path: str) -> 
     )
 
 
+def sharded(index: object) -> tuple[Manifest, dict[str, bytes], release.Release]:
+    """A model in two shards, with this index; the release tells all structures."""
+    text = index if isinstance(index, bytes) else json.dumps(index).encode()
+    files = {
+        "m/1.safetensors": HONEST,
+        "m/2.safetensors": safetensors({"b": TENSOR}),
+        "m/model.safetensors.index.json": text,
+    }
+    manifest = a_manifest(files)
+    honest = release_statement(manifest, version=fresh()).predicate
+    listed = tuple(
+        ReleaseFile(
+            path=item.path,
+            role=item.role,
+            structure=DigestSet.of(structure_bytes(parse_header(data[:-4], len(data)))),
+        )
+        if item.path.endswith(".safetensors")
+        else item
+        for item, data in zip(honest.files, files.values(), strict=True)
+    )
+    members = {name: getattr(honest, name) for name in honest.__struct_fields__}
+    return manifest, files, release.Release(**members | {"files": listed})
+
+
+def register_sharded(registry: Served, index: object) -> None:
+    manifest, files, said = sharded(index)
+    for data in (*files.values(), manifest.to_bytes()):
+        registry.put(data)
+    statement = release_statement(manifest, version=said.version)
+    registry.say(
+        type(statement)(
+            type_=statement.type_,
+            predicate=said,
+            predicate_type=statement.predicate_type,
+            subject=statement.subject,
+        ),
+        registry.acme,
+    )
+
+
+def an_index(total_size: int = 8, **changes: str) -> dict[str, object]:
+    weights = {"a": "1.safetensors", "b": "2.safetensors"} | changes
+    return {"metadata": {"total_size": total_size}, "weight_map": weights}
+
+
+def test_a_model_in_shards_is_registered_if_its_index_agrees(registry: Served) -> None:
+    register_sharded(registry, an_index())
+
+
+INDEXES: dict[str, object] = {
+    "another size": an_index(9),
+    "a tensor that no shard holds": an_index(c="2.safetensors"),
+    "a tensor in another shard": an_index(a="2.safetensors"),
+    "a file out of the folder": an_index(b="../m/2.safetensors"),
+    "a file that is not published": an_index(b="3.safetensors"),
+    "no map at all": b"[]",
+}
+
+
+@pytest.mark.parametrize("what", INDEXES)
+def test_an_index_of_shards_with_this_is_refused(registry: Served, what: str) -> None:
+    before = registry.stored().entries
+    refusal = registry.refusal(lambda: register_sharded(registry, INDEXES[what]))
+    assert refusal.reason is Reason.SAFETENSORS_INDEX
+    assert refusal.where.startswith("m/model.safetensors.index.json")
+    assert registry.stored().entries == before
+
+
 def test_a_refused_release_leaves_no_structure_of_its_good_files(registry: Served) -> None:
     good = safetensors({fresh("tensor"): TENSOR})
     files = {"a.safetensors": good, "b.safetensors": HONEST}

@@ -1,17 +1,50 @@
 """The index of a model whose tensors lie in several safetensors files.
 
-``model.safetensors.index.json`` maps each tensor to the file that holds it. A loader believes it,
-so it must say exactly what the files say.
+``model.safetensors.index.json``, or ``model.safetensors.index.fp16.json``, maps each tensor to the
+file that holds it. A loader believes it, so it must say exactly what the files say.
 """
 
-from collections.abc import Mapping
-from typing import TypeGuard
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, TypeGuard
 
 from registry.core.encoding import read_foreign_json
-from registry.core.formats.structure import SafetensorsStructure
+from registry.core.formats.structure import SafetensorsStructure, Structure
 from registry.errors import MalformedError, Reason
 
+MAX_INDEX_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of an index; that of a model with 90,000 tensors takes 9 MB."""
+
 _MAX_DEPTH = 3
+_NAME: Final = re.compile(r".*\.safetensors\.index(\.[^./]+)?\.json", re.DOTALL | re.IGNORECASE)
+
+
+def check_indexes(structures: Mapping[str, Structure | None], read: Callable[[str], bytes]) -> None:
+    """Compare every index among the files of a release with the files beside it.
+
+    Args:
+        structures: What each file of the manifest says about itself, by path; None if nothing.
+        read: Gives the bytes of one of them.
+
+    Raises:
+        MalformedError: ``SAFETENSORS_INDEX``, naming the index.
+    """
+    for path in sorted(structures):
+        if _NAME.fullmatch(path) is None:
+            continue
+        folder = path[: path.rfind("/") + 1]
+        beside = {
+            name.removeprefix(folder): structure
+            for name, structure in structures.items()
+            if name.startswith(folder) and isinstance(structure, SafetensorsStructure)
+        }
+        try:
+            check_index(read(path), beside)
+        except MalformedError as error:
+            where = f"{path}: {error.where}" if error.where else path
+            raise _refusal(
+                error.what, where=where, expected=error.expected, actual=error.actual
+            ) from error
 
 
 def check_index(index: bytes, shards: Mapping[str, SafetensorsStructure]) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from registry.core.formats.safetensors_index import check_index
+from registry.core.formats.safetensors_index import check_index, check_indexes
 from registry.core.formats.structure import SCHEMA, SafetensorsStructure, TensorEntry
 from registry.errors import MalformedError, Reason
 
@@ -62,3 +62,27 @@ def test_an_index_that_disagrees_is_refused(
     with pytest.raises(MalformedError) as refusal:
         check_index(document, shards)
     assert refusal.value.reason is Reason.SAFETENSORS_INDEX
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors.index.json", "m.safetensors.index.fp16.json", "M.SafeTensors.index.JSON"],
+)
+def test_every_index_among_the_files_is_compared_with_those_beside_it(name: str) -> None:
+    files = {f"sub/{path}": shard_ for path, shard_ in SHARDS.items()}
+    check_indexes({**files, f"sub/{name}": None}, lambda _: index())
+    with pytest.raises(MalformedError) as refusal:
+        check_indexes({**files, f"sub/{name}": None}, lambda _: index(13))
+    assert refusal.value.where == f"sub/{name}: total_size"
+    with pytest.raises(MalformedError):
+        check_indexes({**files, name: None}, lambda _: index())
+
+
+@pytest.mark.parametrize(
+    "name", ["index.json", "model.safetensors.index.json.txt", "index.a.b.json"]
+)
+def test_other_files_are_not_read(name: str) -> None:
+    def read(path: str) -> bytes:
+        raise AssertionError(path)
+
+    check_indexes({name: None}, read)
