@@ -17,7 +17,7 @@ from registry.core.attestation.statement import Statement
 from registry.core.keys import PublicKey
 from registry.core.records import key_event, predicate
 from registry.core.records.key_event import KeyEvent
-from registry.core.registration import LoggedKeyEvent, admit, grant
+from registry.core.registration import KnownKeys, admit
 from registry.core.tlog import entry
 from registry.core.tlog.receipt import Receipt
 from registry.errors import MalformedError, Reason, VerificationError
@@ -48,13 +48,12 @@ class LoggedStatement:
         return self.receipt.index
 
 
-class Keyring:
+class Keyring(KnownKeys):
     """All key events of a log, each checked, as of a tree of ``size`` entries."""
 
     def __init__(self, size: int) -> None:
+        super().__init__()
         self.size = size
-        self._keys: dict[str, PublicKey] = {}
-        self._events: dict[str, list[LoggedKeyEvent]] = {}
 
     @classmethod
     def load(cls, events: Iterable[tuple[bytes, Receipt]], heads: Heads, known: int) -> "Keyring":
@@ -74,43 +73,8 @@ class Keyring:
             if receipt.index <= last:
                 raise _out_of_order(receipt.index, last)
             last = receipt.index
-            ring._add(data, receipt, heads, known)
+            ring._check_and_add(data, receipt, heads, known)
         return ring
-
-    def key(self, key_id: str) -> PublicKey:
-        """The key with this id.
-
-        Raises:
-            VerificationError: ``UNKNOWN_SIGNER``.
-        """
-        key = self._keys.get(key_id)
-        if key is None:
-            raise VerificationError(
-                Reason.UNKNOWN_SIGNER,
-                "no key event of the log introduces the key of this statement",
-                actual=key_id[:64] or "no key id",
-            )
-        return key
-
-    def introduces(self, key_id: str) -> bool:
-        """Whether a key event says what this key is."""
-        return key_id in self._keys
-
-    def grant(self, key_id: str, before: int) -> KeyEvent:
-        """The event that admits a key for entry ``before``.
-
-        Raises:
-            VerificationError: ``UNKNOWN_SIGNER`` or ``KEY_REVOKED``.
-        """
-        return grant(self._events.get(key_id, ()), before)
-
-    def keys_of(self, principal: str) -> tuple[PublicKey, ...]:
-        """The keys that speak for a principal, as of this keyring."""
-        return tuple(
-            self._keys[key_id]
-            for key_id, events in self._events.items()
-            if events[-1].event.action == "add" and events[-1].event.principal == principal
-        )
 
     def open(self, data: bytes, receipt: Receipt, heads: Heads, known: int) -> LoggedStatement:
         """Check one statement that was logged before this keyring was loaded.
@@ -130,7 +94,7 @@ class Keyring:
         admit(statement, granted)
         return LoggedStatement(envelope, statement, key, granted, receipt)
 
-    def _add(self, data: bytes, receipt: Receipt, heads: Heads, known: int) -> None:
+    def _check_and_add(self, data: bytes, receipt: Receipt, heads: Heads, known: int) -> None:
         if not self._events and receipt.index:
             raise _no_operator(receipt.index)
         event = self.open(data, receipt, heads, known).statement.predicate
@@ -141,9 +105,7 @@ class Keyring:
                 where=f"entry {receipt.index}",
                 expected=key_event.PREDICATE_TYPE,
             )
-        key = key_event.public_key(event)
-        self._keys[key.key_id] = key
-        self._events.setdefault(key.key_id, []).append(LoggedKeyEvent(receipt.index, event))
+        self.add(receipt.index, event)
 
 
 def _open_operator(data: bytes, receipt: Receipt, heads: Heads, known: int) -> LoggedStatement:

@@ -7,15 +7,19 @@ the principal's namespaces.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from registry.core.attestation.statement import Statement
+from registry.core.keys import PublicKey
 from registry.core.records import attribution, dataset, release
 from registry.core.records.identity_event import IdentityEvent
-from registry.core.records.key_event import KeyEvent
+from registry.core.records.key_event import KeyEvent, public_key
 from registry.core.records.names import covers
 from registry.core.records.predicate import KINDS
 from registry.errors import ForbiddenError, Reason, VerificationError
+
+AFTER_EVERYTHING: Final = 2**63 - 1
+"""An entry index that all entries come before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,65 @@ def grant(events: Sequence[LoggedKeyEvent], before: int) -> KeyEvent:
             hint="ask the operator to run: provreg principal add",
         )
     return admitted
+
+
+class KnownKeys:
+    """All key events of a log that are known, by key: which key speaks for whom, from when on."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, PublicKey] = {}
+        self._events: dict[str, list[LoggedKeyEvent]] = {}
+
+    def add(self, index: int, event: KeyEvent) -> None:
+        """Take note of a key event that is in the log; they come in log order."""
+        key = public_key(event)
+        self._keys[key.key_id] = key
+        self._events.setdefault(key.key_id, []).append(LoggedKeyEvent(index, event))
+
+    def introduces(self, key_id: str) -> bool:
+        """Whether a key event says what this key is."""
+        return key_id in self._keys
+
+    def key(self, key_id: str) -> PublicKey:
+        """The key with this id.
+
+        Raises:
+            VerificationError: ``UNKNOWN_SIGNER``.
+        """
+        key = self._keys.get(key_id)
+        if key is None:
+            raise VerificationError(
+                Reason.UNKNOWN_SIGNER,
+                "no key event of the log introduces a key with this id",
+                actual=key_id[:64] or "no key id in the envelope",
+                hint="ask the operator to run: provreg principal add NAME --key FILE",
+            )
+        return key
+
+    def grant(self, key_id: str, before: int = AFTER_EVERYTHING) -> KeyEvent:
+        """The event that admits this key for entry ``before``, or now.
+
+        Raises:
+            VerificationError: ``UNKNOWN_SIGNER`` or ``KEY_REVOKED``.
+        """
+        return grant(self.events(key_id), before)
+
+    def events(self, key_id: str) -> tuple[LoggedKeyEvent, ...]:
+        """All events of this key, in log order."""
+        return tuple(self._events.get(key_id, ()))
+
+    def admitted(self) -> tuple[LoggedKeyEvent, ...]:
+        """Of each key that speaks for somebody now, the event that admits it."""
+        newest = [events[-1] for events in list(self._events.values())]
+        return tuple(item for item in newest if item.event.action == "add")
+
+    def keys_of(self, principal: str) -> tuple[PublicKey, ...]:
+        """The keys that speak for a principal now."""
+        return tuple(
+            self._keys[key_id]
+            for key_id, events in self._events.items()
+            if events[-1].event.action == "add" and events[-1].event.principal == principal
+        )
 
 
 def admit(statement: Statement[Any], admitted: KeyEvent | IdentityEvent) -> None:
