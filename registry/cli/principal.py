@@ -18,6 +18,8 @@ from registry.core.encoding import time_text
 from registry.core.keys import MAX_KEY_BYTES, PublicKey
 from registry.errors import ConflictError, Reason
 
+_TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
+
 
 @click.group()
 def command() -> None:
@@ -47,7 +49,7 @@ def command() -> None:
 )
 @click.option(
     "--expires",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
+    type=_TIME,
     help="When the token stops working (UTC); never if absent.",
 )
 @click.option(
@@ -93,6 +95,11 @@ def add(
 @command.command()
 @click.argument("name")
 @click.option("--compromised", is_flag=True, help="Somebody else may have had its keys.")
+@click.option(
+    "--compromised-since",
+    type=_TIME,
+    help="Since when, as far as is known (UTC); says --compromised as well.",
+)
 @json_option
 @click.pass_context
 def revoke(
@@ -100,11 +107,15 @@ def revoke(
     *,
     name: str,
     compromised: bool,
+    compromised_since: datetime | None,
     as_json: bool,
 ) -> None:
     """End the tokens and keys of the principal NAME."""
+    since = None if compromised_since is None else compromised_since.replace(tzinfo=UTC)
     with connect(ctx) as client:
-        principal = PrincipalCalls(client).revoke(name, compromised=compromised)
+        principal = PrincipalCalls(client).revoke(
+            name, compromised=compromised or since is not None, compromised_since=since
+        )
     show(_value(principal), _lines(principal), as_json=as_json)
 
 

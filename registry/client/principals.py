@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from registry.api.v1 import access_pb2 as access_pb
 from registry.api.v1 import access_service_pb2 as pb
 from registry.api.v1 import access_service_pb2_grpc as rpc
@@ -10,6 +12,7 @@ from registry.client.channel import WRITE_SECONDS
 from registry.client.registry import RegistryClient
 from registry.core.access import Principal
 from registry.core.attestation.identity import Identity
+from registry.core.encoding import time_text
 from registry.core.keys import PublicKey
 from registry.core.records import identity_event
 from registry.core.records.identity_event import IdentityEvent
@@ -64,20 +67,34 @@ class PrincipalCalls:
                 raise _unlogged("admit the identity as was asked", str(identity))
         return answer.token, wire.principal_from_proto(answer.principal)
 
-    def revoke(self, name: str, *, compromised: bool) -> Principal:
+    def revoke(
+        self, name: str, *, compromised: bool, compromised_since: datetime | None = None
+    ) -> Principal:
         """End a principal's tokens and keys.
 
         Raises:
             NotFoundError: ``UNKNOWN_PRINCIPAL``.
-            VerificationError: ``UNKNOWN_SIGNER`` if the log still admits one of its keys.
+            MalformedError: ``MALFORMED_FIELD`` for a time that is to come, or without compromise.
+            VerificationError: ``UNKNOWN_SIGNER`` if the log does not say what was asked for.
         """
-        before = self._client.keyring().keys_of(name)
-        request = pb.RevokePrincipalRequest(name=name, compromised=compromised)
+        ring = self._client.keyring()
+        before = (ring.unharmed_keys_of if compromised else ring.keys_of)(name)
+        request = pb.RevokePrincipalRequest(
+            name=name,
+            compromised=compromised,
+            compromised_since=wire.time_to_proto(compromised_since),
+        )
         answer = self._connection.call(self._access.RevokePrincipal, request, WRITE_SECONDS)
         if before:
-            after = self._client.keyring().keys_of(name)
-            if after:
-                raise _unlogged("end the key", after[0].key_id)
+            ring = self._client.keyring()
+            expected = (
+                "compromise" if compromised else "retire",
+                msgspec.UNSET if compromised_since is None else time_text(compromised_since),
+            )
+            for key in before:
+                last = ring.events(key.key_id)[-1].event
+                if (last.action, last.compromised_since) != expected:
+                    raise _unlogged("end the key as was asked", key.key_id)
         return wire.principal_from_proto(answer.principal)
 
     def _told(self, identity: Identity) -> tuple[str, set[str], set[str]] | None:

@@ -13,7 +13,7 @@ from registry.core.attestation.statement import Statement
 from registry.core.keys import PublicKey
 from registry.core.records import attribution, dataset, release
 from registry.core.records.identity_event import IdentityEvent
-from registry.core.records.key_event import KeyEvent, public_key
+from registry.core.records.key_event import KeyEvent, ephemeral_until, public_key
 from registry.core.records.names import covers
 from registry.core.records.predicate import KINDS
 from registry.errors import ForbiddenError, Reason, VerificationError
@@ -119,6 +119,19 @@ class KnownKeys:
             self._keys[key_id]
             for key_id, events in self._events.items()
             if events[-1].event.action == "add" and events[-1].event.principal == principal
+        )
+
+    def unharmed_keys_of(self, principal: str) -> tuple[PublicKey, ...]:
+        """The keys that speak, or spoke, for a principal and were never reported compromised.
+
+        Without those that a certificate admitted for minutes, and that ended long ago.
+        """
+        return tuple(
+            self._keys[key_id]
+            for key_id, events in self._events.items()
+            if events[-1].event.principal == principal
+            and all(item.event.action != "compromise" for item in events)
+            and (ephemeral_until(events[0].event) is None or events[-1].event.action == "add")
         )
 
 

@@ -48,8 +48,15 @@ class AccessServicer(rpc.AccessServiceServicer):
         self, request: pb.RevokePrincipalRequest, context: Context
     ) -> pb.RevokePrincipalResponse:
         """Revoke a principal."""
+        since = (
+            wire.time_from_proto(request.compromised_since)
+            if request.HasField("compromised_since")
+            else None
+        )
         principal, receipts = await asyncio.to_thread(
-            lambda: self._access.revoke(request.name, compromised=request.compromised)
+            lambda: self._access.revoke(
+                request.name, compromised=request.compromised, compromised_since=since
+            )
         )
         return pb.RevokePrincipalResponse(
             principal=wire.principal_to_proto(principal),

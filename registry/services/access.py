@@ -170,14 +170,27 @@ class Access:
             self._tokens[stored.token_hash] = stored
         return token, self.describe(name), receipts
 
-    def revoke(self, name: str, *, compromised: bool) -> tuple[Principal, list[Receipt]]:
+    def revoke(
+        self, name: str, *, compromised: bool, compromised_since: datetime | None = None
+    ) -> tuple[Principal, list[Receipt]]:
         """End a principal: its tokens at once, its keys by an entry in the log.
+
+        ``compromised_since`` is when somebody else may first have had the keys, to the second.
 
         Raises:
             NotFoundError: ``UNKNOWN_PRINCIPAL``.
+            MalformedError: ``MALFORMED_FIELD`` for a time that is to come, or without compromise.
             ForbiddenError: ``ROLE`` for the last administrator.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
+        now = self._clock()
+        if compromised_since is not None and (not compromised or compromised_since > now):
+            raise MalformedError(
+                Reason.MALFORMED_FIELD,
+                "a key is compromised since a time that has been, if it is compromised",
+                expected=f"at most {encoding.time_text(now)}",
+                actual=encoding.time_text(compromised_since),
+            )
         with self._lock:
             principal = self._principals.get(name)
             if principal is None:
@@ -199,7 +212,7 @@ class Access:
                     where=name,
                     hint="add another one first",
                 )
-            at = int(self._clock().timestamp())
+            at = int(now.timestamp())
             # Tokens first: what they could do ends now, whatever happens to the log.
             with self._database.write() as connection:
                 access.revoke(connection, name, at)
@@ -208,10 +221,19 @@ class Access:
             self._principals[name] = StoredPrincipal(
                 name, principal.roles, principal.namespaces, principal.revoked_at or at
             )
+            # A key that ended in good order may be found to have been stolen before.
+            keys = (self._keyring.unharmed_keys_of if compromised else self._keyring.keys_of)(name)
             action = "compromise" if compromised else "retire"
             receipts = [
-                self._log_key(action, key, name, principal.roles, principal.namespaces)
-                for key in self._keyring.keys_of(name)
+                self._log_key(
+                    action,
+                    key,
+                    name,
+                    principal.roles,
+                    principal.namespaces,
+                    compromised_since=compromised_since,
+                )
+                for key in keys
             ]
             receipts += [
                 self._log_identity("retire", item, principal)
@@ -274,6 +296,7 @@ class Access:
         namespaces: Sequence[str],
         *,
         genesis: bool = False,
+        compromised_since: datetime | None = None,
     ) -> Receipt:
         statement = key_event.statement(
             action,
@@ -282,6 +305,7 @@ class Access:
             roles=roles,
             namespaces=namespaces,
             issued_at=self._clock(),
+            compromised_since=compromised_since,
         )
         return self._operator.say(statement, genesis=genesis)
 

@@ -68,6 +68,14 @@ def test_a_revoked_principal_is_marked(admin: Shell, who: str) -> None:
     assert said.value["revoked_at"]
 
 
+def test_since_when_a_key_is_compromised_is_said_in_utc(admin: Shell, who: str) -> None:
+    admin("principal", "add", who, "--role", "node")
+    said = admin("principal", "revoke", who, "--compromised-since", "2026-01-01T00:00:00Z")
+    assert said.status == 0
+    said = admin("principal", "revoke", who, "--compromised-since", "9999-01-01")
+    assert (said.status, "MALFORMED_FIELD" in said.err) == (1, True)
+
+
 def test_nobody_revokes_a_stranger(admin: Shell) -> None:
     said = admin("principal", "revoke", "stranger")
     assert (said.status, "UNKNOWN_PRINCIPAL" in said.err) == (1, True)

@@ -64,6 +64,57 @@ def test_the_key_of_a_revoked_principal_is_ended_in_the_log(
     assert admin.keyring().keys_of(name) == ()
 
 
+SINCE = datetime(2026, 9, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("retired", [False, True])
+def test_the_log_says_since_when_a_key_is_compromised(
+    admin: RegistryClient, name: str, retired: bool
+) -> None:
+    key = StatementSigner.generate().public_key
+    PrincipalCalls(admin).add(name, ["node"], [], [key], None)
+    if retired:
+        PrincipalCalls(admin).revoke(name, compromised=False)
+    PrincipalCalls(admin).revoke(name, compromised=True, compromised_since=SINCE)
+    last = admin.keyring().events(key.key_id)[-1].event
+    assert (last.action, last.compromised_since) == ("compromise", "2026-09-01T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("compromised", "since"),
+    [(False, SINCE), (True, datetime(9999, 1, 1, tzinfo=UTC))],
+    ids=["without compromise", "to come"],
+)
+def test_a_time_of_compromise_that_makes_no_sense_is_refused(
+    admin: RegistryClient, name: str, compromised: bool, since: datetime
+) -> None:
+    key = StatementSigner.generate().public_key
+    PrincipalCalls(admin).add(name, ["node"], [], [key], None)
+    error = refusal(
+        lambda: PrincipalCalls(admin).revoke(name, compromised=compromised, compromised_since=since)
+    )
+    assert error.reason is Reason.MALFORMED_FIELD
+    assert admin.keyring().keys_of(name) == (key,)
+
+
+def test_a_registry_that_logs_another_time_of_compromise_is_caught(
+    place: Place, liar: Liar, admin: RegistryClient, name: str
+) -> None:
+    key = StatementSigner.generate().public_key
+    PrincipalCalls(admin).add(name, ["node"], [], [key], None)
+
+    def forget(raw: bytes) -> bytes:
+        message = pb.RevokePrincipalRequest.FromString(raw)
+        message.ClearField("compromised_since")
+        return message.SerializeToString()
+
+    liar.requests["AccessService/RevokePrincipal"] = forget
+    with place.client(place.admin_token, liar.address) as misled:
+        calls = PrincipalCalls(misled)
+        error = refusal(lambda: calls.revoke(name, compromised=True, compromised_since=SINCE))
+    assert error.reason is Reason.UNKNOWN_SIGNER
+
+
 def test_a_publisher_may_not_add_principals(client: RegistryClient, name: str) -> None:
     error = refusal(lambda: PrincipalCalls(client).add(name, ["admin"], [], [], None))
     assert error.reason is Reason.ROLE

@@ -1,6 +1,7 @@
 """Lineage: an output leads to a capsule in which everything holds, or says what does not."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,19 @@ def test_a_node_whose_key_was_compromised_later_is_open_as_now(registry: UnderTe
     registry.services.access.revoke("node-1", compromised=True)
     report = traced(registry)
     assert (report.verdict_then, report.verdict_now) == (Verdict.VALID, Verdict.INDETERMINATE)
+
+
+def test_a_node_whose_key_was_compromised_since_a_time_is_refused_as_now(
+    registry: UnderTest,
+) -> None:
+    # No trusted time in this capsule says that the batch was there before.
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    registry.services.access.revoke("node-1", compromised=True, compromised_since=since)
+    report = traced(registry)
+    assert (report.verdict_then, report.verdict_now) == (Verdict.VALID, Verdict.INVALID)
+    [why] = [check for check in report.checks_now if check.verdict is Verdict.INVALID]
+    assert (why.link, why.reason) == ("node key", Reason.KEY_REVOKED)
+    assert "compromised since 2026-01-01T00:00:00Z" in why.detail
 
 
 def test_the_capsule_holds_what_became_of_the_operators_key(registry: UnderTest) -> None:

@@ -27,7 +27,7 @@ from registry.api.v1 import access_pb2 as registry_dot_api_dot_v1_dot_access__pb
 from registry.api.v1 import log_pb2 as registry_dot_api_dot_v1_dot_log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$registry/api/v1/access_service.proto\x12\x0fregistry.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cregistry/api/v1/access.proto\x1a\x19registry/api/v1/log.proto\"\xca\x01\n\x13\x41\x64\x64PrincipalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05roles\x18\x02 \x03(\x0e\x32\x15.registry.api.v1.Role\x12\x12\n\nnamespaces\x18\x03 \x03(\t\x12\x0c\n\x04keys\x18\x04 \x03(\x0c\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nidentities\x18\x06 \x03(\x0b\x32\x19.registry.api.v1.Identity\"\x80\x01\n\x14\x41\x64\x64PrincipalResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12-\n\tprincipal\x18\x02 \x01(\x0b\x32\x1a.registry.api.v1.Principal\x12*\n\x08receipts\x18\x03 \x03(\x0b\x32\x18.registry.api.v1.Receipt\";\n\x16RevokePrincipalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x63ompromised\x18\x02 \x01(\x08\"t\n\x17RevokePrincipalResponse\x12-\n\tprincipal\x18\x01 \x01(\x0b\x32\x1a.registry.api.v1.Principal\x12*\n\x08receipts\x18\x02 \x03(\x0b\x32\x18.registry.api.v1.Receipt\"\x17\n\x15ListPrincipalsRequest\"H\n\x16ListPrincipalsResponse\x12.\n\nprincipals\x18\x01 \x03(\x0b\x32\x1a.registry.api.v1.Principal2\xb5\x02\n\rAccessService\x12[\n\x0c\x41\x64\x64Principal\x12$.registry.api.v1.AddPrincipalRequest\x1a%.registry.api.v1.AddPrincipalResponse\x12\x64\n\x0fRevokePrincipal\x12\'.registry.api.v1.RevokePrincipalRequest\x1a(.registry.api.v1.RevokePrincipalResponse\x12\x61\n\x0eListPrincipals\x12&.registry.api.v1.ListPrincipalsRequest\x1a\'.registry.api.v1.ListPrincipalsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$registry/api/v1/access_service.proto\x12\x0fregistry.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cregistry/api/v1/access.proto\x1a\x19registry/api/v1/log.proto\"\xca\x01\n\x13\x41\x64\x64PrincipalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05roles\x18\x02 \x03(\x0e\x32\x15.registry.api.v1.Role\x12\x12\n\nnamespaces\x18\x03 \x03(\t\x12\x0c\n\x04keys\x18\x04 \x03(\x0c\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nidentities\x18\x06 \x03(\x0b\x32\x19.registry.api.v1.Identity\"\x80\x01\n\x14\x41\x64\x64PrincipalResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12-\n\tprincipal\x18\x02 \x01(\x0b\x32\x1a.registry.api.v1.Principal\x12*\n\x08receipts\x18\x03 \x03(\x0b\x32\x18.registry.api.v1.Receipt\"r\n\x16RevokePrincipalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x63ompromised\x18\x02 \x01(\x08\x12\x35\n\x11\x63ompromised_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x17RevokePrincipalResponse\x12-\n\tprincipal\x18\x01 \x01(\x0b\x32\x1a.registry.api.v1.Principal\x12*\n\x08receipts\x18\x02 \x03(\x0b\x32\x18.registry.api.v1.Receipt\"\x17\n\x15ListPrincipalsRequest\"H\n\x16ListPrincipalsResponse\x12.\n\nprincipals\x18\x01 \x03(\x0b\x32\x1a.registry.api.v1.Principal2\xb5\x02\n\rAccessService\x12[\n\x0c\x41\x64\x64Principal\x12$.registry.api.v1.AddPrincipalRequest\x1a%.registry.api.v1.AddPrincipalResponse\x12\x64\n\x0fRevokePrincipal\x12\'.registry.api.v1.RevokePrincipalRequest\x1a(.registry.api.v1.RevokePrincipalResponse\x12\x61\n\x0eListPrincipals\x12&.registry.api.v1.ListPrincipalsRequest\x1a\'.registry.api.v1.ListPrincipalsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDPRINCIPALRESPONSE']._serialized_start=353
   _globals['_ADDPRINCIPALRESPONSE']._serialized_end=481
   _globals['_REVOKEPRINCIPALREQUEST']._serialized_start=483
-  _globals['_REVOKEPRINCIPALREQUEST']._serialized_end=542
-  _globals['_REVOKEPRINCIPALRESPONSE']._serialized_start=544
-  _globals['_REVOKEPRINCIPALRESPONSE']._serialized_end=660
-  _globals['_LISTPRINCIPALSREQUEST']._serialized_start=662
-  _globals['_LISTPRINCIPALSREQUEST']._serialized_end=685
-  _globals['_LISTPRINCIPALSRESPONSE']._serialized_start=687
-  _globals['_LISTPRINCIPALSRESPONSE']._serialized_end=759
-  _globals['_ACCESSSERVICE']._serialized_start=762
-  _globals['_ACCESSSERVICE']._serialized_end=1071
+  _globals['_REVOKEPRINCIPALREQUEST']._serialized_end=597
+  _globals['_REVOKEPRINCIPALRESPONSE']._serialized_start=599
+  _globals['_REVOKEPRINCIPALRESPONSE']._serialized_end=715
+  _globals['_LISTPRINCIPALSREQUEST']._serialized_start=717
+  _globals['_LISTPRINCIPALSREQUEST']._serialized_end=740
+  _globals['_LISTPRINCIPALSRESPONSE']._serialized_start=742
+  _globals['_LISTPRINCIPALSRESPONSE']._serialized_end=814
+  _globals['_ACCESSSERVICE']._serialized_start=817
+  _globals['_ACCESSSERVICE']._serialized_end=1126
 # @@protoc_insertion_point(module_scope)

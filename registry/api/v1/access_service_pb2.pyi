@@ -115,19 +115,25 @@ class RevokePrincipalRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     COMPROMISED_FIELD_NUMBER: _builtins.int
+    COMPROMISED_SINCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     compromised: _builtins.bool
     """Whether its keys must be taken as compromised, not just retired."""
+    @_builtins.property
+    def compromised_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when somebody else may have had its keys; absent if nobody knows. Only if compromised."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         compromised: _builtins.bool = ...,
+        compromised_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compromised_since", b"compromised_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compromised", b"compromised", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compromised", b"compromised", "compromised_since", b"compromised_since", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -64,6 +64,7 @@ def statement(
     namespaces: Sequence[str],
     issued_at: datetime,
     note: str = "",
+    compromised_since: datetime | None = None,
 ) -> Statement[KeyEvent]:
     """The statement that admits or ends a key.
 
@@ -79,6 +80,8 @@ def statement(
         "issued_at": encoding.time_text(issued_at),
         "note": note,
     }
+    if compromised_since is not None:
+        members["compromised_since"] = encoding.time_text(compromised_since)
     return Statement(
         type_=STATEMENT_TYPE,
         predicate=encoding.convert(members, KeyEvent),
