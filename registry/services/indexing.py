@@ -13,6 +13,7 @@ from registry.core.digest import text as digest_text
 from registry.core.keys import PublicKey
 from registry.core.records import batch, predicate
 from registry.core.records.key_event import KeyEvent, public_key
+from registry.core.records.landmarks import Landmarks
 from registry.core.registration import LoggedKeyEvent, grant
 from registry.core.tlog import entry as entries
 from registry.core.tlog.merkle import leaf_hash
@@ -93,8 +94,9 @@ def index_entry(
         head = catalog.shim_head(connection, bytes.fromhex(said.shim_id))
         leaves = blobs.read(said.leaves.raw, batch.MAX_LEAVES_BYTES)
         check_leaves(said, DigestSet.of(leaves))
+        records = list(batch.split_leaves(leaves))
         content = batch.open_content(
-            opened.statement.subject, said, list(batch.split_leaves(leaves)), first_link(said, head)
+            opened.statement.subject, said, records, first_link(said, head)
         )
         hashes = hashlib.sha256(content.hashed.hashes_file).digest()
         blobs.read(hashes, HASHES_BYTES)
@@ -102,7 +104,14 @@ def index_entry(
             connection,
             stored.index,
             waiting,
-            BatchToStore(said, content.hashed, content.outputs, said.leaves.raw, hashes),
+            BatchToStore(
+                said,
+                content.hashed,
+                content.outputs,
+                said.leaves.raw,
+                hashes,
+                Landmarks.of(records, content.hashed),
+            ),
         )
 
 

@@ -25,16 +25,26 @@ from registry.core.records import (
     release,
     verification,
 )
+from registry.core.records.batch import STRIDE
+from registry.core.records.landmarks import Landmarks
 from registry.core.records.verification import Verification
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
-from registry.errors import DamagedError, LimitExceededError, NotFoundError, Reason
+from registry.errors import (
+    DamagedError,
+    LimitExceededError,
+    MalformedError,
+    NotFoundError,
+    Reason,
+    VerificationError,
+)
 from registry.services.artifacts import check_digest
 from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
 from registry.storage.blobs.port import BlobStore
 from registry.storage.sql import catalog, log, outputs, timestamps
+from registry.storage.sql.catalog import StoredBatch
 from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
 
@@ -131,17 +141,17 @@ class Lineage:
         entry = log.entry(connection, index)
         if stored is None or entry is None:
             raise _damaged(f"batch {index}")
-        data = self._leaf(stored.leaves, position)
-        record = inference.parse(data)
-        if (
-            not isinstance(record, inference.Completion)
-            or bytes.fromhex(record.response.content_digest) not in wanted
-        ):
-            return None
-        hashes = batch.split_hashes(self._blobs.read(stored.hashes, HASHES_BYTES))
-        if merkle.leaf_hash(data) != hashes[position]:
-            raise _damaged(f"record {position} of batch {index}")
-        path = merkle.inclusion_path(hashes, position)
+        try:
+            found = self._record(stored, position, wanted)
+            if found is None:
+                return None
+            data, record, path = found
+            said: batch.Batch = predicate.parse(Envelope.parse(entry.envelope).payload).predicate
+            merkle.verify_inclusion(
+                merkle.leaf_hash(data), position, said.count, path, bytes.fromhex(said.root)
+            )
+        except (MalformedError, VerificationError) as error:
+            raise _damaged(f"record {position} of batch {index}") from error
 
         def against(head: SignedCheckpoint) -> Capsule:
             sources = _Sources(connection, self._keyring, self._sequencer, head)
@@ -191,14 +201,44 @@ class Lineage:
             roots[root] = self._blobs.read(root, MAX_TRUSTED_ROOT_BYTES)
         return verified, list(roots.values())
 
-    def _leaf(self, leaves: bytes, position: int) -> bytes:
-        """One record out of a leaves file, not reading the others; its hash is checked later."""
+    def _record(
+        self, stored: StoredBatch, position: int, wanted: set[bytes]
+    ) -> tuple[bytes, inference.Completion, tuple[bytes, ...]] | None:
+        """One record of a batch, if it is of a wanted output, and its path; neither is checked.
+
+        Raises:
+            MalformedError: What is stored cannot be read.
+        """
+        marks = None if stored.landmarks is None else Landmarks.parse(stored.landmarks)
+        stride, place = divmod(position, STRIDE) if marks is not None else (0, position)
+        data = self._leaf(stored.leaves, 0 if marks is None else marks.offset(stride), place)
+        record = inference.parse(data)
+        if (
+            not isinstance(record, inference.Completion)
+            or bytes.fromhex(record.response.content_digest) not in wanted
+        ):
+            return None
+        if marks is None:
+            # Listed by an earlier release: the long way.
+            hashes = batch.split_hashes(self._blobs.read(stored.hashes, HASHES_BYTES))
+            return data, record, merkle.inclusion_path(hashes, position)
+        return data, record, marks.path(stride, self._stride_hashes(stored.hashes, stride), place)
+
+    def _stride_hashes(self, hashes: bytes, stride: int) -> list[bytes]:
+        """The leaf hashes of one stride."""
+        with self._blobs.open(hashes) as file:
+            file.seek(stride * STRIDE * digest.SHA256_SIZE)
+            return batch.split_hashes(file.read(STRIDE * digest.SHA256_SIZE))
+
+    def _leaf(self, leaves: bytes, start: int, number: int) -> bytes:
+        """Record ``number`` after byte ``start`` of a leaves file, not reading the others."""
         with (
             self._blobs.open(leaves) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as view,
+            memoryview(mapped) as whole,
+            whole[start:] as view,
         ):
-            return batch.nth_leaf(view, position)
+            return batch.nth_leaf(view, number)
 
     def _manifest(self, sha256: str) -> bytes | None:
         try:

@@ -29,6 +29,7 @@ from registry.core.records import (
     release,
     verification,
 )
+from registry.core.records.landmarks import Landmarks
 from registry.core.records.manifest import MAX_MANIFEST_BYTES, Manifest
 from registry.core.records.predicate import KINDS
 from registry.core.registration import admit, published_name
@@ -196,6 +197,7 @@ class Registration:
             content.outputs,
             digest.sha256(leaves),
             digest.sha256(hashes),
+            Landmarks.of(records, content.hashed),
         )
         with ExitStack() as staged:
             blobs = []

@@ -6,6 +6,7 @@ from registry.core.digest import text as digest_text
 from registry.core.records import batch as batches
 from registry.core.records import inference
 from registry.core.records.key_event import KeyEvent
+from registry.core.records.landmarks import Landmarks
 from registry.errors import ConflictError, Reason
 from registry.storage.blobs.port import BlobWriter
 from registry.storage.sql import catalog, outputs
@@ -22,6 +23,7 @@ class BatchToStore:
     outputs: tuple[tuple[bytes, int], ...]
     leaves: bytes
     hashes: bytes
+    landmarks: Landmarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ def store_batch(
         leaves=stored.leaves,
         hashes=stored.hashes,
         last_leaf=stored.hashed.leaf_hashes[-1],
+        landmarks=stored.landmarks.to_bytes(),
     )
     catalog.add_batches(connection, [row])
     outputs.add(connection, index, stored.outputs)

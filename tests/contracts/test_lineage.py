@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from registry.core.attestation.dsse import Envelope
 from registry.core.capsule.container import Capsule
@@ -13,9 +14,10 @@ from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256
 from registry.core.records import predicate
 from registry.core.verdict import Verdict
-from registry.errors import NotFoundError, Reason
+from registry.errors import DamagedError, NotFoundError, Reason
 from registry.remote.http import HTTPClient
 from registry.services import lineage
+from registry.storage.sql import tables as t
 from registry.storage.sql import timestamps
 from registry.storage.sql.timestamps import StoredTimestamp
 from tests.contracts.registry_under_test import UnderTest, opened
@@ -93,6 +95,36 @@ def test_a_list_of_files_that_is_too_large_to_send_is_left_open(
         ("manifest", Verdict.INDETERMINATE, Reason.MISSING_BLOB)
     ]
     assert report.facts.files == ()
+
+
+def set_landmarks(registry: UnderTest, value: bytes | None) -> None:
+    with registry.services.database.write() as connection:
+        connection.execute(update(t.batches).values(landmarks=value))
+
+
+def test_a_batch_that_an_earlier_release_listed_is_traced_as_well(registry: UnderTest) -> None:
+    short = registry.services.lineage.trace([sha256(OUTPUT)], None)
+    set_landmarks(registry, None)
+    assert registry.services.lineage.trace([sha256(OUTPUT)], None) == short
+
+
+@pytest.mark.parametrize("damage", ["landmarks", "no landmarks", "hashes", "leaves"])
+def test_a_record_that_its_batch_does_not_hold_is_not_given_out(
+    registry: UnderTest, damage: str
+) -> None:
+    with registry.services.database.read() as connection:
+        row = connection.execute(select(t.batches)).one()
+    if damage.endswith("landmarks"):
+        set_landmarks(registry, b"?" * 36 if damage == "landmarks" else b"?")
+    else:
+        path = registry.services.blobs.path(bytes(getattr(row, damage)))
+        data = path.read_bytes()
+        # A neighbour's hash, or a byte of the last record, which is the output's.
+        changed = b"?" + data[1:] if damage == "hashes" else data[:-2] + b"?" + data[-1:]
+        path.write_bytes(changed)
+    with pytest.raises(DamagedError) as caught:
+        traced(registry)
+    assert caught.value.reason is Reason.STORED_BYTES
 
 
 def test_an_output_that_nobody_recorded_is_unknown(registry: UnderTest) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select, update
 from registry.config import ServerSettings
 from registry.core.digest import DigestSet
 from registry.core.records import batch
+from registry.core.records.landmarks import Landmarks
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.errors import DamagedError, Reason, RefusedError
 from registry.server.app import open_services
@@ -229,6 +230,7 @@ def test_a_rebuild_refuses_leaves_with_another_sha512_than_the_batch_names(
             (),
             services.artifacts.put(data).sha256,
             services.artifacts.put(hashed.hashes_file).sha256,
+            Landmarks.of(journal.records, hashed),
         )
         envelope = world.keys["node-1"].sign(said).to_bytes()
         opened = services.registration.open(envelope, world.callers["node-1"])

@@ -31,6 +31,9 @@ MAX_RECORDS = 4096
 MAX_LEAVES_BYTES = 8 * 1024 * 1024
 """Bytes of all records of one batch, framing included."""
 
+STRIDE = 64
+"""Records under one node of the tree that is remembered; a power of two."""
+
 SUBJECT_NAME = "leaf-hashes"
 """The name of a batch's subject."""
 
@@ -63,9 +66,14 @@ class Batch(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """What hashing the records of a batch yields."""
+    """What hashing the records of a batch yields.
+
+    Attributes:
+        stride_roots: The nodes of the tree over each :data:`STRIDE` records.
+    """
 
     leaf_hashes: tuple[bytes, ...]
+    stride_roots: tuple[bytes, ...]
     root: bytes
     root_sha512: bytes
 
@@ -92,7 +100,17 @@ def hash_records(records: Sequence[bytes]) -> Hashed:
     """Hash leaf data into leaf hashes and both roots."""
     leaf_hashes = [hashlib.sha256(b"\x00" + data).digest() for data in records]
     twins = [hashlib.sha512(b"\x00" + data).digest() for data in records]
-    return Hashed(tuple(leaf_hashes), merkle.root(leaf_hashes), merkle.root(twins, hashlib.sha512))
+    strides = tuple(
+        merkle.root(leaf_hashes[start : start + STRIDE])
+        for start in range(0, len(leaf_hashes), STRIDE)
+    )
+    root = merkle.root(strides)
+    return Hashed(tuple(leaf_hashes), strides, root, merkle.root(twins, hashlib.sha512))
+
+
+def framed_bytes(records: Sequence[bytes]) -> int:
+    """How many bytes these records take in a leaves file."""
+    return _LENGTH.size * len(records) + sum(map(len, records))
 
 
 def join_leaves(records: Sequence[bytes]) -> bytes:

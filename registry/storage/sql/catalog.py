@@ -50,7 +50,11 @@ class ShimHead:
 
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
-    """One batch: whose, which records, and the blobs that hold them."""
+    """One batch: whose, which records, and the blobs that hold them.
+
+    Attributes:
+        landmarks: What finds one of its records; None if an earlier release listed it.
+    """
 
     index: int
     shim_id: bytes
@@ -61,6 +65,7 @@ class StoredBatch:
     leaves: bytes
     hashes: bytes
     last_leaf: bytes
+    landmarks: bytes | None = None
 
 
 def add_statements(connection: Connection, rows: Sequence[Listed]) -> None:
@@ -114,6 +119,7 @@ def add_batches(connection: Connection, rows: Sequence[StoredBatch]) -> None:
                     "leaves": row.leaves,
                     "hashes": row.hashes,
                     "last_leaf": row.last_leaf,
+                    "landmarks": row.landmarks,
                 }
                 for row in rows
             ],
@@ -181,6 +187,7 @@ def batch(connection: Connection, index: int) -> StoredBatch | None:
         bytes(row.leaves),
         bytes(row.hashes),
         bytes(row.last_leaf),
+        None if row.landmarks is None else bytes(row.landmarks),
     )
 
 

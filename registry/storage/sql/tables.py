@@ -155,6 +155,7 @@ batches = Table(
     Column("leaves", LargeBinary(32), nullable=False),
     Column("hashes", LargeBinary(32), nullable=False),
     Column("last_leaf", LargeBinary(32), nullable=False),
+    Column("landmarks", LargeBinary, nullable=True),
     UniqueConstraint("shim_id", "n_first"),
 )
 
