@@ -24,6 +24,7 @@ class Running:
     """A registry that answers."""
 
     address: str
+    url: str
     folder: Path
     process: "subprocess.Popen[str]"
 
@@ -80,9 +81,8 @@ def registry(folder: Path | None = None, *arguments: str) -> Iterator[Running]:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         try:
-            first = process.stdout.readline() if process.stdout else ""
-            address = first.split()[-1]
-            yield Running(address, data, process)
+            first, second = (process.stdout.readline() if process.stdout else "" for _ in range(2))
+            yield Running(first.split()[-1], second.split()[-1], data, process)
         finally:
             process.terminate()
             process.wait(START_SECONDS)
