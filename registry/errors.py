@@ -100,6 +100,7 @@ class Reason(StrEnum):
     # Signatures without statements.
     NOT_ADMITTED = "NOT_ADMITTED"
     ENTRY_EXISTS = "ENTRY_EXISTS"
+    LOG_FROZEN = "LOG_FROZEN"
 
     # Following a log.
     MALFORMED_BUNDLE = "MALFORMED_BUNDLE"

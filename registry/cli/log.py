@@ -174,6 +174,43 @@ def init(data: Path, database: str | None, checkpoint_lock: str | None, origin: 
 @command.command()
 @data_options
 @lock_option
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the checkpoint here."
+)
+@click.confirmation_option(prompt="Nothing can ever be written to this log again. Freeze it?")
+@json_option
+@click.pass_context
+def freeze(
+    ctx: click.Context,
+    *,
+    data: Path,
+    database: str | None,
+    checkpoint_lock: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """End the log with a final checkpoint, for good. With the registry stopped."""
+    # As above.
+    from registry.server.offline import freeze_log  # noqa: PLC0415
+
+    if out is not None and out.exists():
+        raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
+    settings = ServerSettings(data, database=database, checkpoint_lock=checkpoint_lock)
+    head = freeze_log(settings, ctx.obj["now"]())
+    if out is not None:
+        out.write_bytes(head.note)
+    value = {
+        "origin": head.checkpoint.origin,
+        "size": head.checkpoint.size,
+        "root": head.checkpoint.root.hex(),
+        "note": head.note.decode(),
+    }
+    show(value, head.note.decode().splitlines(), as_json=as_json)
+
+
+@command.command()
+@data_options
+@lock_option
 @json_option
 def fsck(data: Path, database: str | None, checkpoint_lock: str | None, *, as_json: bool) -> int:
     """Re-derive everything from the leaves and compare. With the registry stopped."""

@@ -237,7 +237,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
 def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """A server without a port."""
     server = grpc.aio.server(
-        interceptors=[Guard(services.access)],
+        interceptors=[Guard(services.access, services.sequencer.frozen)],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -17,7 +17,13 @@ import grpc
 import grpc.aio
 
 from registry.core.access import Principal
-from registry.errors import ForbiddenError, Reason, RegistryError, UnavailableError
+from registry.errors import (
+    ForbiddenError,
+    Reason,
+    RegistryError,
+    UnavailableError,
+    UnsupportedError,
+)
 from registry.services.access import Access
 from registry.wire.status import internal, to_status
 
@@ -61,6 +67,17 @@ RULES: dict[str, str] = {
 }
 """Which role a method needs: a role, ``anybody`` with a token, or ``public`` without one."""
 
+WRITES = frozenset(
+    {
+        f"{_V1}ArtifactService/Upload",
+        f"{_V1}StatementService/Register",
+        f"{_V1}StatementService/RegisterBatch",
+        f"{_V1}AccessService/AddPrincipal",
+        "/dev.sigstore.rekor.v2.Rekor/CreateEntry",
+    }
+)
+"""Methods that a frozen log answers nobody. A principal's tokens can still be ended."""
+
 _BEARER = "Bearer "
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -77,8 +94,10 @@ def _token(context: Context) -> str | None:
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps every method once, and then answers from its table."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, frozen: UnsupportedError | None) -> None:
+        """Answer by the rules; if the log is ``frozen``, no method that writes."""
         self._access = access
+        self._frozen = frozen
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any] | None] = {}
 
     async def intercept_service(
@@ -96,11 +115,13 @@ class Guard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler
-        wrapped = self._wrap(handler, RULES.get(method))
+        wrapped = self._wrap(handler, RULES.get(method), writes=method in WRITES)
         self._wrapped[method] = wrapped
         return wrapped
 
-    def _admit(self, context: Context, rule: str | None) -> None:
+    def _admit(self, context: Context, rule: str | None, *, writes: bool) -> None:
+        if writes and self._frozen is not None:
+            raise self._frozen
         if rule == PUBLIC:
             return
         principal = self._access.authenticate(_token(context))
@@ -115,7 +136,7 @@ class Guard(grpc.aio.ServerInterceptor):
         caller.set(principal)
 
     def _wrap(
-        self, handler: "grpc.RpcMethodHandler[Any, Any]", rule: str | None
+        self, handler: "grpc.RpcMethodHandler[Any, Any]", rule: str | None, *, writes: bool
     ) -> "grpc.RpcMethodHandler[Any, Any]":
         codec = {
             "request_deserializer": handler.request_deserializer,
@@ -123,33 +144,35 @@ class Guard(grpc.aio.ServerInterceptor):
         }
         if handler.request_streaming and handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                self._stream(handler.stream_stream, rule), **codec
+                self._stream(handler.stream_stream, rule, writes=writes), **codec
             )
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._stream(handler.unary_stream, rule), **codec
+                self._stream(handler.unary_stream, rule, writes=writes), **codec
             )
         if handler.request_streaming:
             return grpc.stream_unary_rpc_method_handler(
-                self._unary(handler.stream_unary, rule), **codec
+                self._unary(handler.stream_unary, rule, writes=writes), **codec
             )
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, rule), **codec)
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(handler.unary_unary, rule, writes=writes), **codec
+        )
 
     # The stubs know only the blocking forms of methods: hence Any.
-    def _unary(self, method: Any, rule: str | None) -> Handler:
+    def _unary(self, method: Any, rule: str | None, *, writes: bool) -> Handler:
         async def answer(request: Any, context: Context) -> Any:
             try:
-                self._admit(context, rule)
+                self._admit(context, rule, writes=writes)
                 return await method(request, context)
             except Exception as error:  # noqa: BLE001 - the one place where errors leave
                 await refuse(context, error)
 
         return answer
 
-    def _stream(self, method: Any, rule: str | None) -> Handler:
+    def _stream(self, method: Any, rule: str | None, *, writes: bool) -> Handler:
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
-                self._admit(context, rule)
+                self._admit(context, rule, writes=writes)
                 answers = method(request, context)
                 if hasattr(answers, "__aiter__"):
                     async for item in answers:

@@ -1,15 +1,18 @@
 """A registry's folder and database without a server, for maintenance; exclusive like the server."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from registry.config import ServerSettings
-from registry.core.tlog.checkpoint import Checkpoint
+from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
 from registry.server.folder import DataFolder
+from registry.services.freezing import freeze
 from registry.services.recovery import load_checked
 from registry.services.tree import Tree
+from registry.signing.file import LogSigner
 from registry.storage.blobs.disk import DiskBlobStore
 from registry.storage.sql import migrate
 from registry.storage.sql.engine import Database
@@ -22,7 +25,12 @@ class Stopped:
     folder: DataFolder
     database: Database
     blobs: DiskBlobStore
-    key: VerifierKey
+    signer: LogSigner
+
+    @property
+    def key(self) -> VerifierKey:
+        """The log's key."""
+        return self.signer.key
 
 
 def make_lock(settings: ServerSettings, url: str | None) -> Checkpoint:
@@ -43,6 +51,24 @@ def make_lock(settings: ServerSettings, url: str | None) -> Checkpoint:
         return newest
 
 
+def freeze_log(settings: ServerSettings, at: datetime) -> SignedCheckpoint:
+    """End the log for good; its final checkpoint.
+
+    Raises:
+        UnavailableError: ``LOG_IN_USE`` while a server runs, ``SCHEMA_BEHIND``.
+        NotFoundError: ``LOCK_MISSING``.
+        RefusedError, DamagedError: As :func:`registry.services.freezing.freeze`.
+    """
+    with open_offline(settings) as stopped:
+        signer = stopped.signer
+        cosigner = stopped.folder.post_quantum_key(signer.key.name, make=False)
+        if cosigner is not None:
+            signer.also(lambda checkpoint: cosigner.cosign(checkpoint, at))
+        lock = stopped.folder.checkpoint_lock(settings.checkpoint_lock, signer.key)
+        with closing(lock):
+            return freeze(stopped.database, lock, signer, at)
+
+
 @contextmanager
 def open_offline(settings: ServerSettings, *, check: bool = True) -> Iterator[Stopped]:
     """Take the folder and the database for this process alone.
@@ -57,6 +83,6 @@ def open_offline(settings: ServerSettings, *, check: bool = True) -> Iterator[St
             if check:
                 migrate.check(database)
             signer, _ = folder.keys(settings.origin)
-            yield Stopped(folder, database, DiskBlobStore(folder.path / "blobs"), signer.key)
+            yield Stopped(folder, database, DiskBlobStore(folder.path / "blobs"), signer)
         finally:
             database.close()

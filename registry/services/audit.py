@@ -52,6 +52,9 @@ def check_log(
             start += len(page)
             progress("entries", start)
         faults.extend(f"checkpoint {size}: beyond the log" for size in signed)
+        ended = log.ended(connection)
+        if ended is not None and ended[0] != start:
+            faults.append(f"the log was frozen at {ended[0]} entries and has {start}")
         if newest.size > start:
             faults.append(f"the checkpoint lock holds {newest.size} entries, the log {start}")
         elif proofs.root_hash(tree.node, newest.size) != newest.root:

@@ -42,6 +42,7 @@ from registry.errors import (
     UnavailableError,
     VerificationError,
 )
+from registry.services import freezing
 from registry.services.heads import Heads, Observer
 from registry.services.keyring import Keyring
 from registry.services.placing import Group, Ticket
@@ -100,6 +101,7 @@ class Sequencer:
         self._lock = lock
         self._space = space
         self._tree = Tree(database)
+        self.frozen = freezing.refusal(database)
         self._noted = 0
         self._gate: Gate | None = None
         self.heads = Heads()
@@ -147,9 +149,11 @@ class Sequencer:
 
         Raises:
             UnavailableError: ``LOG_LATCHED``, ``DISK_LOW`` or ``LOG_BUSY``.
+            UnsupportedError: ``LOG_FROZEN``.
         """
-        if self._latched is not None:
-            raise self._latched
+        for refused in (self.frozen, self._latched):
+            if refused is not None:
+                raise refused
         self._space.check()
         if self._waiting.qsize() >= MAX_WAITING:
             raise UnavailableError(

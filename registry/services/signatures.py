@@ -75,7 +75,9 @@ class Signatures:
             ForbiddenError: ``NOT_ADMITTED``.
             ConflictError: ``ENTRY_EXISTS``, if duplicates are to be refused.
             UnavailableError: ``LOG_BUSY``, ``LOG_LATCHED`` or ``DISK_LOW``.
+            UnsupportedError: ``LOG_FROZEN``, whatever else is wrong with the request.
         """
+        self.check_open()
         verified = request.verified()
         key_id, principal = self._admit(verified)
         body = verified.entry.to_bytes()
@@ -93,6 +95,15 @@ class Signatures:
         if self._refuse_duplicates:
             return Logging(body, self._submit_once(submission))
         return Logging(body, self._sequencer.submit(submission))
+
+    def check_open(self) -> None:
+        """Refuse everybody if the log has ended, before anything is read.
+
+        Raises:
+            UnsupportedError: ``LOG_FROZEN``.
+        """
+        if self._sequencer.frozen is not None:
+            raise self._sequencer.frozen
 
     def _admit(self, verified: VerifiedRequest) -> tuple[str, str]:
         """The key that must still be admitted when the entry gets its place, and whose it is."""

@@ -12,7 +12,7 @@ from registry.storage.sql.tables import DERIVED, metadata
 VERSIONS = Path(__file__).parents[2] / "migrations" / "versions"
 REVISIONS = sorted(VERSIONS.glob("*.py"))
 
-LOG_TABLES = ("log_entries", "log_attachments", "log_checkpoints", "log_timestamps")
+LOG_TABLES = ("log_entries", "log_attachments", "log_checkpoints", "log_timestamps", "log_end")
 """Truth, and append-only."""
 
 _CHANGES = re.compile(r"\b(update|delete\s+from|truncate(\s+table)?)\b", re.IGNORECASE)

@@ -33,6 +33,7 @@ class RekorRoom:
 
     async def create(self, request: Request) -> Response:
         """Log a signature; the answer has its proof."""
+        self._signatures.check_open()
         try:
             # Two signatures, of the request and by the log, are checked faster than handed over.
             logging = self._signatures.register(EntryRequest.parse(request.body))

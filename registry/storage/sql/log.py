@@ -110,6 +110,17 @@ def add_checkpoint(connection: Connection, size: int, note: bytes) -> None:
     connection.execute(insert(t.checkpoints), {"size": size, "note": note})
 
 
+def end(connection: Connection, size: int, frozen_at: int) -> None:
+    """Let the log end with ``size`` entries, as was said at ``frozen_at``, POSIX seconds."""
+    connection.execute(insert(t.log_end), {"size": size, "frozen_at": frozen_at})
+
+
+def ended(connection: Connection) -> tuple[int, int] | None:
+    """How many entries a frozen log has, and when it was frozen, POSIX seconds."""
+    row = connection.execute(select(t.log_end).order_by(t.log_end.c.size).limit(1)).first()
+    return None if row is None else (int(row.size), int(row.frozen_at))
+
+
 def size(connection: Connection) -> int:
     """How many entries the log has."""
     last = connection.execute(select(func.max(t.entries.c.entry_index))).scalar()

@@ -55,6 +55,14 @@ checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
 )
 
+# One row if the log was frozen: it ends with this many entries. POSIX seconds.
+log_end = Table(
+    "log_end",
+    metadata,
+    Column("size", Position, primary_key=True, autoincrement=False),
+    Column("frozen_at", BigInteger, nullable=False),
+)
+
 # Tokens of timestamp authorities, each with the signed checkpoint that it is over. An authority is
 # named by the digest of its pinned chain; microseconds since 1970.
 timestamps = Table(
