@@ -9,7 +9,7 @@ dies                                        afterwards
 ==========================================  ====================================================
 before the verification is logged           nothing happened, but for a stored bundle
 between it and the key event, or after      the key ends by itself; the caller asks again, and the
-that and before the statement is logged     log gets a second verification of the same bundle
+that and before the statement is logged     log may get a second verification of the bundle
 after that                                  the caller asks again and gets the original index
 ==========================================  ====================================================
 """
@@ -146,7 +146,7 @@ class SigstoreStatements:
             )
             self._operator.say(said)
             self._admit(certificate, caller)
-            return self._registration.register(envelope.to_bytes(), caller).result()
+            return self._finish(envelope, caller)
 
     def _verified(self, data: bytes, bundle: Bundle, identity: Identity) -> str:
         """The earliest proven time, if both engines take the bundle."""
@@ -185,6 +185,9 @@ class SigstoreStatements:
             return
         until = self._clock() + KEY_LIFE
         self._ephemeral.admit(certificate.key, caller, certificate.der, until)
+
+    def _finish(self, envelope: Envelope, caller: Principal) -> Receipt:
+        return self._registration.register(envelope.to_bytes(), caller).result()
 
 
 def engines() -> tuple[str, ...]:

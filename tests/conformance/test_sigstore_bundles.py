@@ -13,6 +13,8 @@ from sigstore.models import TrustedRoot as StockRoot
 from sigstore.verify import Verifier
 from sigstore.verify.policy import Identity as StockIdentity
 
+from registry.cli.main import run
+from registry.cli.output import REFUSED, VERIFIED
 from registry.errors import Reason, RegistryError
 from tests.conformance.sigstore_cases import CASES, PUBLIC_ROOT, Case, needs_vectors
 
@@ -71,6 +73,24 @@ def test_every_case_is_decided_as_it_must_be(case: Case) -> None:
         case.open()
     # A case that is newer than this list is refused for some reason of ours.
     assert caught.value.reason is REASONS.get(case.name, caught.value.reason)
+
+
+@needs_vectors
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_the_command_line_decides_every_case_too(case: Case, tmp_path: Path) -> None:
+    for name, content in (
+        ("bundle", case.bundle),
+        ("artifact", case.artifact),
+        ("root", case.root),
+        ("key", case.key or b""),
+    ):
+        (tmp_path / name).write_bytes(content)
+    who = ["--identity", case.identity.issuer, case.identity.name]
+    if case.key is not None:
+        who = ["--key", str(tmp_path / "key")]
+    arguments = [str(tmp_path / "bundle"), str(tmp_path / "artifact"), *who]
+    status = run(["bundle", "verify", *arguments, "--trusted-root", str(tmp_path / "root")])
+    assert status == (REFUSED if case.must_fail else VERIFIED)
 
 
 @needs_vectors

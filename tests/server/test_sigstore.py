@@ -26,7 +26,13 @@ from registry.core.records.verification import Verification
 from registry.core.tlog.note import Note
 from registry.core.tlog.rekor import TransparencyLogEntry
 from registry.core.verdict import Verdict
-from registry.errors import ConflictError, Reason, RegistryError, VerificationError
+from registry.errors import (
+    ConflictError,
+    Reason,
+    RegistryError,
+    UnavailableError,
+    VerificationError,
+)
 from registry.server.app import open_services
 from registry.services import second_engine
 from registry.services.indexing import rebuild
@@ -143,6 +149,32 @@ def test_one_certificate_may_sign_several_statements(place: Place) -> None:
     with place.client() as builder:
         for _ in range(2):
             builder.register_bundle(signed(dataset(), 1004).to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("step", "key"), [("_admit", 1061), ("_finish", 1062)], ids=["key event", "statement"]
+)
+def test_what_died_half_way_is_finished_by_asking_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, step: str, key: int
+) -> None:
+    service = place.registry.services.sigstore
+    data = signed(dataset(), key).to_bytes()
+
+    def die(*_: object) -> None:
+        raise UnavailableError(Reason.LOG_BUSY, "the registry died here")
+
+    with place.client() as builder:
+        with monkeypatch.context() as dying:
+            dying.setattr(service, step, die)
+            with pytest.raises(UnavailableError):
+                builder.register_bundle(data)
+        envelope, receipt = builder.register_bundle(data)
+        assert builder.get_statement(envelope.record_id).index == receipt.index
+        said = [
+            item.statement.subject[0].digest.sha256
+            for item in builder.list_statements(verification.PREDICATE_TYPE)
+        ]
+    assert envelope.record_id.hex() in said
 
 
 def test_a_rebuilt_catalog_answers_the_same(place: Place) -> None:
