@@ -20,8 +20,8 @@ from typing import Final
 MAX_MEMORY_BYTES: Final = 1024 * 1024 * 1024
 """Address space that trying inputs may take, beside what the process has when it starts."""
 
-MAX_SILENCE_SECONDS: Final = 30.0
-"""How long one input may take before the process is killed."""
+MAX_SILENCE_SECONDS: Final = 120.0
+"""How long one input may take before the process is killed; on a busy machine it may only wait."""
 
 MAX_INPUT_BYTES: Final = 4 * 1024 * 1024
 """Bytes of an input that are kept."""

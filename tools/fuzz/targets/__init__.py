@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tools.fuzz.target import Target
-from tools.fuzz.targets import identity, log, requests, sigstore, statements
+from tools.fuzz.targets import admission, identity, log, requests, sigstore, statements
 
 TARGETS: Final[Mapping[str, Target]] = {
     target.name: target
@@ -14,6 +14,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *sigstore.TARGETS,
         *requests.TARGETS,
         *identity.TARGETS,
+        *admission.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""
