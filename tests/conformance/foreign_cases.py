@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.core.attestation.bundle import Bundle, Message
@@ -33,6 +33,11 @@ from tools.fuzz.sigstore import (
     TRUST,
     logged,
 )
+
+KEY_PEM = KEY.public_key().public_bytes(
+    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+)
+"""The signer's key, for clients that read it from a file."""
 
 SECONDS = 120
 """How long a client may take for all cases."""
@@ -57,6 +62,13 @@ class ForeignCase:
     identity: str = IDENTITY
     issuer: str = OIDC_ISSUER
     root: bytes = TRUST.root.to_bytes()
+
+    @property
+    def predicate_type(self) -> str:
+        """What kind of statement it is."""
+        assert isinstance(self.bundle.content, Envelope)
+        said: str = json.loads(self.bundle.content.payload)["predicateType"]
+        return said
 
     def members(self) -> dict[str, Any]:
         """The case as a client reads it."""
