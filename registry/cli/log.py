@@ -1,17 +1,20 @@
 """``provreg log``: read and check the transparency log."""
 
-from contextlib import closing
 from pathlib import Path
 
 import click
 
 from registry.cli.connection import connect
+from registry.cli.connection import settings as settings_of
 from registry.cli.folder import data_options, lock_option
-from registry.cli.output import REFUSED, VERIFIED, json_option, show
+from registry.cli.output import REFUSED, VERIFIED, json_option, show, steps
 from registry.cli.policy import policy_option, read_policy
+from registry.cli.trust import parse_log_key
 from registry.cli.trust_config import command as trust_config
 from registry.client.log import LoggedEntry
 from registry.client.registry import RegistryClient
+from registry.client.static_audit import check_static
+from registry.client.tiled_log import TiledLog
 from registry.config import ServerSettings
 from registry.core import digest, encoding
 from registry.core.archive.timestamp import check_imprint
@@ -19,7 +22,8 @@ from registry.core.attestation.bundle import Bundle
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import Note
 from registry.core.tlog.rekor import TransparencyLogEntry
-from registry.errors import ConflictError, NotFoundError, Reason
+from registry.errors import ConflictError, MalformedError, NotFoundError, Reason
+from registry.remote.http import HTTPClient
 
 
 @click.group()
@@ -209,24 +213,92 @@ def freeze(
 
 
 @command.command()
-@data_options
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("provreg-data"),
+    show_default=True,
+    help="The data folder.",
+)
+@click.option("--database", metavar="URL", help="As given to serve.")
 @lock_option
+@click.option(
+    "--static",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="As given to serve.",
+)
+@click.option("--repair", is_flag=True, help="Make again what is derived; primary data stays.")
+@click.option("--url", help="Check a static log over HTTP instead, with --log-key.")
+@click.option("--log-key", "own_key", metavar="VKEY|@FILE", help="With --url: the log's key.")
 @json_option
-def fsck(data: Path, database: str | None, checkpoint_lock: str | None, *, as_json: bool) -> int:
-    """Re-derive everything from the leaves and compare. With the registry stopped."""
-    # The other commands of this noun need no code of the server, and start faster without it.
-    from registry.server.offline import open_offline  # noqa: PLC0415
-    from registry.services.audit import check_log  # noqa: PLC0415
+@click.pass_context
+def fsck(
+    ctx: click.Context,
+    *,
+    data: Path,
+    database: str | None,
+    checkpoint_lock: str | None,
+    static: Path | None,
+    repair: bool,
+    url: str | None,
+    own_key: str | None,
+    as_json: bool,
+) -> int:
+    """Re-derive everything from what is primary and compare. With the registry stopped.
 
-    with open_offline(ServerSettings(data, database=database)) as stopped:
-        with closing(stopped.folder.checkpoint_lock(checkpoint_lock, stopped.key)) as lock:
-            newest = lock.newest
-        count, faults = check_log(
-            stopped.database, stopped.blobs, stopped.key, newest, lambda _what, _done: None
-        )
+    Tiles, roots, receipts, catalog rows, blob digests and the published folder. With --url, a whole
+    static log, ours or any other: every entry, tile and the root.
+
+    Exit status: 0 nothing is wrong any more, 1 something is.
+    """
+    if url is not None:
+        return _fsck_url(ctx, url, own_key, as_json=as_json)
+    if not data.is_dir():
+        # Opening it would make it.
+        raise click.BadParameter(f"there is no folder {data}", param_hint="--data")
+    # The other commands of this noun need no code of the server, and start faster without it.
+    from registry.server.offline import check_offline  # noqa: PLC0415
+
+    settings = ServerSettings(
+        data, database=database, checkpoint_lock=checkpoint_lock, static=static
+    )
+    with steps() as progress:
+        audited = check_offline(settings, progress, repair=repair)
+    faults = audited.faults
+    left = [fault for fault in faults if not fault.mended]
+    mended = f", {len(faults) - len(left)} made again" if repair else ""
     show(
-        {"entries": count, "faults": faults},
-        [*faults, f"{count} entries checked, {len(faults)} faults"],
+        {"entries": audited.entries, "faults": [fault.to_json() for fault in faults]},
+        [*map(str, faults), f"{audited.entries} entries checked, {len(left)} faults{mended}"],
+        as_json=as_json,
+    )
+    return REFUSED if left else VERIFIED
+
+
+def _fsck_url(ctx: click.Context, url: str, own_key: str | None, *, as_json: bool) -> int:
+    given = own_key or settings_of(ctx).log_key
+    if not given:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "say which log this must be",
+            where="--log-key",
+            hint="--log-key VKEY",
+        )
+    key = parse_log_key(given)
+    with HTTPClient(ca_file=settings_of(ctx).ca_file) as http, steps() as progress:
+        head, faults = check_static(TiledLog(url, http), key, progress)
+    size, root = head.checkpoint.size, head.checkpoint.root.hex()
+    show(
+        {
+            "entries": size,
+            "root": root,
+            "note": head.note.decode(),
+            "faults": [
+                {"reason": str(fault.reason), "where": fault.where, "what": fault.what}
+                for fault in faults
+            ],
+        },
+        [*map(str, faults), f"{size} entries checked, {len(faults)} faults", f"root {root}"],
         as_json=as_json,
     )
     return REFUSED if faults else VERIFIED

@@ -104,3 +104,13 @@ def progress(label: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
         return
     with click.progressbar(length=total_bytes, label=label, file=sys.stderr) as bar:
         yield bar.update
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str, int], None]]:
+    """Progress of unknown length on standard error, if that is a terminal: what, and how many."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _done: None
+        return
+    yield lambda what, done: click.echo(f"\r\x1b[K{what} {done}", nl=False, err=True)
+    click.echo("\r\x1b[K", nl=False, err=True)

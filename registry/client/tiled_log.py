@@ -69,9 +69,11 @@ class TiledLog:
         self.tree(newer).verify_extends(older)
 
     def entries(
-        self, start: int, head: SignedCheckpoint
+        self, start: int, head: SignedCheckpoint, end: int | None = None
     ) -> Iterator[tuple[int, tuple[bytes, ...]]]:
         """The entries from ``start`` on, piece by piece as (first index, entries), each verified.
+
+        ``end`` is where to stop, if that is before the end of ``head``; also where a bundle ends.
 
         Raises:
             VerificationError: ``TILE`` or ``INCLUSION_PROOF``.
@@ -79,7 +81,7 @@ class TiledLog:
             UnavailableError, LimitExceededError: As :meth:`newest`.
         """
         tree = self.tree(head.checkpoint)
-        for index, width in bundles(start, head.checkpoint.size):
+        for index, width in bundles(start, head.checkpoint.size if end is None else end):
             entries = self._bundle(index, width)
             tree.verify_bundle(index, entries)
             first = index * TILE_WIDTH

@@ -32,7 +32,7 @@ from registry.errors import MalformedError, Reason
 from registry.server import listening
 from registry.server.artifacts import add_artifacts
 from registry.server.cosigning import open_cosigning
-from registry.server.folder import DataFolder
+from registry.server.folder import STATIC_FOLDER, DataFolder
 from registry.server.guard import Guard
 from registry.server.http.cosigned import CosignedCheckpoint
 from registry.server.http.identity import CertificateRoutes
@@ -88,9 +88,6 @@ HEALTH_SECONDS = 0.5
 
 THREAD_SWITCH_SECONDS = 0.0005
 """How long one thread may keep the others waiting: the loop must not starve the sequencer."""
-
-STATIC_FOLDER = "static"
-"""The published log inside the data folder."""
 
 ADMIN = "admin"
 """The principal that the first start creates."""

@@ -25,6 +25,9 @@ DATABASE_FILE = "registry.sqlite3"
 CHECKPOINT_LOCK_FILE = "newest-checkpoint.sqlite3"
 """The checkpoint lock inside the data folder; better on another disk, see ``provreg log init``."""
 
+STATIC_FOLDER = "static"
+"""Where the log is published, inside the data folder."""
+
 
 class DataFolder:
     """One registry's folder, held by one process."""

@@ -8,7 +8,8 @@ from datetime import datetime
 from registry.config import ServerSettings
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
-from registry.server.folder import DataFolder
+from registry.server.folder import STATIC_FOLDER, DataFolder
+from registry.services.audit import Audited, Progress, check_log
 from registry.services.freezing import freeze
 from registry.services.recovery import load_checked
 from registry.services.tree import Tree
@@ -16,6 +17,7 @@ from registry.signing.file import LogSigner
 from registry.storage.blobs.disk import DiskBlobStore
 from registry.storage.sql import migrate
 from registry.storage.sql.engine import Database
+from registry.storage.tiles import TileFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +88,27 @@ def open_offline(settings: ServerSettings, *, check: bool = True) -> Iterator[St
             yield Stopped(folder, database, DiskBlobStore(folder.path / "blobs"), signer)
         finally:
             database.close()
+
+
+def check_offline(settings: ServerSettings, progress: Progress, *, repair: bool) -> Audited:
+    """Examine a stopped registry, and on request mend what is derived.
+
+    Raises:
+        UnavailableError: As :func:`open_offline`.
+        NotFoundError: ``LOCK_MISSING``.
+    """
+    with open_offline(settings) as stopped:
+        with closing(stopped.folder.checkpoint_lock(settings.checkpoint_lock, stopped.key)) as lock:
+            newest = lock.newest
+        static = settings.static or stopped.folder.path / STATIC_FOLDER
+        # A log that was never published has no such folder, and gets none here.
+        published = TileFolder(static) if static.is_dir() else None
+        return check_log(
+            stopped.database,
+            stopped.blobs,
+            stopped.key,
+            newest,
+            progress,
+            published=published,
+            repair=repair,
+        )

@@ -20,6 +20,7 @@ latches the log; a published checkpoint that our log does not extend keeps it fr
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from registry.core.tlog import entry_bundle
 from registry.core.tlog.checkpoint import SignedCheckpoint
@@ -29,7 +30,6 @@ from registry.errors import (
     DamagedError,
     MalformedError,
     Reason,
-    RegistryError,
     VerificationError,
 )
 from registry.services.sequencing import Sequencer
@@ -191,20 +191,35 @@ def pieces(old: int, new: int) -> Iterator[Piece]:
     yield from edge(new)
 
 
-def compare_folder(tiles: Tiles, folder: TileFolder, size: int) -> Iterator[str]:
-    """Compare every published file with what ``size`` entries make it; faults in plain words."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A published file that is not what it should be.
+
+    Attributes:
+        expected: The bytes that it should have.
+        is_missing: Whether there is no such file.
+    """
+
+    name: str
+    expected: bytes
+    is_missing: bool
+
+    def __str__(self) -> str:
+        what = "not published" if self.is_missing else "published with other bytes"
+        return f"{self.name}: {what}"
+
+
+def compare_folder(tiles: Tiles, folder: TileFolder, size: int) -> Iterator[Difference]:
+    """Compare every published file with what ``size`` entries make it.
+
+    Raises:
+        DamagedError: ``STORED_BYTES`` if that cannot be told.
+    """
     for piece in pieces(0, size):
-        name = _name(piece)
+        name, expected = _name(piece), _data(tiles, piece, size)
         found = folder.read(name)
-        try:
-            expected = _data(tiles, piece, size)
-        except RegistryError as error:
-            yield f"{name}: {error}"
-            continue
-        if found is None:
-            yield f"{name}: not published"
-        elif found != expected:
-            yield f"{name}: published with other bytes"
+        if found != expected:
+            yield Difference(name, expected, found is None)
 
 
 def _name(piece: Piece) -> str:

@@ -58,6 +58,11 @@ class TileFolder:
                     hint="is this the folder of another log, or an older backup of the database?",
                 ) from None
 
+    def mend(self, name: str, data: bytes) -> None:
+        """Publish a file whatever stands there, for whoever knows that it is damaged."""
+        (self.path / name).unlink(missing_ok=True)
+        self.publish(name, data)
+
     def drop_partials(self, name: str) -> None:
         """Forget the narrower forms of a tile or bundle that is published in full."""
         shutil.rmtree(self.path / f"{name}.p", ignore_errors=True)

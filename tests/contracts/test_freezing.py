@@ -9,6 +9,7 @@ from registry.config import ServerSettings
 from registry.errors import Reason, RegistryError
 from registry.server.offline import freeze_log, open_offline
 from registry.services.audit import check_log
+from registry.services.faults import Kind
 from registry.storage.sql import log, migrate
 from tests.contracts.registry_under_test import SECONDS, UnderTest, opened
 from tests.mint import dataset_statement
@@ -90,7 +91,7 @@ def test_an_audit_finds_a_frozen_log_in_order(
     with open_offline(settings) as stopped:
         key, newest = stopped.key, head.checkpoint
         found = check_log(stopped.database, stopped.blobs, key, newest, lambda _what, _done: None)
-    assert found[1] == []
+    assert found.faults == ()
 
 
 def test_a_log_that_went_on_after_its_end_is_not_served(
@@ -104,7 +105,7 @@ def test_a_log_that_went_on_after_its_end_is_not_served(
         found = check_log(
             stopped.database, stopped.blobs, stopped.key, head.checkpoint, lambda _w, _d: None
         )
-        assert len(found[1]) == 1
+        assert [fault.kind for fault in found.faults] == [Kind.FROZEN]
     with pytest.raises(RegistryError, match="STORED_BYTES"), opened(data, url):
         pass
     with pytest.raises(RegistryError, match="STORED_BYTES"):

@@ -1,4 +1,4 @@
-"""What is derived can be thrown away: a rebuild ends with the same answers, and fsck agrees."""
+"""What is derived can be thrown away: a rebuild ends with the same answers."""
 
 from contextlib import closing
 from pathlib import Path
@@ -100,38 +100,9 @@ def test_a_registry_goes_on_after_a_rebuild(settings: ServerSettings, digests: l
 
 def faults(stopped: Stopped) -> list[str]:
     with closing(stopped.folder.checkpoint_lock(None, stopped.key)) as lock:
-        return check_log(stopped.database, stopped.blobs, stopped.key, lock.newest, nobody)[1]
-
-
-def test_fsck_finds_nothing_wrong_with_a_good_registry(
-    settings: ServerSettings, digests: list[bytes]
-) -> None:
-    assert digests
-    with open_offline(settings) as stopped:
-        assert faults(stopped) == []
-
-
-@pytest.mark.parametrize("damage", ["entry", "tile", "blob", "catalog"])
-def test_fsck_names_what_was_damaged(
-    settings: ServerSettings, digests: list[bytes], damage: str
-) -> None:
-    assert digests
-    with open_offline(settings) as stopped:
-        if damage == "blob":
-            sha = next(iter(stopped.blobs))
-            path = stopped.blobs.path(sha)
-            path.write_bytes(path.read_bytes()[:-1] + b"?")
-        else:
-            change = {
-                "entry": update(t.entries)
-                .where(t.entries.c.entry_index == 7)
-                .values(envelope=b"?"),
-                "tile": update(t.tiles).values(data=b"?"),
-                "catalog": delete(t.statements).where(t.statements.c.entry_index == 7),
-            }[damage]
-            with stopped.database.write() as connection:
-                connection.execute(change)
-        assert len(faults(stopped)) >= 1
+        newest = lock.newest
+    audited = check_log(stopped.database, stopped.blobs, stopped.key, newest, nobody)
+    return [fault.where for fault in audited.faults]
 
 
 def test_fsck_finds_nothing_wrong_with_good_timestamps(
@@ -175,7 +146,7 @@ def test_fsck_names_a_timestamp_of_another_history(
         signer, _ = stopped.folder.keys(None)
         stamp(stopped, signer.sign(Checkpoint(stopped.key.name, size, bytes(32))))
         [fault] = faults(stopped)
-    assert fault.startswith(f"timestamp of {size} entries: ")
+    assert fault == f"timestamp of {size} entries"
 
 
 def stamp(stopped: Stopped, head: SignedCheckpoint | None = None) -> None:

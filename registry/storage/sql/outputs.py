@@ -10,7 +10,7 @@ A key is the first 8 bytes of the content digest: enough to find the few candida
 are then compared with the whole digest. A value is ``batch index << 16 | position``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -247,3 +247,72 @@ class Compaction:
         connection.execute(delete(t.output_pages).where(t.output_pages.c.run_id.in_(self._sources)))
         connection.execute(delete(t.output_runs).where(t.output_runs.c.run_id.in_(self._sources)))
         self._sources = []
+
+
+def pairs_of(batch_index: int, outputs: Sequence[tuple[bytes, int]]) -> Pairs:
+    """What the index must hold of one batch, whose outputs are (content digest, position)."""
+    return np.array(
+        [(_key(digest), locator(batch_index, position)) for digest, position in outputs],
+        dtype=np.uint64,
+    ).reshape(-1, 2)
+
+
+def contents(connection: Connection) -> tuple[Pairs, list[str]]:
+    """Everything that the index holds, sorted, and what is wrong with its pages."""
+    parts: list[Pairs] = []
+    wrong = []
+    runs = connection.execute(select(t.output_runs).where(t.output_runs.c.complete == 1)).all()
+    for run in runs:
+        last, entries = -1, 0
+        pages = connection.execute(
+            select(t.output_pages)
+            .where(t.output_pages.c.run_id == run.run_id)
+            .order_by(t.output_pages.c.first_key, t.output_pages.c.page)
+        )
+        for page in pages:
+            where = f"run {run.run_id}, page {page.page}"
+            if len(page.data) % (2 * _KEY_BYTES) or not page.data:
+                wrong.append(f"{where}: not a page")
+                continue
+            pairs = _read_page(page.data)
+            ends = (_key_bytes(int(pairs[0, 0])), _key_bytes(int(pairs[-1, 0])))
+            if ends != (bytes(page.first_key), bytes(page.last_key)):
+                wrong.append(f"{where}: its keys are not those that it is found by")
+            # A plain comparison of neighbours: keys ascend within a page, and from page to page.
+            if int(pairs[0, 0]) < last or bool(np.any(pairs[1:, 0] < pairs[:-1, 0])):
+                wrong.append(f"{where}: not in order")
+            last, entries = int(pairs[-1, 0]), entries + len(pairs)
+            parts.append(pairs)
+        if entries != run.entries:
+            wrong.append(f"run {run.run_id}: holds {entries} outputs instead of {run.entries}")
+    whole = np.concatenate(parts) if parts else np.empty((0, 2), dtype=np.uint64)
+    return _sorted(whole), wrong
+
+
+def replace(connection: Connection, batches: Sequence[Pairs]) -> None:
+    """Let the index hold exactly this, batch by batch."""
+    connection.execute(delete(t.output_pages))
+    connection.execute(delete(t.output_runs))
+    for run_id, pairs in enumerate(batches):
+        connection.execute(
+            insert(t.output_runs),
+            {"run_id": run_id, "level": 0, "entries": len(pairs), "complete": 1},
+        )
+        _write_pages(connection, run_id, _sorted(pairs), 0)
+    merging = Compaction()
+    while merging.step(connection):
+        pass
+
+
+def of_batches(held: Pairs, batches: Collection[int]) -> Pairs:
+    """The part of an index that is about these batches."""
+    wanted = np.array(sorted(batches), dtype=np.uint64)
+    return held[np.isin(held[:, 1] >> np.uint64(_POSITION_BITS), wanted)]
+
+
+def differ(held: Pairs, batches: Sequence[Pairs], unknown: Collection[int]) -> bool:
+    """Whether an index holds something else than these batches, leaving out unknown ones."""
+    expected = np.concatenate(batches) if batches else np.empty((0, 2), dtype=np.uint64)
+    others = np.array(sorted(unknown), dtype=np.uint64)
+    known = held[~np.isin(held[:, 1] >> np.uint64(_POSITION_BITS), others)]
+    return not np.array_equal(known, _sorted(expected))

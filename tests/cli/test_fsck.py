@@ -1,0 +1,93 @@
+"""Examining a registry, and any static log, from the command line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete
+
+from registry.config import ServerSettings
+from registry.server.app import open_services
+from registry.server.offline import open_offline
+from registry.storage.sql import tables as t
+from tests.cli.conftest import Shell
+from tests.core.tlog.trees import StaticLog
+from tests.static_server import StaticServer, serving
+
+
+@pytest.fixture
+def stopped(home: Path) -> Path:
+    """A registry with one entry and nothing else, stopped."""
+    with open_services(ServerSettings(home / "data")) as (services, _):
+        assert services.publisher.wait(30)
+    return home / "data"
+
+
+@pytest.fixture
+def server() -> Iterator[StaticServer]:
+    log = StaticLog()
+    log.grow(300)
+    with serving(log) as server:
+        yield server
+
+
+def test_a_good_registry_has_no_faults(shell: Shell, stopped: Path) -> None:
+    said = shell("log", "fsck", "--data", stopped, "--json")
+    assert (said.status, said.value) == (0, {"entries": 1, "faults": []})
+    assert shell("log", "fsck", "--data", stopped).out == "1 entries checked, 0 faults\n"
+
+
+def test_a_fault_is_named_and_mended_when_asked(shell: Shell, stopped: Path) -> None:
+    with open_offline(ServerSettings(stopped)) as opened, opened.database.write() as connection:
+        connection.execute(delete(t.statements))
+    said = shell("log", "fsck", "--data", stopped, "--json")
+    (fault,) = said.value["faults"]
+    assert (said.status, fault["reason"], fault["where"]) == (1, "STATEMENT_ROW", "entry 0")
+    assert (fault["mended"], "--repair" in fault["hint"]) == (False, True)
+    said = shell("log", "fsck", "--data", stopped, "--repair", "--json")
+    assert (said.status, said.value["faults"][0]["mended"]) == (0, True)
+    assert shell("log", "fsck", "--data", stopped).status == 0
+
+
+def test_a_folder_that_is_not_there_is_not_made(shell: Shell, home: Path) -> None:
+    assert shell("log", "fsck", "--data", "nowhere").status == 2
+    assert not (home / "nowhere").exists()
+
+
+def test_a_static_log_is_examined_over_http(shell: Shell, server: StaticServer) -> None:
+    key = str(server.log.signer.key)
+    said = shell("log", "fsck", "--url", server.url, "--log-key", key, "--json")
+    assert (said.status, said.value["entries"], said.value["faults"]) == (0, 300, [])
+    assert said.value["root"] == server.log.checkpoint().root.hex()
+
+
+def test_every_fault_of_a_static_log_is_named(shell: Shell, server: StaticServer) -> None:
+    server.log.grow(500)
+    server.change = lambda path, body: (
+        body.replace(b"entry 7\0", b"entry 8\0").replace(b"entry 600", b"entry 601")
+        if "entries" in path
+        else body
+    )
+    server.gone = frozenset(["tile/entries/001"])
+    key = str(server.log.signer.key)
+    said = shell("log", "fsck", "--url", server.url, "--log-key", key, "--json")
+    assert said.status == 1
+    assert [(fault["reason"], fault["where"]) for fault in said.value["faults"]] == [
+        ("INCLUSION_PROOF", "entry 7"),
+        ("REMOTE_STATUS", f"{server.url}tile/entries/001"),
+        ("INCLUSION_PROOF", "entry 600"),
+    ]
+
+
+def test_a_static_log_needs_a_key_to_go_by(shell: Shell, server: StaticServer) -> None:
+    said = shell("log", "fsck", "--url", server.url, "--json")
+    assert (said.status, said.error["reason"]) == (2, "BAD_SETTING")
+
+
+def test_a_checkpoint_that_the_log_did_not_sign_is_refused(
+    shell: Shell, server: StaticServer
+) -> None:
+    other = StaticLog()
+    key = str(other.signer.key)
+    said = shell("log", "fsck", "--url", server.url, "--log-key", key, "--json")
+    assert (said.status, said.error["reason"]) == (1, "WRONG_LOG")
