@@ -4,8 +4,8 @@ A publisher or node that has no lasting key can sign with a new one each time. T
 the same words as for any other key: one event admits it, another retires it, and both are the
 operator's. What was signed in between stays valid; what comes later is refused.
 
-Only principals that have no lasting key may do so. For the others, who holds the bearer token alone
-must not be able to speak.
+Only principals that have no lasting key may do so for their bearer token alone: for the others, who
+holds the token must not be able to speak.
 
 A registry that stops retires what has ended when it starts again, before it serves.
 """

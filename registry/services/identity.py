@@ -3,8 +3,9 @@
 Who may ask: holders of a token of a configured issuer (OpenID Connect), and publishers and nodes of
 this registry with their own bearer token. Everybody else is refused.
 
-Publishers and nodes without a lasting key may then sign statements with the certified one, see
-:mod:`registry.services.ephemeral`.
+Publishers and nodes for whom the operator admitted neither a lasting key nor a certified name may
+then sign statements with the certified key, see :mod:`registry.services.ephemeral`. For all others
+the bearer token alone never speaks.
 
 ==============================  ===================================================================
 dies                            afterwards
@@ -162,9 +163,15 @@ class Certification:
         # The log first: a certificate that nobody can see must not exist outside.
         how: Literal["oidc", "token"] = "oidc" if who.principal is None else "token"
         receipt = self._operator.say(certificate.build(issued, how, time_text(at)))
-        if who.principal is not None and self._ephemeral.may(who.principal):
+        if who.principal is not None and self._may_sign(who.principal):
             self._admit(key, who.principal, issued, token)
         return Certified((pem(issued.der), *self.chain), receipt)
+
+    def _may_sign(self, principal: Principal) -> bool:
+        """Whether the token alone is enough: the operator admitted neither a key nor a name."""
+        return self._ephemeral.may(principal) and not self._access.vouched.identities_of(
+            principal.name
+        )
 
     def _admit(
         self, key: PublicKey, principal: Principal, issued: SigningCertificate, token: str | None

@@ -39,6 +39,7 @@ from registry.services.identity import (
 from registry.signing.file import StatementSigner
 from tests.mint import dataset_statement
 from tests.oidc import AUDIENCE, SUBJECT, Issuer, oidc_issuer, rsa_key
+from tests.running import Caller
 from tests.server.served import Served, served
 
 PATH = "/api/v2/signingCert"
@@ -503,6 +504,25 @@ def test_a_publisher_with_a_lasting_key_signs_with_no_other(registry: Served, po
     chain(post(registry.acme.token, by_csr(key)))
     envelope = StatementSigner(key).sign(dataset_statement(name="acme/reviews")).to_bytes()
     reason = registry.refused(lambda: registry.register(envelope, registry.acme))
+    assert reason is Reason.UNKNOWN_SIGNER
+
+
+def test_a_publisher_with_a_certified_name_signs_in_bundles_only(
+    registry: Served, post: Any
+) -> None:
+    token, _, _ = registry.services.access.add(
+        "named",
+        ("publisher",),
+        ("named/*",),
+        (),
+        None,
+        identities=[Identity("https://accounts.example", "https://ci.example/named")],
+    )
+    key = new_key()
+    chain(post(token, by_csr(key)))
+    envelope = StatementSigner(key).sign(dataset_statement(name="named/reviews")).to_bytes()
+    caller = Caller("named", token, StatementSigner(key))
+    reason = registry.refused(lambda: registry.register(envelope, caller))
     assert reason is Reason.UNKNOWN_SIGNER
 
 
