@@ -1,10 +1,12 @@
 """What the body of a log entry must say, given what was signed, with which signature, by whom.
 
 Of Rekor's many kinds of entries these record what bundles hold: ``hashedrekord`` 0.0.2 (ours, and
-Rekor v2's only kind) and 0.0.1 are derived again byte for byte; ``dsse`` 0.0.1 and ``intoto``
-0.0.2 hold digests of a JSON text that no bundle carries, so the other members are compared.
+Rekor v2's only kind) is derived again byte for byte. The kinds of Rekor v1 hold the signer in PEM,
+as whoever uploaded it broke its lines, and ``dsse`` 0.0.1 and ``intoto`` 0.0.2 digests of a JSON
+text that no bundle carries; of these the members are compared.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -20,7 +22,10 @@ from registry.errors import MalformedError, Reason, VerificationError
 
 T = TypeVar("T")
 
-_PEM_LINE = 64
+_CERTIFICATE, _KEY = b"CERTIFICATE", b"PUBLIC KEY"
+_PEM = re.compile(
+    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\n([A-Za-z0-9+/=\n]+)\n-----END \1-----\n?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +46,14 @@ class Signed:
     key: bytes
     payload: bytes | None
 
-    @property
-    def verifier_pem(self) -> bytes:
-        """The certificate or key as Rekor v1 writes it: PEM, in 64 columns."""
-        label = b"CERTIFICATE" if self.certificate else b"PUBLIC KEY"
-        text = encoding.base64_text(self.certificate or self.key).encode()
-        lines = [text[i : i + _PEM_LINE] for i in range(0, len(text), _PEM_LINE)]
-        body = b"\n".join(lines)
-        return b"-----BEGIN %s-----\n%s\n-----END %s-----\n" % (label, body, label)
+    def is_signer(self, text: str) -> bool:
+        """Whether base64 of PEM is that of the signer's certificate or key."""
+        pem = _PEM.fullmatch(encoding.base64_bytes(text))
+        if pem is None:
+            return False
+        body = pem[2].replace(b"\n", b"").decode("ascii")
+        expected = (_CERTIFICATE, self.certificate) if self.certificate else (_KEY, self.key)
+        return (pem[1], encoding.base64_bytes(body)) == expected
 
 
 class _Hash(Value, frozen=True):
@@ -139,9 +144,9 @@ def verify_body(logged: TransparencyLogEntry, signed: Signed) -> None:
                 body = entry.write_certified(signed.digest, signed.signature, signed.certificate)
             else:
                 body = entry.write(signed.digest, signed.signature, signed.key)
-            _compare(logged.body, body)
+            _require(logged.body == body, "exactly this signature by this signer")
         case "hashedrekord", "0.0.1":
-            _compare(logged.body, _record(signed))
+            _verify_record(logged.body, signed)
         case "dsse", "0.0.1":
             _verify_dsse(logged.body, signed)
         case "intoto", "0.0.2":
@@ -155,31 +160,21 @@ def verify_body(logged: TransparencyLogEntry, signed: Signed) -> None:
             )
 
 
-def _record(signed: Signed) -> bytes:
-    return encoding.write_json(
-        _Record(
-            api_version="0.0.1",
-            kind="hashedrekord",
-            spec=_RecordSpec(
-                data=_Data(hash=_Hash(algorithm="sha256", value=signed.digest.hex())),
-                signature=_RecordSignature(
-                    content=encoding.base64_text(signed.signature),
-                    public_key=_Content(content=encoding.base64_text(signed.verifier_pem)),
-                ),
-            ),
-        )
-    )
+def _verify_record(body: bytes, signed: Signed) -> None:
+    spec = _read(body, _Record).spec
+    _require(spec.data.hash.value == signed.digest.hex(), "these bytes")
+    _require(spec.signature.content == encoding.base64_text(signed.signature), "the signature")
+    _require(signed.is_signer(spec.signature.public_key.content), "the signer")
 
 
 def _verify_dsse(body: bytes, signed: Signed) -> None:
     spec = _read(body, _DSSE).spec
-    only = _DSSESignature(
-        signature=encoding.base64_text(signed.signature),
-        verifier=encoding.base64_text(signed.verifier_pem),
-    )
     _require(signed.payload is not None, "a statement")
     _require(spec.payload_hash.value == sha256(signed.payload or b"").hex(), "the statement")
-    _require(spec.signatures == (only,), "the signature and its signer")
+    _require(len(spec.signatures) == 1, "one signature")
+    only = spec.signatures[0]
+    _require(only.signature == encoding.base64_text(signed.signature), "the signature")
+    _require(signed.is_signer(only.verifier), "the signer")
 
 
 def _verify_intoto(body: bytes, signed: Signed) -> None:
@@ -194,7 +189,7 @@ def _verify_intoto(body: bytes, signed: Signed) -> None:
     _require(len(envelope.signatures) == 1, "one signature")
     only = envelope.signatures[0]
     _require(only.sig == _twice(signed.signature), "the signature")
-    _require(only.public_key == encoding.base64_text(signed.verifier_pem), "the signer")
+    _require(signed.is_signer(only.public_key), "the signer")
 
 
 def _twice(data: bytes) -> str:
@@ -210,10 +205,6 @@ def _read(body: bytes, kind: type[T]) -> T:
             "the entry is not of the kind that it says",
             actual=str(error),
         ) from error
-
-
-def _compare(actual: bytes, expected: bytes) -> None:
-    _require(actual == expected, "exactly this signature by this signer")
 
 
 def _require(holds: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence

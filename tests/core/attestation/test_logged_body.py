@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.rekor import TransparencyLogEntry
 from registry.errors import Reason, RegistryError
 from tests.authorities import NOON
-from tests.private_certificates import p256, spki
+from tests.private_certificates import Leaf, p256, spki
 from tests.private_sigstore import ARTIFACT, ECDSA, SIGNER, STATEMENT, Sigstore
 
 OURS = Sigstore()
@@ -148,6 +149,37 @@ def test_an_entry_with_a_promise_needs_no_timestamp(bundle: Bundle, body: Any) -
     opened(rekor_v1(bundle, body(bundle)))
 
 
+@kinds
+@pytest.mark.parametrize("columns", [10_000, 76], ids=["one line", "76 columns"])
+def test_pem_may_be_broken_into_other_lines(bundle: Bundle, body: Any, columns: int) -> None:
+    text = b64(bundle.certificate)
+    lines = "\n".join(text[i : i + columns] for i in range(0, len(text), columns))
+    pem = f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+    other = json.loads(json.dumps(body(bundle)).replace(certificate_pem(bundle), b64(pem.encode())))
+    opened(rekor_v1(bundle, other))
+
+
+@kinds
+@pytest.mark.parametrize(
+    "pem",
+    [
+        "",
+        "-----BEGIN CERTIFICATE-----\n\n-----END CERTIFICATE-----\n",
+        "-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n",
+        "-----BEGIN CERTIFICATE-----\n%s\n-----END PUBLIC KEY-----\n",
+        "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n\n",
+        "\n-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n",
+    ],
+    ids=["nothing", "empty", "a key", "two labels", "more behind", "more before"],
+)
+def test_what_is_no_pem_of_the_signer_is_refused(bundle: Bundle, body: Any, pem: str) -> None:
+    text = (pem % b64(bundle.certificate)) if "%s" in pem else pem
+    other = json.loads(
+        json.dumps(body(bundle)).replace(certificate_pem(bundle), b64(text.encode()))
+    )
+    assert refusal(rekor_v1(bundle, other)) is Reason.ENTRY_MISMATCH
+
+
 def test_the_statement_may_stand_within_an_entry() -> None:
     body = intoto(ATTESTED)
     body["spec"]["content"]["envelope"]["payload"] = b64(b64(STATEMENT).encode())
@@ -170,7 +202,8 @@ def test_a_bare_key_is_written_in_pem() -> None:
 @kinds
 @pytest.mark.parametrize("part", ["signature", "certificate"])
 def test_another_signature_or_signer_is_refused(bundle: Bundle, body: Any, part: str) -> None:
-    again = OURS.sign() if bundle is MESSAGE else OURS.attest()
+    renewed = replace(OURS, leaf=Leaf(start=NOON - timedelta(minutes=4)))
+    again = renewed.sign() if bundle is MESSAGE else renewed.attest()
     assert again.signature != bundle.signature
     if part == "signature":
         other = replace(bundle, content=again.content)
