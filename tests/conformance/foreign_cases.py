@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.core.attestation.bundle import Bundle, Message
@@ -22,6 +22,8 @@ from registry.core.attestation.trusted_root import Trust
 from registry.core.attestation.verify import Opened, open_bundle
 from registry.core.digest import sha256
 from registry.core.keys import PublicKey
+from tests.conformance.signed import Signed
+from tests.oidc import SUBJECT
 from tests.private_certificates import IDENTITY, OIDC_ISSUER
 from tools.fuzz.sigstore import (
     ARTIFACT,
@@ -33,11 +35,6 @@ from tools.fuzz.sigstore import (
     TRUST,
     logged,
 )
-
-KEY_PEM = KEY.public_key().public_bytes(
-    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-)
-"""The signer's key, for clients that read it from a file."""
 
 SECONDS = 120
 """How long a client may take for all cases."""
@@ -55,7 +52,7 @@ class ForeignCase:
     """
 
     name: str
-    bundle: Bundle
+    bundle: bytes
     holds: bool = False
     artifact: bytes | None = ARTIFACT
     by_key: bool = False
@@ -63,17 +60,10 @@ class ForeignCase:
     issuer: str = OIDC_ISSUER
     root: bytes = TRUST.root.to_bytes()
 
-    @property
-    def predicate_type(self) -> str:
-        """What kind of statement it is."""
-        assert isinstance(self.bundle.content, Envelope)
-        said: str = json.loads(self.bundle.content.payload)["predicateType"]
-        return said
-
     def members(self) -> dict[str, Any]:
         """The case as a client reads it."""
         said: dict[str, Any] = {
-            "bundle": json.loads(self.bundle.to_bytes()),
+            "bundle": json.loads(self.bundle),
             "root": json.loads(self.root),
             "identity": self.identity,
             "issuer": self.issuer,
@@ -119,25 +109,29 @@ def _moved(bundle: Bundle) -> Bundle:
     return replace(bundle, entry=replace(bundle.entry, index=0, leaf_index=0))
 
 
+def _minted(name: str, bundle: Bundle, **members: Any) -> ForeignCase:
+    return ForeignCase(name, bundle.to_bytes(), **members)
+
+
 _PROOF = MESSAGE.entry.proof[0]
 _ENVELOPE = STATEMENT.content
 assert isinstance(_ENVELOPE, Envelope)
 
 CASES = (
-    ForeignCase("a signature over bytes", MESSAGE, holds=True),
-    ForeignCase("a statement", STATEMENT, holds=True, artifact=None),
-    ForeignCase("a signature by a bare key", BY_KEY, holds=True, by_key=True),
-    ForeignCase("other bytes", MESSAGE, artifact=b"another artifact"),
-    ForeignCase("somebody else", MESSAGE, identity="https://ci.example/other"),
-    ForeignCase("another issuer", MESSAGE, issuer="https://other.example"),
-    ForeignCase("another key of the log", MESSAGE, root=_other_log()),
-    ForeignCase("another signature than the logged one", _resigned(MESSAGE)),
-    ForeignCase("the proof of another entry", _moved(MESSAGE)),
-    ForeignCase(
+    _minted("a signature over bytes", MESSAGE, holds=True),
+    _minted("a statement", STATEMENT, holds=True, artifact=None),
+    _minted("a signature by a bare key", BY_KEY, holds=True, by_key=True),
+    _minted("other bytes", MESSAGE, artifact=b"another artifact"),
+    _minted("somebody else", MESSAGE, identity="https://ci.example/other"),
+    _minted("another issuer", MESSAGE, issuer="https://other.example"),
+    _minted("another key of the log", MESSAGE, root=_other_log()),
+    _minted("another signature than the logged one", _resigned(MESSAGE)),
+    _minted("the proof of another entry", _moved(MESSAGE)),
+    _minted(
         "a hash of the proof changed",
         replace(MESSAGE, entry=replace(MESSAGE.entry, proof=(_flipped(_PROOF),))),
     ),
-    ForeignCase(
+    _minted(
         "a line added to the checkpoint",
         replace(
             MESSAGE,
@@ -146,21 +140,43 @@ CASES = (
             ),
         ),
     ),
-    ForeignCase(
+    _minted(
         "the entry of another artifact",
         replace(MESSAGE, entry=logged(sha256(b"other"), MESSAGE.signature, MESSAGE.certificate)),
     ),
-    ForeignCase(
+    _minted(
         "another statement",
         replace(STATEMENT, content=replace(_ENVELOPE, payload=_ENVELOPE.payload + b" ")),
         artifact=None,
     ),
-    ForeignCase("no timestamp", replace(MESSAGE, timestamps=())),
-    ForeignCase(
+    _minted("no timestamp", replace(MESSAGE, timestamps=())),
+    _minted(
         "a timestamp over another signature", replace(MESSAGE, timestamps=STATEMENT.timestamps)
     ),
 )
-"""Every case; ``holds`` says which ones are sound."""
+"""Every minted case; ``holds`` says which ones are sound."""
+
+
+def signed_cases(signed: Signed) -> tuple[ForeignCase, ...]:
+    """What stock clients signed through a registry of ours, as it is and tampered with."""
+    root = (signed.trust / "trusted_root.json").read_bytes()
+    by: dict[str, Any] = {"identity": SUBJECT, "issuer": signed.issuer, "root": root}
+    message, statement = (signed.path(name).read_bytes() for name in ("message.json", "dsse.json"))
+    told = json.loads(statement)
+    payload = told["dsseEnvelope"]["payload"]
+    told["dsseEnvelope"]["payload"] = payload[:-8] + "AAAA" + payload[-4:]
+    artifact: dict[str, Any] = {"artifact": signed.path("weights").read_bytes()}
+    tampered: dict[str, Any] = {"artifact": signed.path("tampered").read_bytes()}
+    return (
+        ForeignCase("a message", message, holds=True, **by, **artifact),
+        ForeignCase("a statement", statement, holds=True, **by, artifact=None),
+        ForeignCase("tampered bytes", message, **by, **tampered),
+        ForeignCase("a tampered statement", json.dumps(told).encode(), **by, artifact=None),
+        ForeignCase(
+            "a rival", message, **by | {"identity": "https://ci.example/rival"}, **artifact
+        ),
+        ForeignCase("another issuer", message, **by | {"issuer": "https://a.example"}, **artifact),
+    )
 
 
 def opened(case: ForeignCase) -> Opened:
@@ -171,11 +187,21 @@ def opened(case: ForeignCase) -> Opened:
     """
     expected = PublicKey.parse(TOLD_KEY) if case.by_key else Identity(case.issuer, case.identity)
     return open_bundle(
-        Bundle.parse(case.bundle.to_bytes()),
+        Bundle.parse(case.bundle),
         Trust.parse(case.root),
         expected,
         artifact=None if case.artifact is None else sha256(case.artifact),
     )
+
+
+def disagreements(command: Sequence[str | Path], cases: Sequence[ForeignCase]) -> list[str]:
+    """The cases that a client decides otherwise than it must, and what it says of them."""
+    said = verdicts(command, cases)
+    return [
+        f"{case.name}: {verdict or 'verified'}"
+        for case, verdict in zip(cases, said, strict=True)
+        if (verdict == "") is not case.holds
+    ]
 
 
 def verdicts(command: Sequence[str | Path], cases: Sequence[ForeignCase]) -> list[str]:

@@ -20,10 +20,11 @@ Cosign = Callable[..., "CompletedProcess[str]"]
 @pytest.fixture
 def cosign(signed: Signed, tmp_path: Path) -> Cosign:
     """Run ``cosign``, which finds no cache and no network configuration of its own."""
-    binary = shutil.which("cosign")
+    binary = os.environ.get("PROVREG_TEST_COSIGN") or shutil.which("cosign")
     if binary is None:
         pytest.skip(
-            "cosign is not installed: go install github.com/sigstore/cosign/v3/cmd/cosign@latest"
+            "cosign is neither on the path nor named by PROVREG_TEST_COSIGN: "
+            "go install github.com/sigstore/cosign/v3/cmd/cosign@latest"
         )
 
     def run(

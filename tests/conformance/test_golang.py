@@ -1,9 +1,8 @@
-"""Stock ``sigstore-go`` and ``cosign`` decide our bundles, and those that are wrong, as we do.
+"""Stock ``sigstore-go`` decides our bundles, and those that are wrong, as we do.
 
 Where Go is present, the program in the folder ``golang`` is built once and kept in the virtual
 environment: 76 seconds of processor time from nothing. ``PROVREG_TEST_SIGSTORE_GO`` names one that
-is built already. ``cosign`` is far larger: the one on the path is asked, or the one that
-``PROVREG_TEST_COSIGN`` names.
+is built already.
 """
 
 import fcntl
@@ -16,7 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.foreign_cases import CASES, KEY_PEM, ForeignCase, verdicts
+from tests.conformance.foreign_cases import (
+    CASES,
+    ForeignCase,
+    disagreements,
+    signed_cases,
+    verdicts,
+)
+from tests.conformance.signed import Signed
 
 SOURCE = Path(__file__).parent / "golang"
 FILES = ("go.mod", "go.sum", "main.go")
@@ -26,9 +32,6 @@ BUILD_SECONDS = 200
 
 OFFLINE = ("no such host", "connection refused", "i/o timeout", "network is unreachable")
 """What go says if it cannot reach its proxy."""
-
-COSIGN_SECONDS = 60
-"""How long cosign may take for one bundle."""
 
 
 def _built() -> Path:
@@ -84,42 +87,7 @@ def test_sigstore_go_decides_as_we_do(case: ForeignCase, said: dict[str, str]) -
     assert (said[case.name] == "") is case.holds, said[case.name]
 
 
-# --- cosign ---
-
-
-@pytest.fixture(scope="session")
-def cosign() -> str:
-    """Find cosign; it is far too large to be built here."""
-    found = os.environ.get("PROVREG_TEST_COSIGN") or shutil.which("cosign")
-    if found is None:
-        pytest.skip("cosign is neither on the path nor named by PROVREG_TEST_COSIGN")
-    return found
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_cosign_decides_as_we_do(case: ForeignCase, cosign: str, tmp_path: Path) -> None:
-    (tmp_path / "bundle").write_bytes(case.bundle.to_bytes())
-    (tmp_path / "root").write_bytes(case.root)
-    (tmp_path / "artifact").write_bytes(case.artifact or b"")
-    options = ["--bundle", "bundle", "--trusted-root", "root", "--use-signed-timestamps"]
-    if case.by_key:
-        (tmp_path / "key.pem").write_bytes(KEY_PEM)
-        options = [*options[:4], "--key", "key.pem"]
-    else:
-        options += ["--certificate-identity", case.identity]
-        options += ["--certificate-oidc-issuer", case.issuer]
-    if case.artifact is None:
-        options += ["--type", case.predicate_type, "--check-claims=false"]
-        command = ["verify-blob-attestation", *options, "artifact"]
-    else:
-        command = ["verify-blob", *options, "artifact"]
-    done = subprocess.run(
-        [cosign, *command],
-        cwd=tmp_path,
-        env={**os.environ, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=COSIGN_SECONDS,
-        check=False,
-    )
-    assert (done.returncode == 0) is case.holds, done.stderr
+def test_sigstore_go_decides_what_stock_clients_signed_as_we_do(
+    signed: Signed, client: Path
+) -> None:
+    assert disagreements((client,), signed_cases(signed)) == []

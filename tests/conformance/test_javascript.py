@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.foreign_cases import CASES, ForeignCase, verdicts
+from tests.conformance.foreign_cases import (
+    CASES,
+    ForeignCase,
+    disagreements,
+    signed_cases,
+    verdicts,
+)
+from tests.conformance.signed import Signed
 
 SOURCE = Path(__file__).parent / "javascript"
 FILES = ("package.json", "package-lock.json", "verify.mjs")
@@ -57,3 +64,9 @@ def said(client: tuple[str, Path]) -> dict[str, str]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_javascript_client_decides_as_we_do(case: ForeignCase, said: dict[str, str]) -> None:
     assert (said[case.name] == "") is case.holds, said[case.name]
+
+
+def test_the_javascript_client_decides_what_stock_clients_signed_as_we_do(
+    signed: Signed, client: tuple[str, Path]
+) -> None:
+    assert disagreements(client, signed_cases(signed)) == []
