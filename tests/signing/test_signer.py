@@ -19,7 +19,7 @@ from registry.core.keys import PublicKey
 from registry.errors import Reason, RegistryError
 from registry.signing import signer
 from registry.signing.file import StatementSigner
-from registry.signing.signer import RemoteSigner
+from registry.signing.key_service import RemoteSigner
 from tests.mint import dataset_statement
 
 SAID = dataset_statement()
