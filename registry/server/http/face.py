@@ -11,17 +11,21 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from dataclasses import replace
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from registry.errors import LimitExceededError, MalformedError, Reason, UnavailableError
-from registry.server.http.routing import Request, Response, Routes, refusal
+from registry.errors import (
+    LimitExceededError,
+    MalformedError,
+    Reason,
+    RegistryError,
+    UnavailableError,
+)
+from registry.server.http.routing import Request, Response, Routes, answer, refusal
 
 MAX_CONNECTIONS = 512
 """Connections that are answered at once; more are told to come back."""
@@ -41,6 +45,8 @@ BODY_SECONDS = 30.0
 KEEP_ALIVE_SECONDS = 15
 """How long a connection may say nothing between two requests, or take nothing of an answer."""
 
+_CONTINUE = b"HTTP/1.1 100 "
+
 CLIENT_GONE = 499
 """The status of an answer that nobody waits for any more, as gateways have it."""
 
@@ -59,43 +65,76 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Joined:
+    """A transport that sends the head of a response and its body as one piece."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Send with what follows; a client that waits for ``100 Continue`` sends nothing before."""
+        self._parts.append(data)
+        if data.startswith(_CONTINUE):
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def close(self) -> None:
+        """Send what waits, and close."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _Protocol(HttpToolsProtocol):
-    """Adds what uvicorn does not bound: the head's size and time, and readers that stall."""
+    """Adds what uvicorn does not bound: sizes and times of requests, and readers that stall."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._head_bytes = 0
         self._heads = 0
         self._in_head = True
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
-        super().connection_made(transport)
+        self._joined = _Joined(transport)
+        super().connection_made(self._joined)  # type: ignore[arg-type]  # all that is used of it
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._head_has_come()
+        self._has_come()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
         heads, in_head = self._heads, self._in_head
         super().data_received(data)
-        # A head that comes with one read, as almost all do, costs no timer.
-        if in_head and self._in_head and self._heads == heads and self.parser is not None:
+        # What comes with one read, as almost everything does, costs no timer.
+        if self.transport.is_closing():
+            return
+        if not self._in_head and self._timer is None:
+            self._timer = self.loop.call_later(BODY_SECONDS, self._refuse_slow_body)
+        elif in_head and self._in_head and self._heads == heads:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse("The head of this request is too long.")
-            elif self._head_timer is None:
+            elif self._timer is None:
                 self._await_head()
 
     def on_headers_complete(self) -> None:
         self._heads += 1
         self._in_head = False
         self._head_bytes = 0
-        self._head_has_come()
+        self._has_come()
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > MAX_HEAD_BYTES:
             # Whatever is raised here, httptools makes one answer of it: 400, and closes.
@@ -105,9 +144,11 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        self._has_come()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._joined.flush()
         super().on_response_complete()
         self._unsent_bytes = self.transport.get_write_buffer_size()
         if self._unsent_bytes and self.transport.is_closing():
@@ -130,18 +171,40 @@ class _Protocol(HttpToolsProtocol):
         )
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(
+        self._timer = self.loop.call_later(
             HEAD_SECONDS, self._refuse, "The head of this request took too long."
         )
 
-    def _head_has_come(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _has_come(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _refuse(self, message: str) -> None:
         if not self.transport.is_closing():
             self.send_400_response(message)
+
+    def _refuse_slow_body(self) -> None:
+        """Answer for the route, which still waits for the body and will find the client gone."""
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self.cycle.response_started:
+            self.transport.close()
+            return
+        slow = UnavailableError(
+            Reason.SLOW_REQUEST,
+            "the body of this request took too long",
+            expected=f"at most {BODY_SECONDS:g} seconds",
+        )
+        body = refusal(slow).body
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self.transport.write(
+            b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
+            b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        self.transport.close()
 
 
 class Face:
@@ -224,8 +287,7 @@ class Face:
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
-        request = _head(scope)
-        response, close = await self._respond(request, receive)
+        response, close = await self._respond(scope, receive)
         headers = [
             (b"content-type", response.media_type.encode("latin-1")),
             (b"content-length", b"%d" % len(response.body)),
@@ -236,31 +298,30 @@ class Face:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
-    async def _respond(self, request: Request, receive: Receive) -> tuple[Response, bool]:
+    async def _respond(self, scope: Message, receive: Receive) -> tuple[Response, bool]:
         """The response, and whether it is the last one on this connection."""
-        if not _has_body(request):
-            return await self._routes.answer(request), False
+        method, path = scope["method"], scope["raw_path"].decode("latin-1")
+        headers = {
+            name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]
+        }
         try:
-            body = await _body(request, receive, self._limit(request))
-        except LimitExceededError as error:
-            return refusal(error), True
-        except ConnectionError:
-            return Response(CLIENT_GONE), True
-        except TimeoutError:
-            slow = UnavailableError(
-                Reason.SLOW_REQUEST,
-                "the body of this request took too long",
-                expected=f"at most {BODY_SECONDS:g} seconds",
-            )
-            return replace(refusal(slow), status=HTTPStatus.REQUEST_TIMEOUT, headers=()), True
-        return await self._routes.answer(replace(request, body=body)), False
-
-    def _limit(self, request: Request) -> int:
-        """How long the body may be. A path that is not served says so after a short body."""
-        try:
-            return self._routes.find(request.method, request.path)[0].max_body_bytes
-        except Exception:  # noqa: BLE001 - the table says it again, as a response
-            return MAX_UNREAD_BYTES
+            route, parts = self._routes.find(method, path)
+            limit = route.max_body_bytes
+        except RegistryError as error:
+            # A path that is not served says so after a short body.
+            route, parts, limit, refused = None, {}, MAX_UNREAD_BYTES, refusal(error)
+        body = b""
+        if _has_body(headers):
+            try:
+                body = await _body(headers, receive, limit)
+            except LimitExceededError as error:
+                return refusal(error), True
+            except ConnectionError:
+                return Response(CLIENT_GONE), True
+        if route is None:
+            return refused, False
+        query = scope["query_string"].decode("latin-1")
+        return await answer(route, Request(method, path, query, headers, body, parts)), False
 
 
 def _bind(host: str, port: str, listen: str) -> socket.socket:
@@ -284,46 +345,34 @@ def _bind(host: str, port: str, listen: str) -> socket.socket:
         ) from error
 
 
-def _head(scope: Message) -> Request:
-    return Request(
-        scope["method"],
-        scope["raw_path"].decode("latin-1"),
-        scope["query_string"].decode("latin-1"),
-        {name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]},
-    )
+def _has_body(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def _has_body(request: Request) -> bool:
-    length = request.headers.get("content-length", "0")
-    return length != "0" or "transfer-encoding" in request.headers
-
-
-async def _body(request: Request, receive: Receive, limit: int) -> bytes:
+async def _body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
     """Read the body.
 
     Raises:
         LimitExceededError: ``BODY_TOO_LARGE``.
-        TimeoutError: It takes too long.
-        ConnectionError: The client went away.
+        ConnectionError: The client went away, or was sent away for being too slow.
     """
-    told = request.headers.get("content-length", "")
+    told = headers.get("content-length", "")
     if told.isdigit() and len(told) < 20 and int(told) > limit + MAX_UNREAD_BYTES:  # noqa: PLR2004
         raise _too_large(limit, told)
     parts: list[bytes] = []
     size, more = 0, True
-    async with asyncio.timeout(BODY_SECONDS):
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise ConnectionAbortedError
-            size += len(message["body"])
-            if size > limit:
-                parts.clear()
-                if size > limit + MAX_UNREAD_BYTES:
-                    raise _too_large(limit, str(size))
-            else:
-                parts.append(message["body"])
-            more = message.get("more_body", False)
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ConnectionAbortedError
+        size += len(message["body"])
+        if size > limit:
+            parts.clear()
+            if size > limit + MAX_UNREAD_BYTES:
+                raise _too_large(limit, str(size))
+        else:
+            parts.append(message["body"])
+        more = message.get("more_body", False)
     if size > limit:
         raise _too_large(limit, str(size))
     return parts[0] if len(parts) == 1 else b"".join(parts)

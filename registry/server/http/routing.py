@@ -202,9 +202,17 @@ class Routes:
         """Answer a request; whatever goes wrong becomes a response."""
         try:
             route, parts = self.find(request.method, request.path)
-            return await route.answer(replace(request, parts=parts) if parts else request)
-        except Exception as error:  # noqa: BLE001 - the one place where errors leave
+        except RegistryError as error:
             return refusal(error)
+        return await answer(route, replace(request, parts=parts))
+
+
+async def answer(route: Route, request: Request) -> Response:
+    """Answer a request by its route; whatever goes wrong becomes a response."""
+    try:
+        return await route.answer(request)
+    except Exception as error:  # noqa: BLE001 - the one place where errors leave
+        return refusal(error)
 
 
 def refusal(error: Exception) -> Response:

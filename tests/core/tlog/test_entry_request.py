@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from registry.core.attestation.identity import Identity
 from registry.core.digest import sha256
 from registry.core.encoding import base64_text
-from registry.core.tlog import entry
+from registry.core.tlog import entry, entry_request
 from registry.core.tlog.entry_request import EntryRequest
 from registry.errors import MalformedError, Reason, RegistryError
 from registry.signing.authority import CertificateAuthority
@@ -197,3 +197,54 @@ def test_bytes_are_read_or_refused(data: bytes) -> None:
 def test_no_request_breaks_the_checks(request: EntryRequest) -> None:
     with pytest.raises(RegistryError):
         request.verified()
+
+
+def spelled(members: list[tuple[str, Any]]) -> str:
+    """JSON of an object, with members as often as they are given."""
+    texts = (
+        f"{json.dumps(name)}:{spelled(item) if isinstance(item, list) else json.dumps(item)}"
+        for name, item in members
+    )
+    return "{" + ",".join(texts) + "}"
+
+
+TEXTS = st.sampled_from(["", "eA==", "PKIX_ECDSA_P256_SHA_256", None, 5, "\\", "\ud7ff"])
+RAW = st.lists(st.tuples(st.just("rawBytes"), TEXTS), max_size=2)
+VERIFIER = st.lists(
+    st.one_of(
+        st.tuples(st.just("keyDetails"), TEXTS),
+        st.tuples(st.sampled_from(["publicKey", "x509Certificate"]), RAW),
+    ),
+    max_size=3,
+)
+SIGNATURE = st.lists(
+    st.one_of(st.tuples(st.just("content"), TEXTS), st.tuples(st.just("verifier"), VERIFIER)),
+    max_size=3,
+)
+RECORD = st.lists(
+    st.one_of(st.tuples(st.just("digest"), TEXTS), st.tuples(st.just("signature"), SIGNATURE)),
+    max_size=3,
+)
+
+
+@given(st.lists(st.tuples(st.just(R), RECORD), max_size=2).map(spelled))
+def test_reading_quickly_gives_what_reading_slowly_gives(text: str) -> None:
+    def outcome() -> object:
+        try:
+            return EntryRequest.parse(text.encode())
+        except MalformedError as error:
+            return error.reason
+
+    quick = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entry_request, "_STRINGS", -1)
+        assert outcome() == quick
+
+
+def test_no_member_that_stands_there_twice_is_read_quickly() -> None:
+    # As many strings as a good request has, but one member twice and another one not at all.
+    text = request_of(SIGNER).decode().replace('"keyDetails": "PKIX_ECDSA_P256_SHA_256", ', "")
+    twice = text.replace('"publicKey": {', '"publicKey": {"rawBytes": "eA==", ')
+    assert twice.count('"') == 24
+    with pytest.raises(MalformedError, match="twice"):
+        EntryRequest.parse(twice.encode())
