@@ -338,6 +338,9 @@ def _announce(
         f"  entries  {head.checkpoint.size if head else 0}",
         f"  data     {settings.data}",
     ]
+    if services.cosigning is not None:
+        mode = "fail-closed" if settings.fail_closed else "fail-open"
+        lines.append(f"  quorum   {services.cosigning.quorum}, {mode}")
     if services.stamping is not None:
         lines.append(f"  tsa      {settings.data / 'keys' / CHAIN_FILE}")
     if first:

@@ -14,8 +14,7 @@ or that ours is another one                signature and is not of our history, 
 answers with a foreign or wrong line       nothing of it is kept
 =========================================  =====================================================
 
-A log that fails closed holds its answers back until a quorum has seen them, for a bounded time:
-then the entry *is* in the log, and asking again gives its receipt as soon as there is one.
+A log that fails closed holds its answers back until a quorum has seen them: see :mod:`holding`.
 """
 
 import logging
@@ -23,15 +22,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import Note, SignatureLine, VerifierKey
 from registry.core.tlog.policy import Policy, shown
-from registry.core.tlog.receipt import Receipt
-from registry.errors import DamagedError, Reason, RegistryError, UnavailableError
+from registry.errors import DamagedError, Reason, RegistryError
 from registry.remote.witness import WitnessClient, is_alarming
+from registry.services.holding import Holding
 from registry.services.sequencing import Sequencer
 from registry.storage.sql import cosigned
 from registry.storage.sql.engine import Database
@@ -45,14 +43,12 @@ CLOSED_PACE_SECONDS = 0.1
 RETRY_SECONDS = 2.0
 """Until a checkpoint that found no quorum is asked for again."""
 
+RENEW_SECONDS = 600.0
+"""Until a checkpoint that has its quorum is asked for again, if the log does not grow: who looks
+for the time at which witnesses saw it finds a recent one."""
+
 TICK_SECONDS = 0.25
 """How often somebody looks whether there is something new, or an answer has waited too long."""
-
-ANSWER_SECONDS = 20.0
-"""How long a log that fails closed lets a caller wait for a quorum."""
-
-MAX_HELD = 8192
-"""Answers that may wait for a quorum; more submissions are told to come back."""
 
 logger = logging.getLogger(__name__)
 
@@ -97,15 +93,6 @@ class _Answer:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """An answer that waits for a quorum, and how long it may."""
-
-    index: int
-    ends: float
-    answer: "Future[Receipt]"
-
-
 class Cosigning:
     """Brings the newest checkpoint to the witnesses of a policy, and their signatures back."""
 
@@ -116,8 +103,6 @@ class Cosigning:
         key: VerifierKey,
         policy: Policy,
         clients: Sequence[WitnessClient],
-        *,
-        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         """Take up the second slot where it was left.
 
@@ -130,7 +115,6 @@ class Cosigning:
         self._key = key
         self._policy = policy
         self._clients = tuple(clients)
-        self._answer_seconds = answer_seconds
         self._events: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
         self._busy: set[str] = set()
         self._states = {
@@ -138,8 +122,8 @@ class Cosigning:
         }
         self._current: _Round | None = None
         self._met_size = -1
-        self._held: list[_Held] = []
-        self._holding = threading.Lock()
+        self._met_at = 0.0
+        self._holding = Holding(sequencer, self.quorum, lambda: self._events.put(None))
         self._stopping = False
         self._load()
         self._heads.on_signed(self._signed)
@@ -161,79 +145,19 @@ class Cosigning:
     def fail_closed(self) -> None:
         """From now on, show and acknowledge nothing that has no quorum."""
         self._heads.hold()
-        self._sequencer.gate(self._gate)
+        self._sequencer.gate(self._holding.gate)
 
     def close(self) -> None:
         """Ask no more. Answers that still wait are told to come back."""
         self._stopping = True
         self._events.put(None)
         self._thread.join()
-        self._release(ended=True)
+        self._holding.close()
 
     def _signed(self, _head: SignedCheckpoint) -> None:
         # Ingestion does not wake us with every group, unless callers wait for the quorum.
         if self._heads.held:
             self._events.put(None)
-
-    # --- Answers that wait for a quorum ---
-
-    def _gate(self, answer: "Future[Receipt]") -> "Future[Receipt]":
-        if len(self._held) >= MAX_HELD:
-            raise UnavailableError(
-                Reason.LOG_BUSY,
-                "too many statements wait for the witnesses",
-                expected=f"at most {MAX_HELD}",
-                hint="try again in a second",
-            )
-        gated: Future[Receipt] = Future()
-        gated.set_running_or_notify_cancel()
-        answer.add_done_callback(lambda done: self._placed(done, gated))
-        return gated
-
-    def _placed(self, done: "Future[Receipt]", gated: "Future[Receipt]") -> None:
-        error = done.exception()
-        if error is not None:
-            gated.set_exception(error)
-            return
-        held = _Held(done.result().index, time.monotonic() + self._answer_seconds, gated)
-        with self._holding:
-            self._held.append(held)
-        if self._stopping:
-            self._release(ended=True)
-        elif self._covers(held.index):
-            # The quorum came a moment before.
-            self._events.put(None)
-
-    def _covers(self, index: int) -> bool:
-        head = self._heads.cosigned
-        return head is not None and index < head.checkpoint.size
-
-    def _release(self, *, ended: bool = False) -> None:
-        """Answer whom the slot covers, and whoever has waited long enough."""
-        now = time.monotonic()
-        with self._holding:
-            ready = [held for held in self._held if ended or self._is_ready(held, now)]
-            if ready:
-                self._held = [h for h in self._held if not (ended or self._is_ready(h, now))]
-        for held in ready:
-            try:
-                held.answer.set_result(self._receipt(held.index))
-            except Exception as error:  # noqa: BLE001 - whatever it was, the caller is waiting
-                held.answer.set_exception(error)
-
-    def _receipt(self, index: int) -> Receipt:
-        if self._covers(index):
-            return self._sequencer.receipt(index, self._heads.cosigned)
-        raise UnavailableError(
-            Reason.QUORUM,
-            "this is in the log, but too few witnesses have seen it so far",
-            where=f"entry {index}",
-            expected=f"quorum {self.quorum}",
-            hint="ask again with the same statement: it keeps its place, and is not logged twice",
-        )
-
-    def _is_ready(self, held: _Held, now: float) -> bool:
-        return held.ends <= now or self._covers(held.index)
 
     # --- The one thread that decides ---
 
@@ -248,7 +172,7 @@ class Cosigning:
             raise fault
         self._heads.put_cosigned(head)
         if self._policy.standing(Note.parse(note)).met:
-            self._met_size = head.checkpoint.size
+            self._met_size, self._met_at = head.checkpoint.size, time.monotonic()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -260,7 +184,7 @@ class Cosigning:
                 if event is not None:
                     self._take(event)
                 self._begin()
-                self._release()
+                self._holding.release()
             except Exception:
                 # Ingestion goes on without us; the slot stays where it is.
                 logger.exception("cosigning failed; it goes on with the next checkpoint")
@@ -268,7 +192,9 @@ class Cosigning:
     def _begin(self) -> None:
         """Begin a round, if there is something new and the last one is over."""
         newest, current, now = self._heads.newest, self._current, time.monotonic()
-        if newest is None or newest.checkpoint.size == self._met_size:
+        if newest is None:
+            return
+        if newest.checkpoint.size == self._met_size and now < self._met_at + RENEW_SECONDS:
             return
         if current is not None:
             seen = current.head.checkpoint.size == newest.checkpoint.size
@@ -314,7 +240,7 @@ class Cosigning:
             cosigned.put(connection, head.checkpoint.size, head.note)
         # Durable here: a restart shows no smaller one.
         self._heads.put_cosigned(head)
-        self._met_size = head.checkpoint.size
+        self._met_size, self._met_at = head.checkpoint.size, time.monotonic()
 
     # --- One thread for each witness that is asked ---
 
@@ -362,7 +288,11 @@ class Cosigning:
             return
         fault = self._contradiction(theirs)
         if fault is not None:
-            logger.critical("witness %s shows:\n%s", client.witness.name, note.decode())
+            newest = self._heads.newest
+            ours = "" if newest is None else newest.note.decode()
+            logger.critical(
+                "witness %s shows:\n%s\nours is:\n%s", client.witness.name, note.decode(), ours
+            )
             self._sequencer.latch("a witness has seen another history of this log", fault)
 
     def _contradiction(self, theirs: SignedCheckpoint) -> DamagedError | None:

@@ -13,7 +13,7 @@ from registry.core.tlog.policy import Policy
 from registry.core.tlog.witnessing import SIZE_TYPE
 from registry.errors import MalformedError, Reason, UnavailableError
 from registry.server.http.routing import TEXT, Response
-from registry.services import cosigning
+from registry.services import cosigning, holding
 from registry.signing.file import LogSigner
 from registry.storage.sql import cosigned
 from registry.storage.sql.engine import Connection
@@ -98,7 +98,7 @@ def test_a_log_that_fails_closed_shows_only_what_the_quorum_has_seen(place: Plac
 def test_answers_that_wait_are_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     witness = place.witness()
     place.trust("w1", witness)
-    monkeypatch.setattr(cosigning, "MAX_HELD", 0)
+    monkeypatch.setattr(holding, "MAX_HELD", 0)
     with place.open(fail_closed=True) as registry, pytest.raises(UnavailableError) as caught:
         registry.ask(said())  # type: ignore[arg-type]
     assert caught.value.reason is Reason.LOG_BUSY
@@ -299,3 +299,23 @@ def test_each_witness_is_seen_to_fail_and_to_recover(
         witness.lie = None
         eventually(lambda: [state.reason for state in beside.states] == [""])
         assert beside.states[0].size == registry.size
+
+
+def test_a_log_that_does_not_grow_is_cosigned_again_after_a_while(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cosigning, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(cosigning, "RETRY_SECONDS", 0.1)
+    witness = place.witness()
+    policy = place.trust("w1", witness)
+    with place.open() as registry:
+        eventually(lambda: has_quorum(registry) and registry.size > 0)
+        size = registry.size
+        asked = len(witness.asked)
+        eventually(lambda: len(witness.asked) >= asked + 2)
+        head = registry.services.sequencer.head
+        assert head is not None
+        assert head.checkpoint.size == size
+        policy.verify(head.note)
+        # One line, the newest; not one more for each time.
+        assert [line.name for line in Note.parse(head.note).signatures].count("w1") == 1

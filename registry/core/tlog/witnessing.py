@@ -18,6 +18,7 @@ from typing import Final, Self
 
 from registry.core import encoding
 from registry.core.digest import SHA256_SIZE, sha256
+from registry.core.tlog import cosignature
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.merkle import EMPTY_ROOT, MAX_PROOF_HASHES, verify_consistency
 from registry.core.tlog.note import MAX_NOTE_BYTES, Note, SignatureLine, VerifierKey
@@ -149,7 +150,7 @@ def read_answer(
 
     Raises:
         MalformedError: The answer is not signature lines.
-        VerificationError: ``COSIGNATURE`` if none is valid, or one of them is not.
+        VerificationError: ``COSIGNATURE`` if none is valid, or one of them is not or tells no time.
     """
     note = Note.parse(str(head.checkpoint).encode() + b"\n" + data)
     if note.text != str(head.checkpoint):
@@ -163,6 +164,11 @@ def read_answer(
             "the witness answered with no cosignature of its key",
             expected=" or ".join(key.name for key in keys),
             actual=", ".join(line.name for line in note.signatures)[:200],
+        )
+    # Time 0 is for subtrees: it does not say that this is the newest tree that was seen.
+    if not all(cosignature.split(line.signature)[0] for line in lines):
+        raise VerificationError(
+            Reason.COSIGNATURE, "the witness does not say when it cosigned", where=lines[0].name
         )
     return lines
 

@@ -206,3 +206,12 @@ def test_a_size_is_a_decimal_and_a_newline() -> None:
     for text in (b"", b"5", b"05\n", b"5\n\n", b"-5\n", b"9" * 40 + b"\n", b"\xb2\n"):
         with pytest.raises(MalformedError):
             read_size(text)
+
+
+@pytest.mark.parametrize("post_quantum", [False, True])
+def test_an_answer_tells_when_it_was_cosigned(post_quantum: bool) -> None:
+    witness = Cosigner.generate("witness.example", post_quantum=post_quantum)
+    never = witness.cosign(head(2).checkpoint, datetime.fromtimestamp(0, UTC))
+    with pytest.raises(VerificationError) as caught:
+        read_answer(str(never).encode(), head(2), [witness.key])
+    assert caught.value.reason is Reason.COSIGNATURE
