@@ -1,19 +1,20 @@
 """Compares the catalog, row by row, with what entries and blobs say it must be."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.core.digest import DigestSet
 from registry.core.digest import text as digest_text
 from registry.core.records import batch, release
 from registry.core.records.key_event import KeyEvent
+from registry.core.records.landmarks import Landmarks
 from registry.core.records.manifest import MAX_MANIFEST_BYTES
 from registry.errors import DamagedError, NotFoundError, RegistryError
 from registry.services.faults import Findings, Kind, Mend
 from registry.services.indexing import check_bare, open_entry
 from registry.services.keyring import Keyring
 from registry.services.registration import Opened, check_leaves, submission
-from registry.services.submission import first_link
+from registry.services.submission import BatchToStore, batch_row, first_link
 from registry.storage.blobs.port import BlobStore
 from registry.storage.sql import catalog, mending, outputs
 from registry.storage.sql.catalog import Listed, ShimHead, StoredBatch
@@ -157,12 +158,9 @@ class RowAudit:
         try:
             leaves = self._blobs.read(said.leaves.raw, batch.MAX_LEAVES_BYTES)
             check_leaves(said, DigestSet.of(leaves))
-            content = batch.open_content(
-                opened.statement.subject,
-                said,
-                list(batch.split_leaves(leaves)),
-                first_link(said, self._heads.get(shim_id)),
-            )
+            records = list(batch.split_leaves(leaves))
+            link = first_link(said, self._heads.get(shim_id))
+            content = batch.open_content(opened.statement.subject, said, records, link)
         except (NotFoundError, DamagedError):
             # Found with the blobs; what the row must be cannot be known without them.
             self._unknown.add(index)
@@ -173,17 +171,18 @@ class RowAudit:
             self._unknown.add(index)
             return
         hashed = content.hashed
-        row = StoredBatch(
-            index,
-            shim_id,
-            said.n_first,
-            said.n_last,
-            stored.record_id,
-            opened.principal,
+        stored_batch = BatchToStore(
+            said,
+            hashed,
+            content.outputs,
             said.leaves.raw,
             hashlib.sha256(hashed.hashes_file).digest(),
-            hashed.leaf_hashes[-1],
+            Landmarks.of(records, hashed),
         )
+        row = batch_row(index, submission(opened), stored_batch)
+        if held is not None and held.landmarks is None:
+            # Listed by an earlier release: found more slowly, and not wrong.
+            row = replace(row, landmarks=None)
         self.named_blobs.add(row.hashes)
         self._heads[shim_id] = ShimHead(row.n_last, row.record_id, row.last_leaf, row.principal)
         if content.outputs:

@@ -60,11 +60,9 @@ class Submission:
         return not self.envelope
 
 
-def store_batch(
-    connection: Connection, index: int, submission: Submission, stored: BatchToStore
-) -> None:
-    """Write a batch's catalog rows and index its outputs."""
-    row = StoredBatch(
+def batch_row(index: int, submission: Submission, stored: BatchToStore) -> StoredBatch:
+    """A batch's catalog row."""
+    return StoredBatch(
         index=index,
         shim_id=bytes.fromhex(stored.batch.shim_id),
         n_first=stored.batch.n_first,
@@ -76,7 +74,13 @@ def store_batch(
         last_leaf=stored.hashed.leaf_hashes[-1],
         landmarks=stored.landmarks.to_bytes(),
     )
-    catalog.add_batches(connection, [row])
+
+
+def store_batch(
+    connection: Connection, index: int, submission: Submission, stored: BatchToStore
+) -> None:
+    """Write a batch's catalog row and index its outputs."""
+    catalog.add_batches(connection, [batch_row(index, submission, stored)])
     outputs.add(connection, index, stored.outputs)
 
 

@@ -234,6 +234,10 @@ DERIVED: dict[str, tuple[Kind, Callable[[Broken], object]]] = {
             update(t.batches).where(t.batches.c.n_first == 0).values(last_leaf=b"x" * 32)
         ),
     ),
+    "changed landmarks": (
+        Kind.BATCH_ROW,
+        lambda b: b.sql(update(t.batches).values(landmarks=b"?")),
+    ),
     "extra batch": (Kind.BATCH_ROW, lambda b: b.within(extra_batch)),
     "missing blob row": (Kind.BLOB_ROW, lambda b: b.sql(delete(t.blobs))),
     "wrong blob size": (Kind.BLOB_ROW, lambda b: b.sql(update(t.blobs).values(size=1))),
