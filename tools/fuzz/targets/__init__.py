@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tools.fuzz.target import Target
-from tools.fuzz.targets import admission, identity, log, requests, sigstore, statements
+from tools.fuzz.targets import admission, formats, identity, log, requests, sigstore, statements
 
 TARGETS: Final[Mapping[str, Target]] = {
     target.name: target
@@ -15,6 +15,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *requests.TARGETS,
         *identity.TARGETS,
         *admission.TARGETS,
+        *formats.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""
