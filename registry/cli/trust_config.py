@@ -33,7 +33,7 @@ CLIENT_TRUST_CONFIG = "client_trust_config.json"
 MAX_PEM_BYTES = 256 * 1024
 """Bytes of a PEM file with certificates or a key."""
 
-_VKEY = "log.vkey"
+_VKEY, _END = "log.vkey", "log.end"
 _CA_CHAIN, _TSA_CHAIN, _CT_KEY = "ca-chain.pem", "tsa-chain.pem", "ct.pem.pub"
 
 _file = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -70,7 +70,7 @@ class _Moment(click.ParamType[datetime]):
     help="The data folder; only its public files are read.",
 )
 @click.option("--start", type=_Moment(), help="Since when the log signs. [when it was made]")
-@click.option("--end", type=_Moment(), help="Until when it signed, if it is frozen.")
+@click.option("--end", type=_Moment(), help="Until when it signed. [when it was frozen]")
 @click.option("--previous", multiple=True, type=_file, help="An older trusted root, to retire.")
 @click.option("--also", multiple=True, type=_file, help="Another instance's trusted root, to join.")
 @click.option("--retired-at", type=_Moment(), help="When what is only in --previous ended. [now]")
@@ -112,7 +112,7 @@ def command(
         log_key=VerifierKey.parse(vkey.read_text(encoding="utf-8").strip()),
         # The file was written when the log was made, and never again.
         start=start or datetime.fromtimestamp(vkey.stat().st_mtime, UTC),
-        end=end,
+        end=end or _ended(data / _END),
         certificate_authorities=tuple(map(_chain, ca_chain or _present(keys / _CA_CHAIN))),
         timestamp_authorities=tuple(map(_chain, tsa_chain or _present(keys / _TSA_CHAIN))),
         ct_keys=tuple(PublicKey.parse(_read(path)) for path in ct_key or _present(keys / _CT_KEY)),
@@ -144,6 +144,26 @@ def command(
     )
     lines = [f"wrote {out_dir / CLIENT_TRUST_CONFIG}", counts]
     show(summary, lines, as_json=as_json)
+
+
+def _ended(path: Path) -> datetime | None:
+    """When a log was frozen, as the file that freezing leaves says."""
+    if not path.exists():
+        return None
+    text = path.read_text(encoding="ascii")
+    try:
+        at = datetime.fromisoformat(text.removesuffix("\n"))
+    except ValueError:
+        at = None
+    if at is None or f"{encoding.time_text(at)}\n" != text:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "this file does not say when the log ended",
+            where=str(path),
+            expected="a UTC time such as 2026-03-01T12:00:00Z",
+            actual=repr(text[:40]),
+        )
+    return at
 
 
 def _present(path: Path) -> tuple[Path, ...]:

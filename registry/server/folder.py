@@ -7,10 +7,12 @@ and a checkpoint lock that is missing then is never made by starting.
 
 import secrets
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from registry.core.encoding import time_text
 from registry.core.tlog.checkpoint import Checkpoint
 from registry.core.tlog.note import VerifierKey, check_name
 from registry.errors import ConflictError, NotFoundError, Reason
@@ -18,6 +20,9 @@ from registry.signing.cosigner import Cosigner
 from registry.signing.file import LogSigner, StatementSigner
 from registry.storage.durable import FolderLock, make_folder, write_new
 from registry.storage.sql.lock import CheckpointLock
+
+END_FILE = "log.end"
+"""When a frozen log ended; absent while it has not."""
 
 DATABASE_FILE = "registry.sqlite3"
 """The SQLite database inside the data folder."""
@@ -133,6 +138,12 @@ class DataFolder:
     def _write_vkey(self, key: VerifierKey) -> None:
         if not self._vkey.exists():
             write_new(self._vkey, f"{key}\n".encode(), 0o644)
+
+    def tell_end(self, at: datetime) -> None:
+        """Say beside the log's key when it ended, for those who write trust configs."""
+        file = self.path / END_FILE
+        if not file.exists():
+            write_new(file, f"{time_text(at)}\n".encode(), 0o644)
 
     def admin_token(self, generate: Callable[[], str]) -> str:
         """The first administrator's token, on the disk before it works."""

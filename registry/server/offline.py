@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from registry.config import ServerSettings
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
@@ -15,7 +15,7 @@ from registry.services.recovery import load_checked
 from registry.services.tree import Tree
 from registry.signing.file import LogSigner
 from registry.storage.blobs.disk import DiskBlobStore
-from registry.storage.sql import migrate
+from registry.storage.sql import log, migrate
 from registry.storage.sql.engine import Database
 from registry.storage.tiles import TileFolder
 
@@ -68,7 +68,13 @@ def freeze_log(settings: ServerSettings, at: datetime) -> SignedCheckpoint:
             signer.also(lambda checkpoint: cosigner.cosign(checkpoint, at))
         lock = stopped.folder.checkpoint_lock(settings.checkpoint_lock, signer.key)
         with closing(lock):
-            return freeze(stopped.database, lock, signer, at)
+            head = freeze(stopped.database, lock, signer, at)
+        with stopped.database.read() as connection:
+            ended = log.ended(connection)
+        if ended is not None:
+            # Last: whoever dies before it freezes again, which changes nothing else.
+            stopped.folder.tell_end(datetime.fromtimestamp(ended[1], UTC))
+        return head
 
 
 @contextmanager

@@ -122,6 +122,18 @@ def test_start_and_end_may_be_stated(write: Write, tmp_path: Path) -> None:
     }
 
 
+def test_a_frozen_log_s_window_ends_when_it_was_frozen(
+    write: Write, data: Path, tmp_path: Path
+) -> None:
+    (data / "log.end").write_text("2026-09-01T00:00:00Z\n")
+    assert write() == 0
+    written = json.loads((tmp_path / "out" / "trusted_root.json").read_text())
+    assert written["tlogs"][0]["publicKey"]["validFor"]["end"] == "2026-09-01T00:00:00Z"
+    for text in ("yesterday\n", "2026-09-01T00:00:00Z", "2026-09-01\n"):
+        (data / "log.end").write_text(text)
+        assert write() == 2
+
+
 def test_it_can_be_written_again(write: Write, tmp_path: Path) -> None:
     assert write() == write() == 0
     assert len(list((tmp_path / "out").iterdir())) == 3

@@ -1,8 +1,9 @@
 """A frozen log, asked over gRPC and HTTP: it is read like any other, and written by nobody."""
 
+import json
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -102,3 +103,20 @@ def test_freezing_asks_before_and_shows_the_final_checkpoint(tmp_path: Path) -> 
     assert again.returncode == 0
     assert provreg("log", "freeze", "--data", data, "--yes", "--out", out).returncode == 1
     assert provreg("log", "fsck", "--data", data).returncode == 0
+
+
+def test_a_trust_config_tells_when_a_frozen_log_ended(tmp_path: Path) -> None:
+    data, at = tmp_path / "data", datetime(2026, 9, 1, tzinfo=UTC)
+    with served(data) as registry:
+        origin = registry.services.signer.key.name
+    for later in range(2):
+        # Freezing again changes nothing, and says again what a death may have left unsaid.
+        freeze_log(ServerSettings(data), at + timedelta(days=later))
+    out = tmp_path / "out"
+    done = provreg(
+        *("log", "trust-config", out, "--url", f"https://{origin}", "--data", data),
+        *("--start", "2026-01-01T00:00:00Z"),
+    )
+    assert done.returncode == 0, done.stderr
+    written = json.loads((out / "trusted_root.json").read_text())
+    assert written["tlogs"][0]["publicKey"]["validFor"]["end"] == "2026-09-01T00:00:00Z"
