@@ -91,20 +91,29 @@ def instance(folder: Path) -> Iterator[Instance]:
             *("--ca", "--tsa", "--oidc-issuer", f"{issuer.url}={AUDIENCE}"),
             *("--admit", admitted),
         )
-        with _serving(data, *options):
+        with serving(data, *options):
             pass
         written = run(
             *("registry", "log", "trust-config", trust, "--url", url, "--data", data),
             *("--oidc-issuer", issuer.url),
         )
         assert written.returncode == 0, written.stderr
-        with _serving(data, *options, "--sigstore-root", trust / "trusted_root.json") as address:
-            yield Instance(data, address, url, trust, issuer)
+        with serving(data, *options, "--sigstore-root", trust / "trusted_root.json") as served:
+            yield Instance(data, served.address, served.url, trust, issuer)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A registry in a process of its own, and where it answers."""
+
+    process: "subprocess.Popen[str]"
+    address: str
+    url: str
 
 
 @contextmanager
-def _serving(data: Path, *options: object) -> Iterator[str]:
-    """Run ``provreg serve``; where it answers gRPC."""
+def serving(data: Path, *options: object) -> Iterator[Serving]:
+    """Run ``provreg serve`` until the end of the block."""
     process = subprocess.Popen(
         [*(sys.executable, "-u", "-m", "registry", "serve", "--data"), *map(str, (data, *options))],
         stdout=subprocess.PIPE,
@@ -115,7 +124,7 @@ def _serving(data: Path, *options: object) -> Iterator[str]:
     try:
         address = address_in(process.stdout.readline())
         assert address, "the registry did not start"
-        yield address
+        yield Serving(process, address, address_in(process.stdout.readline()))
     finally:
         process.terminate()
         process.wait(SECONDS)

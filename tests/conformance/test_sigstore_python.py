@@ -15,6 +15,7 @@ from registry.core.attestation.identity import Identity
 from registry.core.attestation.trusted_root import Trust
 from registry.core.attestation.verify import open_bundle
 from registry.core.digest import sha256
+from tests.conformance.instance import run
 from tests.conformance.signed import ARTIFACT, EMAIL, Signed
 from tests.oidc import SUBJECT
 
@@ -87,3 +88,11 @@ def test_the_trust_config_is_one_that_stock_clients_read(signed: Signed) -> None
     text = signed.trust_config.read_text()
     assert len(ClientTrustConfig.from_json(text).signing_config.get_tsas()) == 1
     Bundle.from_json(signed.path("message.json").read_bytes())
+
+
+@pytest.mark.parametrize("command", [("log", "fsck"), ("db", "rebuild")])
+def test_a_log_of_such_entries_is_found_in_order_and_its_catalog_made_again(
+    signed: Signed, command: tuple[str, str]
+) -> None:
+    done = run("registry", *command, "--data", signed.path("data"))
+    assert done.returncode == 0, done.stdout + done.stderr
