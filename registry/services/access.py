@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from registry.core import encoding
 from registry.core.access import ROLES, Principal
 from registry.core.attestation.identity import Identity
+from registry.core.attestation.statement import Statement
 from registry.core.keys import PublicKey
 from registry.core.records import identity_event, key_event
+from registry.core.records.identity_event import IdentityEvent
 from registry.core.records.names import check_namespace, check_principal
 from registry.core.tlog.receipt import Receipt
 from registry.errors import (
@@ -144,6 +146,7 @@ class Access:
                     hint="names are never given twice, so that old records stay clear",
                 )
             self._require_fresh(keys)
+            identities = tuple(dict.fromkeys(identities))
             for identity in identities:
                 self.vouched.require_free(identity, self._principals)
             token = token or new_token()
@@ -156,13 +159,15 @@ class Access:
                 None if expires_at is None else int(expires_at.timestamp()),
                 None,
             )
+            # Before anything is logged, so that a name that is none leaves nothing behind.
+            vouched = [self._vouch("add", item, principal) for item in identities]
             # Keys first: if we die in between, the operator runs the command again under another
             # name; a principal whose token works but whose keys do not would be harder to see.
             receipts = [
                 self._log_key("add", key, name, principal.roles, principal.namespaces)
                 for key in keys
             ]
-            receipts += [self._log_identity("add", item, principal) for item in identities]
+            receipts += [self._log_identity(item) for item in vouched]
             with self._database.write() as connection:
                 access.add_principal(connection, principal)
                 access.add_token(connection, stored)
@@ -236,7 +241,7 @@ class Access:
                 for key in keys
             ]
             receipts += [
-                self._log_identity("retire", item, principal)
+                self._log_identity(self._vouch("retire", item, principal))
                 for item in self.vouched.identities_of(name)
             ]
         return self.describe(name), receipts
@@ -264,8 +269,10 @@ class Access:
         """All principals, by name."""
         return [self.describe(name) for name in sorted(self._principals)]
 
-    def _log_identity(self, action: str, identity: Identity, principal: StoredPrincipal) -> Receipt:
-        statement = identity_event.build(
+    def _vouch(
+        self, action: str, identity: Identity, principal: StoredPrincipal
+    ) -> Statement[IdentityEvent]:
+        return identity_event.build(
             action,
             identity,
             principal.name,
@@ -273,6 +280,8 @@ class Access:
             namespaces=principal.namespaces,
             issued_at=encoding.time_text(self._clock()),
         )
+
+    def _log_identity(self, statement: Statement[IdentityEvent]) -> Receipt:
         receipt = self._operator.say(statement)
         self.vouched.note(statement.predicate)
         return receipt

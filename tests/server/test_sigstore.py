@@ -21,6 +21,7 @@ from registry.core.capsule.container import Capsule
 from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256
 from registry.core.encoding import write_json
+from registry.core.keys import PublicKey
 from registry.core.records import identity_event, verification
 from registry.core.records.verification import Verification
 from registry.core.tlog.note import Note
@@ -28,6 +29,7 @@ from registry.core.tlog.rekor import TransparencyLogEntry
 from registry.core.verdict import Verdict
 from registry.errors import (
     ConflictError,
+    MalformedError,
     Reason,
     RegistryError,
     UnavailableError,
@@ -39,7 +41,7 @@ from registry.services.indexing import rebuild
 from registry.services.sigstore_statements import MAX_REGISTERED_BYTES
 from tests.authorities import NOON
 from tests.mint import Journal, Logged, a_manifest, dataset_statement, release_statement
-from tests.private_certificates import CTLog, Leaf, p256
+from tests.private_certificates import CTLog, Leaf, p256, spki
 from tests.private_sigstore import SIGNER, Log, Sigstore
 from tests.running import Caller
 from tests.server.served import Served, fresh, served
@@ -334,6 +336,22 @@ def test_the_log_says_which_names_speak_for_whom(place: Place) -> None:
         for item in place.admin.list_statements(identity_event.PREDICATE_TYPE)
     ]
     assert ("builder", SIGNER) in [(event.principal, event.identity) for event in events]
+
+
+def test_a_name_that_is_none_leaves_nothing_behind(place: Place) -> None:
+    before = place.registry.stored()
+    for identity in (Identity("", "alice"), Identity("https://issuer.example", "a" * 2049)):
+        with pytest.raises(MalformedError) as caught:
+            PrincipalCalls(place.admin).add(
+                "nameless",
+                ["publisher"],
+                ["acme/*"],
+                [PublicKey.parse(spki(p256(1071)))],
+                None,
+                identities=[identity],
+            )
+        assert caught.value.reason is Reason.MALFORMED_FIELD
+    assert place.registry.stored() == before
 
 
 def test_a_name_speaks_for_one_principal_only(place: Place) -> None:
