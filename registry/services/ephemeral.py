@@ -41,6 +41,7 @@ class EphemeralKeys:
         self._operator = operator
         self._clock = clock
         self._lock = threading.Lock()
+        self._complaint = ""
         self._stop = threading.Event()
         self._look()
         self._thread = threading.Thread(target=self._run, name="ephemeral keys", daemon=True)
@@ -132,8 +133,12 @@ class EphemeralKeys:
             self._look()
 
     def _look(self) -> None:
+        complaint = ""
         try:
             self.retire_ended()
         except RegistryError as error:
             # A log that takes nothing takes nothing signed with these keys either.
-            logger.warning("ended keys could not be retired: %s", error)
+            complaint = str(error)
+        if complaint not in ("", self._complaint):
+            logger.warning("ended keys could not be retired: %s", complaint)
+        self._complaint = complaint

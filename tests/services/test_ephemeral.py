@@ -10,7 +10,7 @@ import pytest
 from registry.config import ServerSettings
 from registry.core.access import Principal
 from registry.core.records import key_event
-from registry.errors import Reason, RegistryError
+from registry.errors import Reason, RegistryError, UnavailableError
 from registry.server.app import Services, open_services
 from registry.services.ephemeral import EphemeralKeys
 from registry.signing.file import StatementSigner
@@ -128,6 +128,20 @@ def test_a_registry_that_was_stopped_retires_at_its_start_what_ended(tmp_path: P
         # The registry's own clock is long after that day.
         events = services.access._keyring.events(signer.public_key.key_id)
         assert [item.event.action for item in events] == ["add", "retire"]
+
+
+def test_a_log_that_takes_nothing_is_complained_of_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.keys.admit(StatementSigner.generate().public_key, ROBOT, CERTIFICATE, UNTIL)
+    world.clock.at = UNTIL
+    world.services.sequencer.close()
+    world.services.sequencer._latched = UnavailableError(Reason.LOG_LATCHED, "the log stopped")
+    for _ in range(3):
+        world.keys._look()
+    assert [record.levelname for record in caplog.records if "retired" in record.message] == [
+        "WARNING"
+    ]
 
 
 def test_the_log_says_of_a_key_how_long_it_lives_and_by_which_certificate(world: World) -> None:
