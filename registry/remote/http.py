@@ -1,7 +1,8 @@
 """HTTP to parties whom we ask: bounded in time and size, and never by way of somebody else.
 
-What an answer means is for the caller: any status is a value, not an error. Only the proxies, the
-redirects and the authorities that the caller names are used; the environment is not looked at.
+What an answer means is for the caller: any status is a value, not an error. No proxy is used, and
+no redirect that was not asked for. Authorities are those that the caller names, or else those of
+the operating system, wherever OpenSSL finds them.
 """
 
 import http.client
