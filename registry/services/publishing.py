@@ -42,6 +42,9 @@ PAUSE_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 """How long to wait after the disk, or the database, refused."""
 
+LAST_ENTRIES = 4096
+"""Entries that are published before a registry stops; more of them are left to the next start."""
+
 logger = logging.getLogger(__name__)
 
 Piece = TilePath | tuple[int, int]
@@ -77,7 +80,7 @@ class Publisher:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the file that is being written."""
+        """Publish what is shown, unless that is much, and stop."""
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -100,9 +103,11 @@ class Publisher:
         return head if head.checkpoint.size >= self._size else None
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        stopping = False
+        while not stopping:
             self._wake.wait()
             self._wake.clear()
+            stopping = self._stopping.is_set()
             pause = PAUSE_SECONDS
             try:
                 self._publish()
@@ -122,9 +127,11 @@ class Publisher:
             return
         if not self._is_whole:
             self._is_whole = self._restore()
+            if not self._is_whole:
+                return
         size = head.checkpoint.size
         for piece in pieces(self._size, size):
-            if self._stopping.is_set():
+            if self._stopping.is_set() and size - self._size > LAST_ENTRIES:
                 return
             name = _name(piece)
             self._folder.publish(name, _data(self._tiles, piece, size))

@@ -40,6 +40,15 @@ def published(registry: UnderTest) -> None:
     assert registry.services.publisher.wait(SECONDS)
 
 
+def published_for_long(registry: UnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish, and let a long pause begin."""
+    published(registry)
+    monkeypatch.setattr(publishing, "PAUSE_SECONDS", 60)
+    # The pause that is going on may be a short one; the next one is not.
+    registry.grow(1)
+    published(registry)
+
+
 def files(static: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(static)): path.read_bytes()
@@ -94,6 +103,28 @@ def test_the_folder_may_be_elsewhere(tmp_path: Path, url: str) -> None:
         published(registry)
         assert check(registry, tmp_path / "public") == registry.size
     assert not (tmp_path / "data" / "static").exists()
+
+
+def test_a_registry_that_stops_has_published_what_it_showed(
+    data: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(data, url) as registry:
+        published_for_long(registry, monkeypatch)
+        registry.grow(300)
+        size = registry.size
+        assert not registry.services.publisher.wait(0)
+    assert check(registry, data / "static") == size
+
+
+def test_a_registry_that_stops_leaves_much_to_the_next_start(
+    data: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "LAST_ENTRIES", 100)
+    with opened(data, url) as registry:
+        published_for_long(registry, monkeypatch)
+        before = registry.size
+        registry.grow(300)
+    assert check(registry, data / "static") == before
 
 
 def test_what_was_lost_is_there_again_after_a_start(data: Path, url: str) -> None:
