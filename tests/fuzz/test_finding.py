@@ -1,11 +1,13 @@
 """The fuzzer finds what is planted, shrinks it, and survives what it finds."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from registry.core.digest import sha256
 from registry.errors import MalformedError, Reason
 from tools.fuzz import __main__ as runner
 from tools.fuzz import watching
@@ -82,6 +84,25 @@ def test_a_round_is_the_same_every_time() -> None:
         seen.append(tried)
     assert seen[0] == seen[1]
     assert len(set(seen[0])) > 50
+
+
+NAMES = """
+from registry.core.digest import sha256
+from tools.fuzz.targets import TARGETS
+for target in TARGETS.values():
+    print(target.name, *(sha256(example).hex() for example in target.examples))
+"""
+
+
+def test_the_examples_are_the_same_in_every_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NAMES], capture_output=True, text=True, check=True, timeout=120
+    )
+    here = [
+        " ".join((target.name, *(sha256(example).hex() for example in target.examples)))
+        for target in TARGETS.values()
+    ]
+    assert done.stdout.splitlines() == here
 
 
 @pytest.mark.parametrize("shape", [raw, numbers, confusables, lines, members, der, cbor])
