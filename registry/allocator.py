@@ -9,11 +9,11 @@ merely uses our client belongs to somebody else.
 import ctypes
 from typing import Final
 
-KEPT_BYTES: Final = 32 * 1024 * 1024
-"""Free bytes at the end of a heap that are not given back."""
+KEPT_BYTES: Final = 8 * 1024 * 1024
+"""Free bytes at the end of a heap that are not given back; each of some threads has a heap."""
 
-MAPPED_BYTES: Final = 4 * 1024 * 1024
-"""Pieces from this size on are mapped on their own, and given back when they are free."""
+MAPPED_BYTES: Final = 1024 * 1024
+"""Pieces from this size on, such as batches, are mapped on their own and given back when free."""
 
 # <malloc.h> of glibc.
 _M_TRIM_THRESHOLD: Final = -1
