@@ -30,7 +30,7 @@ SLOTS: Final = 3
 READS_AHEAD: Final = 3
 """Buffers that are read at once: a disk is fast only if it is asked for several things."""
 
-LARGE_BYTES: Final = 1024 * 1024
+LARGE_BYTES: Final = 4 * 1024 * 1024
 """Bytes from which threads and buffers of their own are worth it for a file."""
 
 
@@ -94,6 +94,10 @@ class LargeFile:
         """
         for pool, _ in self._takers:
             pool.shutdown()
+        # At once, not when somebody looks for circles: the buffers are large.
+        self._takers.clear()
+        self._slots.clear()
+        self._taken.clear()
         if self._direct:
             self._direct = not _set_direct(self._descriptor, on=False)
 

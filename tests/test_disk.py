@@ -2,8 +2,10 @@
 
 import errno
 import fcntl
+import gc
 import hashlib
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -164,3 +166,16 @@ def test_a_reader_may_be_closed_early(descriptor: int, path: Path) -> None:
     piece = reader.next().result()
     reader.close()
     assert bytes(piece) == some(BUFFER_BYTES)
+
+
+def test_the_buffers_are_given_back_at_once(descriptor: int) -> None:
+    gc.disable()
+    try:
+        file = LargeFile(descriptor, 0, hashlib.sha256())
+        buffers = [weakref.ref(slot) for slot in file._slots]
+        file.write(some(2 * BUFFER_BYTES + 5))
+        file.finish()
+        file.close()
+        assert [buffer() for buffer in buffers] == [None] * len(buffers)
+    finally:
+        gc.enable()
