@@ -217,13 +217,14 @@ class Difference:
 
 
 def compare_folder(tiles: Tiles, folder: TileFolder, size: int) -> Iterator[Difference]:
-    """Compare every published file with what ``size`` entries make it.
-
-    Raises:
-        DamagedError: ``STORED_BYTES`` if that cannot be told.
-    """
+    """Compare every published file with what ``size`` entries make it, as far as they can."""
     for piece in pieces(0, size):
-        name, expected = _name(piece), _data(tiles, piece, size)
+        name = _name(piece)
+        try:
+            expected = _data(tiles, piece, size)
+        except DamagedError:
+            # The damaged entry is found by others; this file may be all that is left of it.
+            continue
         found = folder.read(name)
         if found != expected:
             yield Difference(name, expected, found is None)

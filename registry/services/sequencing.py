@@ -214,6 +214,17 @@ class Sequencer:
             raise self._damaged(f"entry {stored.index}", error) from error
         return receipt
 
+    def verify(self, stored: StoredEntry) -> None:
+        """Check what was read of an entry, as in :meth:`prove`, without proving it.
+
+        Raises:
+            DamagedError: ``STORED_BYTES``.
+        """
+        try:
+            verify_stored(stored)
+        except DAMAGE as error:
+            raise self._damaged(f"entry {stored.index}", error) from error
+
     def consistency(
         self, size: int, newer_size: int = 0
     ) -> tuple[tuple[bytes, ...], SignedCheckpoint]:

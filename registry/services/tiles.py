@@ -5,6 +5,7 @@ there without having been kept (https://c2sp.org/tlog-tiles).
 """
 
 from registry.core.tlog import entry_bundle
+from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.tile import TILE_WIDTH, TilePath, width_at
 from registry.errors import DamagedError, NotFoundError, Reason
 from registry.services.tree import Tree
@@ -51,6 +52,14 @@ class Tiles:
                 expected=f"{width} entries",
                 actual=f"{len(entries)} entries",
                 hint="restore the database from a backup",
+            )
+        hashes = b"".join(map(leaf_hash, entries))
+        if hashes != self._tree.tile(0, index, width):
+            raise DamagedError(
+                Reason.STORED_BYTES,
+                "an entry of the log is not what was stored",
+                where=path,
+                hint="run: provreg log fsck",
             )
         return entry_bundle.join(entries)
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from threading import Lock
 
+from registry.core.digest import SHA256_SIZE
 from registry.core.tlog import tree
 from registry.core.tlog.tile import TILE_HEIGHT, TILE_WIDTH, ExpandedTile
 from registry.errors import DamagedError, Reason
@@ -44,7 +45,7 @@ class Tree:
                 else:
                     # Each hash of this level is the top of a full tile one level below.
                     hashes = [
-                        self._full(level - 1, index).node(TILE_HEIGHT, 0)
+                        self._stored(level - 1, index).node(TILE_HEIGHT, 0)
                         for index in range(start * TILE_WIDTH, width)
                     ]
                 if len(hashes) != width - start * TILE_WIDTH:
@@ -109,20 +110,37 @@ class Tree:
                 self._cache.popitem(last=False)
 
     def _full(self, level: int, index: int) -> ExpandedTile:
+        """A full tile, verified by the hash that stands for it in the tile above, up to the edge.
+
+        The edge itself was compared with a signed root before anybody asked.
+        """
+        tile = self._known(level, index)
+        if tile is None:
+            tile = self._stored(level, index)
+            if tile.node(TILE_HEIGHT, 0) != self.node(TILE_HEIGHT * (level + 1), index):
+                raise _damaged("a tile of the log is not what was stored", level, index)
+            self._remember(level, index, tile)
+        return tile
+
+    def _known(self, level: int, index: int) -> ExpandedTile | None:
         with self._cache_lock:
             tile = self._cache.get((level, index))
             if tile is not None:
                 self._cache.move_to_end((level, index))
-                return tile
+            return tile
+
+    def _stored(self, level: int, index: int) -> ExpandedTile:
         with self._database.read() as connection:
             data = log.tile(connection, level, index)
-        if data is None or len(data) != TILE_WIDTH * 32:
-            raise DamagedError(
-                Reason.STORED_BYTES,
-                "a tile of the log is missing",
-                where=f"tile/{level}/{index}",
-                hint="run: provreg db rebuild",
-            )
-        tile = ExpandedTile.from_bytes(data)
-        self._remember(level, index, tile)
-        return tile
+        if data is None or len(data) != TILE_WIDTH * SHA256_SIZE:
+            raise _damaged("a tile of the log is missing", level, index)
+        return ExpandedTile.from_bytes(data)
+
+
+def _damaged(what: str, level: int, index: int) -> DamagedError:
+    return DamagedError(
+        Reason.STORED_BYTES,
+        what,
+        where=f"tile/{level}/{index}",
+        hint="run: provreg log fsck --repair",
+    )

@@ -10,7 +10,6 @@ from registry.core.records.wanted import Said, Wanted
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.receipt import Receipt
 from registry.errors import DamagedError, Reason
-from registry.services.reading import verify_stored
 from registry.services.sequencing import Sequencer
 from registry.storage.sql import log
 from registry.storage.sql.engine import Database
@@ -72,7 +71,7 @@ class Watching:
             )
         found = []
         for stored in rows:
-            verify_stored(stored)
+            self._sequencer.verify(stored)
             said = wanted.find(stored.body, stored.envelope)
             if said is not None:
                 receipt = self._sequencer.prove(stored, head)

@@ -66,7 +66,9 @@ class Stored:
 class Served:
     """A registry, its stubs, and some principals."""
 
-    def __init__(self, services: Services, folder: Path, address: str, url: str) -> None:
+    def __init__(
+        self, services: Services, folder: Path, address: str, url: str, prefix: str = ""
+    ) -> None:
         self.services = services
         self.folder = folder
         self.address = address
@@ -78,11 +80,11 @@ class Served:
         self.lineage = lineage_service_pb2_grpc.LineageServiceStub(self.channel)
         self.access = access_service_pb2_grpc.AccessServiceStub(self.channel)
         self.admin = Caller("admin", admin_token(folder), StatementSigner.generate())
-        self.acme = self.admit("acme", "publisher", namespaces=["acme/*"])
-        self.rival = self.admit("rival", "publisher", namespaces=["rival/*"])
-        self.node = self.admit("node-1", "node")
-        self.other_node = self.admit("node-2", "node")
-        self.auditor = self.admit("auditor-1", "auditor")
+        self.acme = self.admit(f"{prefix}acme", "publisher", namespaces=["acme/*"])
+        self.rival = self.admit(f"{prefix}rival", "publisher", namespaces=["rival/*"])
+        self.node = self.admit(f"{prefix}node-1", "node")
+        self.other_node = self.admit(f"{prefix}node-2", "node")
+        self.auditor = self.admit(f"{prefix}auditor-1", "auditor")
 
     def admit(self, name: str, *roles: str, **members: Any) -> Caller:
         """Add a principal."""
@@ -185,12 +187,17 @@ class _ServerThread:
 
 
 @contextmanager
-def served(folder: Path, database: str | None = None, **settings: Any) -> Iterator[Served]:
-    """Serve the registry in ``folder`` until the end of the block."""
+def served(
+    folder: Path, database: str | None = None, *, prefix: str = "", **settings: Any
+) -> Iterator[Served]:
+    """Serve the registry in ``folder`` until the end of the block.
+
+    A registry that was served before needs a ``prefix`` for the names of its new principals.
+    """
     with open_services(ServerSettings(folder, database=database, **settings)) as (services, _):
         thread = _ServerThread(services)
         try:
-            registry = Served(services, folder, thread.address, thread.url)
+            registry = Served(services, folder, thread.address, thread.url, prefix)
             try:
                 yield registry
             finally:
