@@ -128,6 +128,7 @@ def test_a_second_witness_on_one_folder_is_refused(tmp_path: Path) -> None:
         ("witness w x\n", "witness.example", "MALFORMED_KEY"),
         (f"log {LOG.key}\n", "a b", "MALFORMED_NAME"),
     ],
+    ids=["no log", "no key", "no name"],
 )
 def test_a_witness_that_is_set_up_wrongly_does_not_start(
     tmp_path: Path, listing: str, name: str, reason: str
