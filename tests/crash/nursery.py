@@ -1,16 +1,18 @@
-"""Starts registries quickly, one after the other: ``python -m tests.crash.nursery DATA [hasty]``.
+"""Starts registries quickly, one after the other: ``python -m tests.crash.nursery DATA …``.
 
 Everything is imported once, and each registry is a fork. Tell it ``start`` or ``kill`` on standard
-input; it answers with the lines that the registry prints, and with ``killed``. Background jobs of a
-hasty one hardly pause.
+input; it answers with the lines that the registry prints, and with ``killed``. Behind the folder
+may stand ``hasty``, then background jobs hardly pause, and ``URL=CHAIN`` of authorities that shall
+stamp the log.
 """
 
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
-from registry.config import ServerSettings
+from registry.config import ServerSettings, TimestampAuthority
 from registry.errors import RegistryError
 from registry.server.app import run
 from registry.services import publishing
@@ -19,7 +21,16 @@ from registry.services import publishing
 def serve(data: Path) -> None:
     """Be a registry, in a process of its own."""
     try:
-        run(ServerSettings(data, listen="127.0.0.1:0"))
+        run(
+            ServerSettings(
+                data,
+                listen="127.0.0.1:0",
+                timestamp_authorities=tuple(
+                    TimestampAuthority.parse(each) for each in sys.argv if "=" in each
+                ),
+                timestamp_interval=timedelta(seconds=0.05),
+            )
+        )
     except RegistryError as error:
         print(f"refused {error}", flush=True)  # noqa: T201 - whoever started us reads it
     finally:
