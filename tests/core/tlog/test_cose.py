@@ -90,6 +90,20 @@ def test_another_implementation_refuses_what_we_refuse() -> None:
         assert not said.ok
 
 
+def test_the_tree_is_the_one_of_other_peoples_receipts() -> None:
+    # The facts of action-state-group/scitt-cose, test-vectors/v1/valid-eddsa/expected.json: there,
+    # the entry is the SHA-256 of the signed statement.
+    entry_bytes = bytes.fromhex("a6dd4523ffdda1754c234acf209bdde758db7d30438468700a7bf6c01e800e3a")
+    path = (
+        "d5790c062bb617c193f8dbedf90469ccf49525739238b6d1102df4d3424fbd44",
+        "fb85d1461099612b0a34168f8f207bc9a761a91cd1173f39c5dd7ca4d1d92a6c",
+        "b8e2ffb9ad6e45622e44393e6f58a747c4c5b3900d9676e3ecf50aab2ba266e4",
+    )
+    made = replace(RECEIPT, size=8, index=2, proof=tuple(map(bytes.fromhex, path)))
+    root = "5c834b80c0b40ca993f0b4a3ef9d2e77a8a3e8113358e4f318866c02cd448362"
+    assert made.root(entry_bytes).hex() == root
+
+
 def test_a_receipt_is_laid_out_as_the_specification_says() -> None:
     message = cbor2.loads(DATA)
     assert message.tag == 18
