@@ -30,23 +30,19 @@ from concurrent.futures import Future
 
 from registry.core.tlog import tree as proofs
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
-from registry.core.tlog.merkle import verify_consistency, verify_inclusion
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
 from registry.errors import (
-    DamagedError,
-    MalformedError,
     NotFoundError,
     Reason,
     RegistryError,
     UnavailableError,
-    VerificationError,
 )
 from registry.services import freezing
 from registry.services.heads import Heads, Observer
 from registry.services.keyring import Keyring
 from registry.services.placing import Group, Ticket
-from registry.services.reading import verify_stored
+from registry.services.proving import Proving
 from registry.services.recovery import recover
 from registry.services.submission import Submission
 from registry.services.tree import Tree
@@ -55,7 +51,6 @@ from registry.storage.space import DiskSpace
 from registry.storage.sql import log, outputs
 from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.lock import CheckpointLock
-from registry.storage.sql.log import StoredEntry
 
 MAX_GROUP = 512
 """Submissions in one commit."""
@@ -72,13 +67,10 @@ COMPACTION_STEPS = 4
 Gate = Callable[["Future[Receipt]"], "Future[Receipt]"]
 """Holds answers back until somebody else has seen their checkpoint."""
 
-DAMAGE = (DamagedError, VerificationError, MalformedError)
-"""What reading stored bytes raises if they are not what was stored."""
-
 logger = logging.getLogger(__name__)
 
 
-class Sequencer:
+class Sequencer(Proving):
     """Gives every submission its place, durably, and the proof of it."""
 
     def __init__(
@@ -196,68 +188,6 @@ class Sequencer:
         """The root of the first ``size`` entries, all of which are in the log."""
         return proofs.root_hash(self._tree.node, size)
 
-    def prove(self, stored: StoredEntry, head: SignedCheckpoint | None = None) -> Receipt:
-        """As :meth:`receipt`, for what was read: verified before anybody gets it.
-
-        What does not verify was damaged on the disk, and nobody can tell how far: the log latches.
-
-        Raises:
-            NotFoundError: ``BEYOND_TREE``.
-            DamagedError: ``STORED_BYTES``.
-        """
-        try:
-            receipt = self.receipt(stored.index, head)
-            tree = receipt.head.checkpoint
-            verify_stored(stored)
-            verify_inclusion(stored.leaf_hash, stored.index, tree.size, receipt.proof, tree.root)
-        except DAMAGE as error:
-            raise self._damaged(f"entry {stored.index}", error) from error
-        return receipt
-
-    def verify(self, stored: StoredEntry) -> None:
-        """Check what was read of an entry, as in :meth:`prove`, without proving it.
-
-        Raises:
-            DamagedError: ``STORED_BYTES``.
-        """
-        try:
-            verify_stored(stored)
-        except DAMAGE as error:
-            raise self._damaged(f"entry {stored.index}", error) from error
-
-    def consistency(
-        self, size: int, newer_size: int = 0
-    ) -> tuple[tuple[bytes, ...], SignedCheckpoint]:
-        """The proof that a tree, or else the newest checkpoint, extends the tree of ``size``.
-
-        It is verified before anybody gets it, as in :meth:`prove`. The second value is the newest
-        checkpoint in any case.
-
-        Raises:
-            NotFoundError: ``BEYOND_TREE`` if the log never had these sizes, in this order.
-            DamagedError: ``STORED_BYTES``.
-        """
-        head = self.head
-        newest = 0 if head is None else head.checkpoint.size
-        newer = newer_size or newest
-        if head is None or not 1 <= size <= newer <= newest:
-            raise NotFoundError(
-                Reason.BEYOND_TREE,
-                "the log never had this size",
-                expected=f"1 to {min(newer, newest)}",
-                actual=str(size if newer <= newest else newer),
-            )
-        try:
-            proof = self.growth(size, newer)
-            newer_root = self.root_at(newer)
-            verify_consistency(size, newer, proof, self.root_at(size), newer_root)
-            # The newer root need not be signed; that it is right shows in the newest, which is.
-            above = self.growth(newer, newest)
-            verify_consistency(newer, newest, above, newer_root, head.checkpoint.root)
-        except DAMAGE as error:
-            raise self._damaged(f"sizes {size} and {newer}", error) from error
-        return proof, head
-
     def latch(self, why: str, error: Exception) -> UnavailableError:
         """Accept nothing more: only a new start can tell what is on the disk. The first wins."""
         with self._latching:
@@ -275,15 +205,6 @@ class Sequencer:
         """Finish what waits, and stop."""
         self._waiting.put(None)
         self._thread.join()
-
-    def _damaged(self, where: str, error: RegistryError) -> DamagedError:
-        self.latch("what it read from its disk is not what was stored", error)
-        return DamagedError(
-            Reason.STORED_BYTES,
-            "a stored entry or tile is not what was stored",
-            where=where,
-            hint="run: provreg log fsck",
-        )
 
     # --- The one thread that writes ---
 
