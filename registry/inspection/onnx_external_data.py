@@ -76,7 +76,9 @@ def _members(entries: Iterable[tuple[str, str]], tensor: str) -> dict[str, str]:
     for key, value in entries:
         if key in members:
             raise _refusal("external data says one thing twice", tensor, actual=_shown(key))
-        # "checksum" is a SHA-1 that no loader compares, and the manifest has a better digest.
+        # "checksum" is the SHA-1 of the whole file, says onnx.proto, but not how it is written; no
+        # exporter writes one and no loader compares it. The manifest has a better digest, and a
+        # wrong one must not look as if it had been checked.
         if key not in _KEYS:
             raise _refusal(
                 "external data says something that is not known",
