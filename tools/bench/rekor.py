@@ -28,8 +28,11 @@ from registry.core.tlog.rekor import TransparencyLogEntry
 from registry.signing.file import StatementSigner
 from tools.bench.world import Running, machine, registry
 
-CONNECTIONS = 64
-"""Callers at once, each on a connection that stays open."""
+WRITERS = 192
+"""Callers at once that log signatures, each on a connection that stays open."""
+
+READERS = 32
+"""Callers at once that read, each on a connection that stays open."""
 
 ENTRIES = 12_000
 """Signatures that are logged in one run."""
@@ -114,15 +117,15 @@ class Answers:
         return quantiles[49] * 1e3, quantiles[98] * 1e3
 
 
-async def ask(url: str, work: Sequence[bytes]) -> tuple[float, Answers]:
-    """Ask all of it over :data:`CONNECTIONS` connections; how many per second, and the answers."""
+async def ask(url: str, work: Sequence[bytes], connections: int) -> tuple[float, Answers]:
+    """Ask all of it over so many connections; how many per second, and the answers."""
     host, _, port = url.rpartition("//")[2].rpartition(":")
     answers, taken = Answers(), [0]
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
     callers = [
         (await loop.create_connection(lambda: Caller(work, taken, answers), host, int(port)))[1]
-        for _ in range(CONNECTIONS)
+        for _ in range(connections)
     ]
     await asyncio.gather(*(caller.finished for caller in callers))
     return len(work) / (time.perf_counter() - start), answers
@@ -171,10 +174,12 @@ def check(answers: Answers, shown: bytes, key: VerifierKey) -> int:
     return public.size
 
 
-def run(running: Running, name: str, work: Sequence[bytes], status: int) -> Answers:
+def run(
+    running: Running, name: str, work: Sequence[bytes], status: int, connections: int = READERS
+) -> Answers:
     """Ask all of it, and print one line: rate, latency, and what it took of the processors."""
     server, client = running.processor_seconds(), time.process_time()
-    rate, answers = asyncio.run(ask(running.url, work))
+    rate, answers = asyncio.run(ask(running.url, work, connections))
     server, client = running.processor_seconds() - server, time.process_time() - client
     if set(answers.statuses) != {status}:
         sys.exit(f"{name}: {answers.statuses}")
@@ -193,9 +198,9 @@ def measure(running: Running) -> None:
     log_key = VerifierKey.parse((running.folder / "log.vkey").read_text().strip())
     work = [entry(key, number) for number in range(ENTRIES)]
     idle = running.resident_mib()
-    print(f"{machine()}, {CONNECTIONS} connections; processor time for each answer")
+    print(f"{machine()}; {WRITERS} writers, {READERS} readers; processor time for each answer")
     run(running, "smallest page (baseline)", [page("/nothing-here")] * 6000, 404)
-    logged = run(running, "log/entries with proof", work, 201)
+    logged = run(running, "log/entries with proof", work, 201, WRITERS)
     shown = run(running, "checkpoint", [page("/checkpoint")] * 6000, 200)
     full = check(logged, shown.bodies[0], log_key) // 256
     choose = random.Random(SEED)  # noqa: S311 - not a secret

@@ -15,7 +15,7 @@ from registry.core import encoding
 from registry.core.certificates.signing import SigningCertificate
 from registry.core.digest import SHA256_SIZE
 from registry.core.encoding import Value
-from registry.core.keys import ALGORITHM, PublicKey, parse_signature
+from registry.core.keys import ALGORITHM, PublicKey
 from registry.core.tlog.entry import Entry
 from registry.errors import MalformedError, Reason
 
@@ -134,7 +134,6 @@ class EntryRequest:
                 expected=f"{SHA256_SIZE} bytes",
                 actual=f"{len(self.digest)} bytes",
             )
-        parse_signature(self.signature)
         key.verify_digest(self.signature, self.digest)
         entry = Entry(
             digest=self.digest,
