@@ -11,17 +11,20 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from registry.core import encoding
 from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.container import Capsule
+from registry.core.capsule.container import Capsule, Stamped, Token
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
+from registry.core.certificates.signing import SigningCertificate
 from registry.core.digest import sha256
 from registry.core.keys import PublicKey, parse_signature
-from registry.core.records import batch, inference, predicate
+from registry.core.records import batch, certificate, identity_event, inference, predicate
 from registry.core.records.manifest import Manifest
+from tests.mint import AT
 from tools.fuzz.edits import Edit, raw
 from tools.fuzz.elements import der
-from tools.fuzz.examples import CAPSULE, TOLD, WORLD
+from tools.fuzz.examples import CAPSULE, HEAD, TOLD, WORLD
 from tools.fuzz.members import members, structured
+from tools.fuzz.sigstore import CERTIFICATE, SIGNER, TSA, token
 from tools.fuzz.target import Target
 
 _SAID: Final = (
@@ -30,6 +33,24 @@ _SAID: Final = (
     TOLD.attributions[0],
     TOLD.batch,
     WORLD.key_events[1],
+)
+_BY_THE_OPERATOR: Final = tuple(
+    encoding.write_json(said)
+    for said in (
+        certificate.build(SigningCertificate.parse(CERTIFICATE), "oidc", AT),
+        identity_event.build(
+            "add", SIGNER, "acme", roles=("publisher",), namespaces=("acme/*",), issued_at=AT
+        ),
+    )
+)
+_STAMPED: Final = WORLD.capsule(
+    TOLD,
+    stamped=Stamped(
+        HEAD.note,
+        HEAD.checkpoint.size,
+        (),
+        (Token(TSA.pinned().chain_digest, token(HEAD.note)),),
+    ),
 )
 _MANIFEST: Final = TOLD.manifest.to_bytes()
 
@@ -60,7 +81,7 @@ def resealed(data: bytes, edit: Edit, donor: bytes) -> bytes:
 def _capsule(data: bytes) -> bytes:
     read = Capsule.parse(data)
     # What an auditor does with any file: nothing in it may stop the appraisal.
-    appraise(read, WORLD.log.key)
+    appraise(read, WORLD.log.key, authorities=(TSA.pinned(),))
     return read.to_bytes()
 
 
@@ -80,7 +101,7 @@ TARGETS: Final = (
     ),
     Target(
         "statement",
-        tuple(said.envelope.payload for said in _SAID),
+        (*(said.envelope.payload for said in _SAID), *_BY_THE_OPERATOR),
         lambda data: encoding.write_json(predicate.parse(data)),
         (members,),
     ),
@@ -101,7 +122,7 @@ TARGETS: Final = (
         lambda data: b"".join(batch.split_hashes(data)),
     ),
     Target("manifest", (_MANIFEST,), lambda data: Manifest.parse(data).to_bytes(), (members,)),
-    Target("capsule", (CAPSULE.to_bytes(),), _capsule, (resealed,)),
+    Target("capsule", (CAPSULE.to_bytes(), _STAMPED.to_bytes()), _capsule, (resealed,)),
     Target(
         "report",
         (appraise(CAPSULE, WORLD.log.key).to_bytes(),),
