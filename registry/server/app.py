@@ -60,6 +60,7 @@ from registry.services.operator import Operator
 from registry.services.publishing import Publisher
 from registry.services.reading import Reading
 from registry.services.registration import Registration
+from registry.services.scrubbing import Scrubber
 from registry.services.sequencing import Sequencer
 from registry.services.signatures import Signatures
 from registry.services.sigstore_statements import SigstoreStatements
@@ -185,6 +186,9 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         )
         resources.callback(publisher.close)
         publisher.start()
+        scrubber = Scrubber(database, sequencer)
+        resources.callback(scrubber.close)
+        scrubber.start()
         registration = Registration(database, blobs, artifacts, keyring, sequencer)
         sigstore = open_sigstore(
             settings,

@@ -6,6 +6,7 @@
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from registry.api.v1 import log_service_pb2 as pb
 from registry.api.v1 import statement_service_pb2 as statement_pb
@@ -24,10 +25,11 @@ from registry.client.tiled_log import TiledLog
 from registry.config import ServerSettings
 from registry.core.records import dataset
 from registry.core.tlog.selection import Selection
-from registry.errors import Reason, RegistryError
+from registry.errors import DamagedError, Reason, RegistryError
 from registry.remote.http import HTTPClient
 from registry.server.offline import check_offline
 from registry.services.faults import Kind
+from registry.services.scrubbing import Scrubber
 from registry.storage.sql import tables as t
 from tests.mint import dataset_statement
 from tests.server.served import SECONDS, Served, served
@@ -157,6 +159,41 @@ def test_a_flipped_bit_is_never_served_and_stops_the_log(
         lambda: registry.say(dataset_statement(name="acme/no"), registry.acme)
     )
     assert refused.reason is Reason.LOG_LATCHED
+
+
+@pytest.mark.parametrize("what", FLIPS)
+def test_a_flipped_bit_is_found_before_anybody_reads_it(registry: Served, what: str) -> None:
+    services = registry.services
+    scrubber = Scrubber(services.database, services.sequencer)
+    for _ in range(4):
+        # The last piece is not full; the first one follows it.
+        scrubber.step()
+    FLIPS[what][0](registry)
+    with pytest.raises(DamagedError) as caught:
+        for _ in range(2):
+            scrubber.step()
+    assert caught.value.reason is Reason.STORED_BYTES
+    assert services.sequencer.latched is not None
+
+
+def test_a_tile_that_was_lost_is_found_although_it_is_known(registry: Served) -> None:
+    services = registry.services
+    with services.database.write() as connection:
+        connection.execute(delete(t.tiles))
+    with pytest.raises(DamagedError):
+        Scrubber(services.database, services.sequencer).step()
+
+
+def test_the_log_is_read_again_by_itself(registry: Served) -> None:
+    services = registry.services
+    scrubber = Scrubber(services.database, services.sequencer, pause_seconds=0.01)
+    scrubber.start()
+    FLIPS["body"][0](registry)
+    until = time.monotonic() + SECONDS
+    while services.sequencer.latched is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    scrubber.close()
 
 
 @pytest.mark.parametrize("what", FLIPS)
