@@ -1,6 +1,7 @@
 """The face over real sockets: what strangers may send, and how it is bounded."""
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -77,6 +78,22 @@ def test_a_chunked_body_comes_back(address: Address) -> None:
         b"2\r\nde\r\n0\r\n\r\n",
     )
     assert reply.endswith(b"\r\n\r\nabcde")
+
+
+def test_a_client_that_waits_to_be_told_so_sends_its_body_then(address: Address) -> None:
+    head = b"POST /here HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(head)
+        assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"abc")
+        assert connection.recv(4096).endswith(b"\r\n\r\nabc")
+
+
+def test_requests_that_come_together_are_answered_in_order(address: Address) -> None:
+    first, second = b"GET /nowhere HTTP/1.1\r\n\r\n", b"GET /here HTTP/1.1\r\n\r\n"
+    reply = raw(address, first + second + b"GET /big HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert re.findall(rb"HTTP/1\.1 (\d+)", reply) == [b"404", b"201", b"200"]
+    assert reply.endswith(BIG[:1000])
 
 
 def test_two_requests_go_over_one_connection(address: Address) -> None:
