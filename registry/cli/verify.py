@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from registry.cli.output import VERDICT_STATUS, json_option, show
+from registry.cli.output import VERDICT_STATUS, json_option, say, show
 from registry.cli.policy import policy_option, read_policy
 from registry.cli.trust import known_logs, parse_log_key
 from registry.config import ClientSettings
@@ -70,6 +70,8 @@ def command(
         [read_chain(each) for each in chains],
     )
     show(report, report.to_text().splitlines(), as_json=as_json)
+    if parsed.stamped is not None and not chains:
+        say("The log was stamped: with --tsa-chain this says by when the output existed.")
     return VERDICT_STATUS[overall((*report.checks_then, *report.checks_now))]
 
 

@@ -44,10 +44,12 @@ class Seen:
 def judge_time(
     capsule: Capsule, head: Checkpoint | None, authorities: Sequence[Authority]
 ) -> tuple[Check | None, Seen | None]:
-    """Judge the timestamps of a capsule; no link if it has none and nobody asks for one.
+    """Judge the timestamps of a capsule; no link if nobody asks by pinning an authority.
 
-    Every token of an authority that is pinned must hold; of the times that they give, the earliest
-    counts. Tokens of other authorities say nothing.
+    A log that begins to be stamped must not change what readers are told who never asked for time;
+    what they are given must be in order all the same. Every token of an authority that is pinned
+    must hold; of the times that they give, the earliest counts. Tokens of other authorities say
+    nothing.
     """
     stamped = capsule.stamped
     if stamped is None:
@@ -63,9 +65,7 @@ def judge_time(
     except RegistryError as error:
         return verdict.invalid(TIME, error), None
     if not stamps:
-        names = ", ".join(f"sha256:{item.authority.hex()}" for item in stamped.tokens)
-        text = f"the capsule was stamped by authorities that you did not pin, with chains {names}"
-        return verdict.indeterminate(TIME, Reason.AUTHORITY_NOT_PINNED, text), None
+        return (_not_pinned(stamped) if authorities else None), None
     at = min(stamp.at + (stamp.accuracy or timedelta(0)) for stamp in stamps)
     seen = Seen(at, stamped.size, tuple(stamp.authority for stamp in stamps))
     text = (
@@ -73,6 +73,12 @@ def judge_time(
         f"was stamped by {' and '.join(seen.authorities)}"
     )
     return verdict.valid(TIME, text), seen
+
+
+def _not_pinned(stamped: Stamped) -> Check:
+    names = ", ".join(f"sha256:{item.authority.hex()}" for item in stamped.tokens)
+    text = f"the capsule was stamped by authorities that you did not pin, with chains {names}"
+    return verdict.indeterminate(TIME, Reason.AUTHORITY_NOT_PINNED, text)
 
 
 def _check_stamped(capsule: Capsule, stamped: Stamped, head: Checkpoint) -> None:

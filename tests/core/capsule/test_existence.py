@@ -167,12 +167,18 @@ def test_whoever_wants_a_time_is_told_that_there_is_none(world: World, told: Tol
 
 def test_a_timestamp_of_an_authority_that_nobody_pinned_is_open(world: World, told: Told) -> None:
     capsule = carried(world, told, stamp(world, ONE))
-    for authorities in ((), (TWO.pinned(),)):
-        report = judged(world, capsule, *authorities)
-        assert time(report) == (Verdict.INDETERMINATE, Reason.AUTHORITY_NOT_PINNED)
-        assert report.verdict_now is Verdict.INDETERMINATE
-        assert report.facts.time is None
-        assert ONE.pinned().chain_digest.hex() in report.to_text()
+    report = judged(world, capsule, TWO.pinned())
+    assert time(report) == (Verdict.INDETERMINATE, Reason.AUTHORITY_NOT_PINNED)
+    assert report.verdict_now is Verdict.INDETERMINATE
+    assert report.facts.time is None
+    assert ONE.pinned().chain_digest.hex() in report.to_text()
+
+
+def test_a_timestamp_that_nobody_asks_for_changes_nothing(world: World, told: Told) -> None:
+    report = judged(world, carried(world, told, stamp(world, ONE)))
+    assert not [each for each in report.checks_now if each.link == "time"]
+    assert report.verdict_now is Verdict.VALID
+    assert report.facts.time is None
 
 
 def test_a_broken_checkpoint_leaves_the_time_open(world: World, told: Told) -> None:
