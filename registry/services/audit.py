@@ -263,6 +263,8 @@ def _check_blobs(
                 lambda info=info: mending.put_blob(connection, info),  # type: ignore[misc]  # bound now
             )
         progress("blobs", number)
+    for stray in blobs.strays():
+        findings.foreign(Kind.BLOB_STRAY, f"blobs, {stray}", "this is no blob")
     for sha256 in sorted(missing):
         what = "named by a statement" if sha256 in named else "listed"
         findings.primary(Kind.BLOB_MISSING, f"blob {digest_text(sha256)}", f"{what}, not stored")

@@ -1,8 +1,8 @@
 """What may be wrong with a stored registry, fault by fault, and what is done about it.
 
 Primary data is what exists once: entries and their statements, checkpoints, the checkpoint lock,
-blobs on the disk. Nothing can make it again, so it is never touched. Everything else is derived
-from it, and mended by deriving it again.
+blobs on the disk. Nothing can make it again, so it is never touched. Everything else that is ours
+is derived from it, and mended by deriving it again.
 """
 
 from collections.abc import Callable
@@ -29,6 +29,9 @@ class Kind(StrEnum):
     BLOB_MISSING = "BLOB_MISSING"
     BLOB_DAMAGED = "BLOB_DAMAGED"
     PUBLISHED_FORK = "PUBLISHED_FORK"
+
+    # Foreign: somebody else put it there, and has to take it away.
+    BLOB_STRAY = "BLOB_STRAY"
 
     # Derived: `provreg log fsck --repair` makes it again.
     TILE_MISSING = "TILE_MISSING"
@@ -84,6 +87,7 @@ RESTORE = "this exists only once: restore it from a backup"
 REPAIR = "run: provreg log fsck --repair"
 REFUSED = "not made again, since the entries do not lead to the root that was signed"
 REBUILD = "run: provreg db rebuild"
+FOREIGN = "nothing here has put it there: move it elsewhere"
 
 
 class Findings:
@@ -97,6 +101,10 @@ class Findings:
     def primary(self, kind: Kind, where: str, what: str) -> None:
         """Something that nothing can make again."""
         self._add(Fault(kind, where, what, hint=RESTORE), None)
+
+    def foreign(self, kind: Kind, where: str, what: str) -> None:
+        """Something that is not ours."""
+        self._add(Fault(kind, where, what, hint=FOREIGN), None)
 
     def derived(self, kind: Kind, where: str, what: str, mend: Mend) -> None:
         """Something that ``mend`` makes again."""

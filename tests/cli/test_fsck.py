@@ -1,5 +1,7 @@
 """Examining a registry, and any static log, from the command line."""
 
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +49,35 @@ def test_a_fault_is_named_and_mended_when_asked(shell: Shell, stopped: Path) -> 
     said = shell("log", "fsck", "--data", stopped, "--repair", "--json")
     assert (said.status, said.value["faults"][0]["mended"]) == (0, True)
     assert shell("log", "fsck", "--data", stopped).status == 0
+
+
+def test_what_is_no_blob_is_named_and_left_alone(shell: Shell, stopped: Path) -> None:
+    blobs = stopped / "blobs" / "sha256"
+    name = hashlib.sha256(b"x").hexdigest()
+    for folder in (name[:2], "00", "a folder"):
+        (blobs / folder).mkdir()
+    (blobs / "notes.txt").touch()
+    (blobs / "a folder" / "zz").touch()
+    (blobs / "00" / name).write_bytes(b"x")
+    (blobs / name[:2] / name.upper()).write_bytes(b"x")
+    (blobs / name[:2] / name).mkdir()
+    os.mkfifo(blobs / "00" / ("00" * 32))
+    (blobs / "00" / os.fsdecode(b"\xff\n")).touch()
+    said = shell("log", "fsck", "--data", stopped, "--repair", "--json")
+    faults = said.value["faults"]
+    assert (said.status, {fault["reason"] for fault in faults}) == (1, {"BLOB_STRAY"})
+    assert not any(fault["mended"] for fault in faults)
+    assert {fault["where"].removeprefix("blobs, ") for fault in faults} == {
+        "notes.txt",
+        "a folder/zz",
+        f"00/{name}",
+        f"{name[:2]}/{name.upper()}",
+        f"{name[:2]}/{name}",
+        f"00/{'00' * 32}",
+        "00/\\udcff\\n",
+    }
+    assert shell("db", "rebuild", "--data", stopped).status == 0
+    assert (blobs / "notes.txt").exists()
 
 
 def test_a_folder_that_is_not_there_is_not_made(shell: Shell, home: Path) -> None:

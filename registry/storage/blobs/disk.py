@@ -7,6 +7,7 @@ renamed into place.
 
 import hashlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from registry.errors import (
 )
 from registry.storage.blobs.port import BlobInfo
 from registry.storage.durable import make_folder, sync_folder
+
+_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class DiskBlobStore:
@@ -123,9 +126,30 @@ class DiskBlobStore:
 
     def __iter__(self) -> Iterator[bytes]:
         """The digests of all stored blobs, in no order."""
+        for path in self._found():
+            if (sha256 := self._named(path)) is not None:
+                yield sha256
+
+    def strays(self) -> Iterator[str]:
+        """Where something is that is no blob and that nothing here has put there, in ASCII."""
+        for path in self._found():
+            if self._named(path) is None:
+                yield ascii(str(path.relative_to(self._blobs)))[1:-1]
+
+    def _found(self) -> Iterator[Path]:
         for folder in self._blobs.iterdir():
-            for path in folder.iterdir():
-                yield bytes.fromhex(path.name)
+            if folder.is_dir():
+                yield from folder.iterdir()
+            else:
+                yield folder
+
+    def _named(self, path: Path) -> bytes | None:
+        """The digest that a file is named by; None if no blob is looked for there."""
+        if _NAME.fullmatch(path.name) is None:
+            return None
+        sha256 = bytes.fromhex(path.name)
+        # Also no folder, which cannot be read, and no pipe, which would never end.
+        return sha256 if path == self.path(sha256) and path.is_file() else None
 
     def settle(self, temporary: Path, sha256: bytes) -> None:
         """Move a synced file to its final name, durably."""

@@ -75,3 +75,6 @@ class BlobStore(Protocol):
 
     def __iter__(self) -> Iterator[bytes]:
         """The digests of all stored blobs, in no order."""
+
+    def strays(self) -> Iterator[str]:
+        """Where something is that is no blob and that nothing here has put there, in ASCII."""
