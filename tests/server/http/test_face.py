@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from registry.server.http import connection as connection_module
 from registry.server.http import face as face_module
-from registry.server.http.face import MAX_HEAD_BYTES, MAX_UNREAD_BYTES, Face
+from registry.server.http.connection import MAX_HEAD_BYTES, MAX_WAITING
+from registry.server.http.face import MAX_UNREAD_BYTES, Face
 from registry.server.http.routing import BYTES, Request, Response, Route, Routes
 from tests.server.http.facing import Address, ask, drain, facing, raw
 
@@ -18,7 +20,9 @@ BIG = b"x" * (8 * 1024 * 1024)
 
 
 async def echo(request: Request) -> Response:
-    return Response(201, request.body, BYTES, (("x-query", request.query),))
+    return Response(
+        201, request.body, BYTES, (("x-query", request.query), ("x-token", request.token or "none"))
+    )
 
 
 async def big(_request: Request) -> Response:
@@ -48,8 +52,8 @@ def address() -> Iterator[Address]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Address]:
-    monkeypatch.setattr(face_module, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(face_module, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(connection_module, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connection_module, "BODY_SECONDS", 0.3)
     monkeypatch.setattr(face_module, "KEEP_ALIVE_SECONDS", 1)
     with facing(ROUTES) as address:
         yield address
@@ -162,6 +166,47 @@ def test_what_is_not_http_is_refused(address: Address, sent: bytes) -> None:
 )
 def test_a_head_beyond_the_limit_is_refused(address: Address, sent: bytes) -> None:
     assert raw(address, sent).startswith(b"HTTP/1.1 400 ")
+
+
+CHUNKED = b"POST /here HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"1\r\na\r\n0\r\n", b"x: y\r\n" * 1000),
+        (b"1\r\na\r\n0\r\nx: ", b"y" * 6000),
+        (b"1;", b"y" * 6000),
+    ],
+    ids=["trailers", "trailer", "extension"],
+)
+def test_what_surrounds_a_body_is_bounded(address: Address, start: bytes, more: bytes) -> None:
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(CHUNKED + start)
+        sent = 0
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            while sent < 400 * MAX_HEAD_BYTES:
+                connection.sendall(more)
+                sent += len(more)
+        assert sent < 400 * MAX_HEAD_BYTES
+
+
+def test_a_trailer_is_no_part_of_the_head(address: Address) -> None:
+    trailer = b"2\r\nhi\r\n0\r\nAuthorization: Bearer x\r\n\r\n"
+    reply = raw(address, CHUNKED.replace(b"Host: x", b"Connection: close") + trailer)
+    assert reply.startswith(b"HTTP/1.1 201 ")
+    assert b"x-token: none" in reply
+    reply = raw(
+        address, b"GET /here HTTP/1.1\r\nAuthorization: Bearer x\r\nConnection: close\r\n\r\n"
+    )
+    assert b"x-token: x" in reply
+
+
+def test_so_many_requests_may_wait_for_their_turn(address: Address) -> None:
+    request = b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET /here HTTP/1.1\r\nConnection: close\r\n\r\n"
+    assert raw(address, request * MAX_WAITING + last).count(b"HTTP/1.1 201 ") == MAX_WAITING + 1
+    assert b"HTTP/1.1 400 " in raw(address, request * (MAX_WAITING + 2))
 
 
 def test_a_silent_connection_is_closed(impatient: Address) -> None:
