@@ -54,7 +54,8 @@ class Scrubber:
         size = 0 if head is None else head.checkpoint.size
         start = self._next if self._next < size else 0
         end = min(start + TILE_WIDTH, size)
-        self._next = end
+        # What is not full yet will be read from its beginning again, when it has grown.
+        self._next = end if end - start == TILE_WIDTH else 0
         if end == start:
             return
         try:

@@ -52,7 +52,8 @@ def record(place: Place, model: str, data: bytes, shim: bytes) -> None:
 @pytest.fixture
 def model(acme: Shell, folder: Path, name: str, key: Path) -> str:
     """Publish the folder."""
-    acme("model", "publish", folder, "--name", name, "--version", "1", "--key", key)
+    said = acme("model", "publish", folder, "--name", name, "--version", "1", "--key", key)
+    assert said.status == 0, said.err
     return f"{name}@1"
 
 

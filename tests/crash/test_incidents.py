@@ -176,6 +176,16 @@ def test_a_flipped_bit_is_found_before_anybody_reads_it(registry: Served, what: 
     assert services.sequencer.latched is not None
 
 
+def test_a_log_that_grows_while_it_is_read_is_not_taken_for_damaged(registry: Served) -> None:
+    services = registry.services
+    scrubber = Scrubber(services.database, services.sequencer)
+    for number in range(6):
+        # Each piece but the first one begins and ends elsewhere than it would have before.
+        scrubber.step()
+        grow(registry, 50, f"grown{number}-")
+    assert services.sequencer.latched is None
+
+
 def test_a_tile_that_was_lost_is_found_although_it_is_known(registry: Served) -> None:
     services = registry.services
     with services.database.write() as connection:
