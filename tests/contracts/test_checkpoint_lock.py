@@ -19,7 +19,7 @@ from registry.errors import (
     UnavailableError,
     VerificationError,
 )
-from registry.server.app import STATIC_FOLDER, open_services
+from registry.server.app import open_services
 from registry.server.folder import CHECKPOINT_LOCK_FILE
 from registry.server.offline import make_lock
 from registry.signing.file import LogSigner, StatementSigner
@@ -178,7 +178,7 @@ def test_another_history_of_the_same_log_is_refused(log: Log, tmp_path: Path) ->
     log.copy(tmp_path / "database", log.database)
     log.copy(tmp_path / "lock", log.lock)
     # What was published would tell, too; here it is as lost as the rest.
-    shutil.rmtree(log.folder / STATIC_FOLDER)
+    shutil.rmtree(log.folder / "static")
     log.grow("another-history")
     log.copy(seen, log.lock)
     assert log.refusal().reason is Reason.FORK
