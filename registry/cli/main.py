@@ -6,6 +6,7 @@ and database, and starts in a fraction of the time.
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import Any
 import click
 
 from registry.cli import output
-from registry.errors import Reason, RegistryError, UnavailableError
+from registry.errors import MalformedError, Reason, RegistryError, UnavailableError
 
 NOUNS = {
     "serve": "Run a registry.",
@@ -32,6 +33,8 @@ NOUNS = {
     "db": "Upgrade and rebuild the database.",
 }
 """Every first word after ``provreg``, and what it is for."""
+
+_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 def now() -> datetime:
@@ -110,16 +113,26 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = output.VERIFIED
     except Exception as error:  # noqa: BLE001 - no traceback reaches the user
-        refusal = _refusal(error)
+        refusal = _refusal(error, arguments)
         output.complain(refusal, as_json="--json" in arguments)
         status = output.status_of(refusal)
     return status if isinstance(status, int) else output.VERIFIED
 
 
-def _refusal(error: Exception) -> RegistryError:
+def _refusal(error: Exception, arguments: list[str]) -> RegistryError:
     if isinstance(error, RegistryError):
         return error
+    if isinstance(error, UnicodeEncodeError) and (strange := _no_text(arguments)):
+        # Names of files may be any bytes; what is signed or sent is text.
+        return MalformedError(
+            Reason.BAD_SETTING, "an argument is not valid UTF-8", where=", ".join(strange)
+        )
     return _of_the_system(error) if isinstance(error, OSError) else _bug(error)
+
+
+def _no_text(arguments: list[str]) -> list[str]:
+    """The arguments that Python could not decode, with escapes."""
+    return [ascii(each) for each in arguments if _UNDECODED.search(each)]
 
 
 def _of_the_system(error: OSError) -> RegistryError:

@@ -216,6 +216,13 @@ def load_private(path: Path) -> object:
         raise MalformedError(
             Reason.MALFORMED_KEY, "this file is too long for a key", where=str(path)
         )
+    if b"-----BEGIN PUBLIC KEY-----" in data:
+        raise MalformedError(
+            Reason.MALFORMED_KEY,
+            "this is a public key",
+            where=str(path),
+            expected="the private key, which signs",
+        )
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise MalformedError(
             Reason.MALFORMED_KEY,

@@ -132,6 +132,36 @@ def test_names_that_are_no_unicode_can_be_told_in_json(shell: Shell) -> None:
     assert Reason(said.error["reason"]) is Reason.BAD_SETTING
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "principal revoke \udcff",
+        "principal add \udcff --role auditor",
+        "model publish m --name acme/x --version 1 --key KEY --description \udcff",
+        "dataset register m --name acme/x --version 1 --licence x --key KEY --contributor \udcff=1",
+    ],
+)
+def test_text_that_is_no_unicode_is_a_usage_error(
+    acme: Shell, home: Path, key: Path, words: str
+) -> None:
+    (home / "m").mkdir()
+    (home / "m" / "config.json").write_text("{}")
+    said = acme(*words.replace("KEY", str(key)).split())
+    assert said.status == 2
+    assert "not valid UTF-8" in said.err
+    assert "\\udcff" in said.err
+
+
+def test_a_public_key_does_not_sign(acme: Shell, home: Path) -> None:
+    assert acme("key", "generate", "k.pem").status == 0
+    (home / "m").mkdir()
+    (home / "m" / "config.json").write_text("{}")
+    options = ("--name", "acme/x", "--version", "1", "--json", "--key", "k.pem.pub")
+    said = acme("model", "publish", "m", *options)
+    assert said.error["reason"] == "MALFORMED_KEY"
+    assert said.error["what"] == "this is a public key"
+
+
 def test_whoever_stops_reading_is_no_error(place: Place, home: Path) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
