@@ -32,6 +32,17 @@ DEFAULT_INTERVAL = 60.0
 DEFAULT_MAX_AGE = 3600.0
 """Seconds without a verified checkpoint after which a monitor gives up."""
 
+MAX_SECONDS = 366 * 86_400.0
+"""Seconds that anybody can mean to wait."""
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    # What is not a number is not less than another one either.
+    if not 0 < value <= MAX_SECONDS:
+        message = f"{value} is not more than 0 and at most {MAX_SECONDS:.0f} seconds"
+        raise click.BadParameter(message)
+    return value
+
 
 @click.command()
 @click.argument("source", metavar="URL|HOST:PORT")
@@ -59,14 +70,16 @@ DEFAULT_MAX_AGE = 3600.0
 )
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_seconds,
     default=DEFAULT_INTERVAL,
     show_default=True,
     help="Seconds between two rounds.",
 )
 @click.option(
     "--max-age",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_seconds,
     default=DEFAULT_MAX_AGE,
     show_default=True,
     help="Give up after so many seconds without a verified checkpoint.",

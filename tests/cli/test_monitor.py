@@ -166,3 +166,9 @@ def test_the_log_key_comes_from_somebody_else_than_the_log(
 )
 def test_nobody_looks_for_nonsense(watch: Watch, option: str, value: str, reason: str) -> None:
     assert watch("--once", option, value).error["reason"] == reason
+
+
+@pytest.mark.parametrize("option", ["--interval", "--max-age"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300", "0", "-1"])
+def test_nobody_waits_for_ever_or_backwards(watch: Watch, option: str, value: str) -> None:
+    assert watch("--once", option, value).status == 2
