@@ -221,6 +221,9 @@ def _roots(ca_file: Path | None) -> bytes | None:
     # `cafile` is None if the file that OpenSSL was built to look at does not exist.
     path = ca_file or Path(system.cafile or system.openssl_cafile)
     try:
+        if ca_file is not None:
+            # gRPC would take a file without certificates, and then reach nobody.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
         return path.read_bytes()
     except OSError as error:
         if ca_file is None:

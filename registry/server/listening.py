@@ -1,5 +1,6 @@
 """Where a registry listens, with gRPC and with HTTP: loopback only, or TLS."""
 
+import ssl
 from pathlib import Path
 
 import grpc
@@ -88,6 +89,23 @@ def _check(settings: ServerSettings, address: str) -> None:
             expected="a loopback address, or TLS",
             hint="add --tls-cert and --tls-key",
         )
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        _check_pair(settings.tls_cert, settings.tls_key)
+
+
+def _check_pair(cert: Path, key: Path) -> None:
+    """Say what is wrong with the files: gRPC would say that the address is taken."""
+    try:
+        # A password is never asked for: nobody might be there to answer.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as error:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "TLS cannot be set up with these files",
+            where=f"{cert}, {key}",
+            expected="a PEM certificate chain, and its PEM private key without a password",
+            actual=str(error),
+        ) from error
 
 
 def _read(path: Path) -> bytes:

@@ -210,3 +210,11 @@ def test_a_file_of_authorities_that_is_not_there_is_said(tmp_path: Path) -> None
         lambda: Connection(Target.parse("https://127.0.0.1:1"), ca_file=tmp_path / "none")
     )
     assert (error.reason, error.where) == (Reason.BAD_SETTING, str(tmp_path / "none"))
+
+
+def test_a_file_without_certificates_is_said(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nonsense")
+    error = refusal(
+        lambda: Connection(Target.parse("https://127.0.0.1:1"), ca_file=tmp_path / "ca.pem")
+    )
+    assert (error.reason, error.where) == (Reason.BAD_SETTING, str(tmp_path / "ca.pem"))

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import cast
 
+import grpc.aio
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,7 +20,9 @@ from cryptography.x509.oid import NameOID
 
 from registry.client.channel import Connection, Target
 from registry.client.log import fetch_log_key
+from registry.config import ServerSettings
 from registry.errors import Reason, RegistryError
+from registry.server.listening import listen
 
 PROVREG = [sys.executable, "-m", "registry"]
 
@@ -111,3 +115,17 @@ def test_an_open_address_needs_tls(tmp_path: Path, listen: str) -> None:
     assert done.returncode == 2
     assert "BAD_SETTING" in done.stderr
     assert "--tls-cert" in done.stderr
+
+
+@pytest.mark.parametrize("broken", ["cert.pem", "key.pem"])
+def test_files_that_are_no_certificate_and_key_are_named(tmp_path: Path, broken: str) -> None:
+    cert_file, key_file = certificate(tmp_path)
+    (tmp_path / broken).write_text("nonsense")
+    settings = ServerSettings(
+        tmp_path / "d", listen="127.0.0.1:0", http="none", tls_cert=cert_file, tls_key=key_file
+    )
+    with pytest.raises(RegistryError) as caught:
+        # No server: the files are looked at before the address.
+        listen(cast("grpc.aio.Server", None), settings)
+    assert caught.value.reason is Reason.BAD_SETTING
+    assert str(tmp_path / broken) in caught.value.where
