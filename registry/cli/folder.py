@@ -7,10 +7,19 @@ import click
 
 
 def data_options(function: Any) -> Any:
-    """Give a command the parameters ``data`` and ``database``."""
+    """Give a command the parameters ``data``, a folder that is there, and ``database``."""
+    return _options(function, exists=True)
+
+
+def new_data_options(function: Any) -> Any:
+    """Give a command the parameters ``data``, a folder perhaps a new one, and ``database``."""
+    return _options(function, exists=False)
+
+
+def _options(function: Any, *, exists: bool) -> Any:
     function = click.option(
         "--data",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        type=click.Path(path_type=Path, file_okay=False, exists=exists),
         default=Path("provreg-data"),
         show_default=True,
         help="The data folder.",

@@ -6,7 +6,7 @@ import click
 
 from registry.cli.connection import connect
 from registry.cli.connection import settings as settings_of
-from registry.cli.folder import data_options, lock_option
+from registry.cli.folder import data_options, lock_option, new_data_options
 from registry.cli.output import REFUSED, VERIFIED, json_option, show, steps
 from registry.cli.policy import policy_option, read_policy
 from registry.cli.trust import parse_log_key
@@ -155,7 +155,7 @@ def _for_sigstore(
 
 
 @command.command()
-@data_options
+@new_data_options
 @lock_option
 @click.option("--origin", metavar="NAME", help="The log's name, a host name; made up if absent.")
 def init(data: Path, database: str | None, checkpoint_lock: str | None, origin: str | None) -> None:
@@ -164,6 +164,9 @@ def init(data: Path, database: str | None, checkpoint_lock: str | None, origin: 
     A first `provreg serve` makes one in its data folder by itself. Make it here to keep it on
     another disk or in another database, or for a log that has none yet.
     """
+    if not data.exists() and checkpoint_lock is None:
+        message = f"there is no folder {data}; provreg serve makes one, with a lock"
+        raise click.BadParameter(message, param_hint="--data")
     # As below: the other commands of this noun need no code of the server.
     from registry.server.offline import make_lock  # noqa: PLC0415
 

@@ -85,6 +85,18 @@ def test_a_folder_that_is_not_there_is_not_made(shell: Shell, home: Path) -> Non
     assert not (home / "nowhere").exists()
 
 
+def test_a_new_log_may_have_its_lock_elsewhere(shell: Shell, home: Path) -> None:
+    assert shell("log", "init", "--data", "new").status == 2
+    assert not (home / "new").exists()
+    lock = f"sqlite:///{home}/lock.sqlite3"
+    assert shell("log", "init", "--data", "new", "--checkpoint-lock", lock).status == 0
+    with open_services(ServerSettings(home / "new", checkpoint_lock=lock)) as (services, _):
+        assert services.publisher.wait(30)
+    assert not (home / "new" / "newest-checkpoint.sqlite3").exists()
+    said = shell("log", "fsck", "--data", "new", "--checkpoint-lock", lock)
+    assert said.out == "1 entries checked, 0 faults\n"
+
+
 def test_a_static_log_is_examined_over_http(shell: Shell, server: StaticServer) -> None:
     key = str(server.log.signer.key)
     said = shell("log", "fsck", "--url", server.url, "--log-key", key, "--json")
