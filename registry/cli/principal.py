@@ -72,6 +72,13 @@ def add(
     as_json: bool,
 ) -> None:
     """Add the principal NAME. Its token is shown once."""
+    if "publisher" in roles and not namespaces:
+        # Nothing is added to a principal later, and its name is never given again.
+        message = "a publisher needs --namespace, or may publish nothing"
+        raise click.UsageError(message)
+    if expires is not None and expires.replace(tzinfo=UTC) <= ctx.obj["now"]():
+        message = "this token would never work"
+        raise click.BadParameter(message, param_hint="--expires")
     public = [_public_key(path) for path in keys]
     with _token_file(token_out) as file, connect(ctx) as client:
         token, added = PrincipalCalls(client).add(

@@ -80,8 +80,12 @@ class PublicKey:
             else:
                 key = serialization.load_der_public_key(data)
         except (ValueError, UnsupportedAlgorithm) as error:
+            private = b"PRIVATE KEY" in data
             raise MalformedError(
-                Reason.MALFORMED_KEY, "this is not a public key", actual=str(error)
+                Reason.MALFORMED_KEY,
+                "this is not a public key",
+                actual="a private key" if private else str(error),
+                hint="give its public half: the file that ends in .pub" if private else "",
             ) from error
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise MalformedError(

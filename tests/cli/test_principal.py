@@ -89,3 +89,19 @@ def test_only_administrators_list_principals(acme: Shell) -> None:
 @pytest.mark.parametrize("role", ["operator", "nonsense"])
 def test_a_role_that_cannot_be_given_is_not_understood(admin: Shell, who: str, role: str) -> None:
     assert admin("principal", "add", who, "--role", role).status == 2
+
+
+@pytest.mark.parametrize(
+    "options", [["--role", "publisher"], ["--role", "auditor", "--expires", "2020-01-01"]]
+)
+def test_nobody_is_added_who_can_do_nothing(admin: Shell, who: str, options: list[str]) -> None:
+    assert admin("principal", "add", who, *options).status == 2
+    assert who not in admin("principal", "list").out
+
+
+def test_a_private_key_is_not_admitted(admin: Shell, who: str) -> None:
+    admin("key", "generate", "k.pem")
+    said = admin("principal", "add", who, "--role", "node", "--key", "k.pem", "--json")
+    assert (said.status, said.error["reason"]) == (1, "MALFORMED_KEY")
+    assert said.error["actual"] == "a private key"
+    assert ".pub" in said.error["hint"]
