@@ -104,7 +104,13 @@ class Target:
         if found and (not colon or rest.endswith("]")):
             host, port = rest.rstrip("/"), "443" if scheme == "https" else "80"
         usable = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16
-        if not host or "/" in host or not usable or scheme not in ("", "http", "https"):
+        if (
+            not host
+            or not host.isprintable()
+            or "/" in host
+            or not usable
+            or scheme not in ("", "http", "https")
+        ):
             raise MalformedError(
                 Reason.BAD_SETTING,
                 "this is not the address of a registry",

@@ -52,6 +52,8 @@ def test_an_address_says_where_and_how(server: str, address: str, tls: bool) -> 
         "registry.example:7070/path",
         "ftp://registry.example:7070",
         "unix:/tmp/socket",
+        "\udcff:7070",
+        "registry\n.example:7070",
     ],
 )
 def test_what_is_no_address_is_refused(server: str) -> None:
