@@ -57,11 +57,15 @@ class DataFolder:
 
         Raises:
             ConflictError: ``BAD_SETTING`` if the log has another origin than asked for.
+            NotFoundError: ``KEY_LOST`` if the log has begun, and one of them is not there.
             MalformedError: What is wrong with a key file or the origin.
         """
         keys = self.path / "keys"
         make_folder(keys)
         file = self.path / "origin"
+        log_file, operator_file = keys / "log.pem", keys / "operator.pem"
+        if self._vkey.exists():
+            _check_kept(file, log_file, operator_file)
         if not file.exists():
             # Two registries must never share a name: a log is known by it.
             chosen = origin or f"log-{secrets.token_hex(4)}.provreg.localhost"
@@ -76,7 +80,6 @@ class DataFolder:
                 expected=known,
                 actual=origin or "",
             )
-        log_file, operator_file = keys / "log.pem", keys / "operator.pem"
         if not log_file.exists():
             LogSigner.generate(known).save(log_file)
         if not operator_file.exists():
@@ -166,3 +169,19 @@ class DataFolder:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _check_kept(*files: Path) -> None:
+    """A log that has begun goes on with its own name and keys: new ones would be another log's.
+
+    Raises:
+        NotFoundError: ``KEY_LOST``.
+    """
+    for file in files:
+        if not file.exists():
+            raise NotFoundError(
+                Reason.KEY_LOST,
+                "a file of this log is gone that cannot be made again",
+                where=str(file),
+                hint="restore it from a backup",
+            )

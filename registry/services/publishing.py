@@ -30,6 +30,7 @@ from registry.errors import (
     DamagedError,
     MalformedError,
     Reason,
+    RegistryError,
     VerificationError,
 )
 from registry.services.sequencing import Sequencer
@@ -72,7 +73,7 @@ class Publisher:
 
         Raises:
             DamagedError: ``FORK`` or ``LOG_ROLLBACK`` if our log does not extend what is published.
-            VerificationError, MalformedError: What is published is no checkpoint of this log.
+                ``STORED_BYTES`` if what is published is no checkpoint of this log.
         """
         self._found = self._size = self._compare()
         self._sequencer.heads.on_changed(lambda _head: self._wake.set())
@@ -157,7 +158,16 @@ class Publisher:
         note = self._folder.read(CHECKPOINT)
         if note is None:
             return 0
-        shown = SignedCheckpoint.open(note, self._sequencer.key).checkpoint
+        try:
+            shown = SignedCheckpoint.open(note, self._sequencer.key).checkpoint
+        except RegistryError as error:
+            raise DamagedError(
+                Reason.STORED_BYTES,
+                "the published checkpoint is not one of this log",
+                where=str(self._folder.path / CHECKPOINT),
+                actual=str(error),
+                hint="run: provreg log fsck --repair",
+            ) from error
         # Not only what is shown: witnesses may still have to see the rest.
         head = self._sequencer.heads.newest
         size = 0 if head is None else head.checkpoint.size

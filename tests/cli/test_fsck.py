@@ -97,6 +97,42 @@ def test_a_new_log_may_have_its_lock_elsewhere(shell: Shell, home: Path) -> None
     assert said.out == "1 entries checked, 0 faults\n"
 
 
+@pytest.mark.parametrize("name", ["registry.sqlite3", "newest-checkpoint.sqlite3"])
+def test_a_damaged_database_file_is_named(shell: Shell, stopped: Path, name: str) -> None:
+    (stopped / name).write_bytes(b"garbage" * 1000)
+    for command in (("log", "fsck"), ("db", "rebuild"), ("serve", "--listen", "127.0.0.1:0")):
+        if command == ("db", "rebuild") and name.startswith("newest"):
+            continue
+        said = shell(*command, "--data", stopped)
+        assert said.status == 1
+        assert "STORED_BYTES" in said.err
+        assert name in said.err
+
+
+@pytest.mark.parametrize("name", ["origin", "keys/log.pem", "keys/operator.pem"])
+def test_what_a_log_cannot_go_on_without_is_not_made_again(
+    shell: Shell, stopped: Path, name: str
+) -> None:
+    (stopped / name).rename(stopped / "elsewhere")
+    for command in (("log", "fsck"), ("serve", "--listen", "127.0.0.1:0")):
+        said = shell(*command, "--data", stopped)
+        assert said.status == 1
+        assert "KEY_LOST" in said.err
+        assert name in said.err
+    assert not (stopped / name).exists()
+    (stopped / "elsewhere").rename(stopped / name)
+    assert shell("log", "fsck", "--data", stopped).status == 0
+
+
+def test_a_damaged_published_checkpoint_says_what_mends_it(shell: Shell, stopped: Path) -> None:
+    (stopped / "static" / "checkpoint").write_text("garbage")
+    said = shell("serve", "--listen", "127.0.0.1:0", "--data", stopped)
+    assert said.status == 1
+    assert "static/checkpoint" in said.err
+    assert "provreg log fsck --repair" in said.err
+    assert shell("log", "fsck", "--data", stopped, "--repair").status == 0
+
+
 def test_a_static_log_is_examined_over_http(shell: Shell, server: StaticServer) -> None:
     key = str(server.log.signer.key)
     said = shell("log", "fsck", "--url", server.url, "--log-key", key, "--json")

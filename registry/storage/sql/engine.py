@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from registry.errors import MalformedError, Reason, UnavailableError
+from registry.errors import DamagedError, MalformedError, Reason, UnavailableError
 
 Connection: TypeAlias = sqlalchemy.Connection
 """A transaction, as :meth:`Database.write` and :meth:`Database.read` hand it out."""
@@ -157,6 +157,20 @@ def _sqlite(url: URL) -> tuple[Engine, Engine]:
         max_overflow=0,
         connect_args={"check_same_thread": False, "timeout": 10},
     )
+
+    def tell_damage(context: ExceptionContext) -> None:
+        # Its subclasses are about statements, locks and disks.
+        if type(context.sqlalchemy_exception) is DatabaseError:
+            raise DamagedError(
+                Reason.STORED_BYTES,
+                "a database file is damaged",
+                where=path,
+                actual=str(context.original_exception)[:200],
+                hint="restore it from a backup; a new checkpoint lock: provreg log init",
+            )
+
+    event.listen(writer, "handle_error", tell_damage)
+    event.listen(readers, "handle_error", tell_damage)
 
     @event.listens_for(writer, "connect")
     def prepare_writer(connection: Any, _record: object) -> None:
