@@ -161,6 +161,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         blobs = DiskBlobStore(folder.path / "blobs")
         keyring = Keyring()
         keyring.load(database)
+        keyring.check_operator(database, operator.public_key.key_id)
         space = DiskSpace(folder.path, settings.least_free_bytes)
         sequencer = Sequencer(database, signer, keyring, lock, space)
         resources.callback(sequencer.close)

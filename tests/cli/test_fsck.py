@@ -124,6 +124,21 @@ def test_what_a_log_cannot_go_on_without_is_not_made_again(
     assert shell("log", "fsck", "--data", stopped).status == 0
 
 
+def test_a_new_folder_does_not_take_the_database_of_another_log(
+    shell: Shell, stopped: Path
+) -> None:
+    url = f"sqlite:///{stopped}/registry.sqlite3"
+    said = shell("serve", "--listen", "127.0.0.1:0", "--data", "new", "--database", url)
+    assert said.status == 1
+    assert "WRONG_LOG" in said.err
+    assert shell("log", "fsck", "--data", stopped).status == 0
+    # Also not with the right key of the log and another operator.
+    (stopped / "keys" / "operator.pem").unlink()
+    assert shell("key", "generate", stopped / "keys" / "operator.pem").status == 0
+    said = shell("serve", "--listen", "127.0.0.1:0", "--data", stopped)
+    assert (said.status, "operator.pem" in said.err) == (1, True)
+
+
 def test_a_damaged_published_checkpoint_says_what_mends_it(shell: Shell, stopped: Path) -> None:
     (stopped / "static" / "checkpoint").write_text("garbage")
     said = shell("serve", "--listen", "127.0.0.1:0", "--data", stopped)
