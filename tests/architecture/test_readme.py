@@ -45,7 +45,11 @@ def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Pa
         changed = command.replace(SERVE, f"{SERVE} --listen 127.0.0.1:{port}")
         changed = changed.replace(WITNESS, f"{WITNESS} --listen 127.0.0.1:{witness}")
         changed = changed.replace(HTTP, f"127.0.0.1:{port + 1}")
-        script.append(changed.replace(WITNESSING, f"127.0.0.1:{witness}"))
+        changed = changed.replace(WITNESSING, f"127.0.0.1:{witness}")
+        if command.startswith("provreg log checkpoint --policy"):
+            # A person reads for a moment; by then the witness has been asked.
+            changed = f"until {changed}; do sleep 0.2; done"
+        script.append(changed)
         if command.endswith("&"):
             begun = witness if WITNESS in command else port
             script.append(
