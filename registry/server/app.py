@@ -148,7 +148,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         database = Database(settings.database or folder.default_database)
         resources.callback(database.close)
         database.lock_exclusively()
-        first = migrate.revision(database) is None
+        first = migrate.is_new(database)
         if first:
             migrate.upgrade(database)
         migrate.check(database)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic.command import downgrade as command_downgrade
+from alembic.command import upgrade as command_upgrade
 from sqlalchemy import text
 
 from registry.config import ServerSettings
@@ -21,6 +23,7 @@ from registry.services.sequencing import Sequencer
 from registry.services.submission import Submission
 from registry.signing.file import LogSigner, StatementSigner
 from registry.storage.space import DiskSpace
+from registry.storage.sql import migrate
 from registry.storage.sql.engine import Database
 from registry.storage.sql.lock import CheckpointLock
 from tests.contracts.registry_under_test import SECONDS, UnderTest, opened
@@ -298,3 +301,24 @@ def test_a_first_start_that_died_early_goes_on(tmp_path: Path, url: str) -> None
         (tmp_path / "data" / name).unlink()
     with opened(tmp_path / "data", url) as registry:
         assert isinstance(registry, UnderTest)
+
+
+def test_a_first_start_that_died_between_two_revisions_goes_on(tmp_path: Path, url: str) -> None:
+    database = Database(url)
+    with database.writer_engine.connect() as connection:
+        command_upgrade(migrate._config(connection), "0002")
+    database.close()
+    with opened(tmp_path / "data", url) as registry:
+        assert registry.size > 0
+
+
+def test_a_log_of_the_previous_release_is_not_upgraded_by_starting(
+    tmp_path: Path, url: str
+) -> None:
+    with opened(tmp_path / "data", url) as registry:
+        assert registry.size > 0
+    database = Database(url)
+    with database.writer_engine.connect() as connection:
+        command_downgrade(migrate._config(connection), "0002")
+    database.close()
+    assert refusal(tmp_path / "data", url).reason is Reason.SCHEMA_BEHIND

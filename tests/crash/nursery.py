@@ -25,6 +25,8 @@ def serve(data: Path) -> None:
             ServerSettings(
                 data,
                 listen="127.0.0.1:0",
+                # Where its job's operations are not counted, unless they are what is looked at.
+                static=None if "hasty" in sys.argv else data.with_name("published"),
                 timestamp_authorities=tuple(
                     TimestampAuthority.parse(each) for each in sys.argv if "=" in each
                 ),

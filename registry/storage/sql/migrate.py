@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 import registry
 from registry.errors import Reason, UnavailableError
+from registry.storage.sql import log
 from registry.storage.sql.engine import Database
 
 _PACKAGE = Path(registry.__file__).parent
@@ -38,6 +39,16 @@ def revision(database: Database) -> str | None:
     """The schema's revision; None for an empty database."""
     with database.writer_engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_new(database: Database) -> bool:
+    """Whether nothing was ever logged here: an empty database, or a first start that died in it."""
+    found = revision(database)
+    if found is None:
+        return True
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    with database.read() as connection:
+        return found in known and log.size(connection) == 0
 
 
 def head() -> str:
