@@ -226,6 +226,12 @@ class Reason(StrEnum):
     # Profiles.
     PROFILE = "PROFILE"
 
+    # Evidence of trusted execution environments.
+    EVIDENCE_CHECK = "EVIDENCE_CHECK"
+    EVIDENCE_SIZE = "EVIDENCE_SIZE"
+    ENDORSEMENT_SIZE = "ENDORSEMENT_SIZE"
+    BAD_TIME = "BAD_TIME"
+
     # Witnesses.
     COSIGNATURE = "COSIGNATURE"
     MALFORMED_POLICY = "MALFORMED_POLICY"

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from registry.core.archive import cms, der, tsp
+from registry.core import der
+from registry.core.archive import cms, tsp
 from registry.core.archive.authority import Authority as Pinned
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)

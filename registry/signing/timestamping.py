@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from registry.core.archive import cms, der, tsp
+from registry.core import der
+from registry.core.archive import cms, tsp
 from registry.core.archive.authority import MAX_PEM_BYTES, Authority, certificates
 from registry.core.archive.tsp import Failure, Request, Status
 from registry.errors import LimitExceededError, MalformedError, Reason

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from registry.core.archive import cms, der, tsp
+from registry.core import der
+from registry.core.archive import cms, tsp
 from registry.core.archive.timestamp import open_token
 from registry.errors import (
     LimitExceededError,

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.config import DEFAULT_TSA_POLICY
+from registry.core import der
 from registry.core.archive import authority as pinning
-from registry.core.archive import cms, der, tsp
+from registry.core.archive import cms, tsp
 from registry.core.archive.timestamp import Timestamp, open_response
 from registry.core.archive.tsp import Failure, Request
 from registry.errors import MalformedError, Reason

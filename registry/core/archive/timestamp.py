@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from registry.core.archive import cms, der, tsp
+from registry.core import der
+from registry.core.archive import cms, tsp
 from registry.core.archive.authority import Authority, certificates
 from registry.core.archive.tsp import HASH_BYTES, HASHES, HashName, check_size, malformed
 from registry.errors import MalformedError, Reason, VerificationError

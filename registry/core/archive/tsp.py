@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 from cryptography import x509
 from cryptography.hazmat import asn1
 
-from registry.core.archive import der
+from registry.core import der
 from registry.core.archive.cms import AlgorithmIdentifier, ContentInfo
 from registry.errors import LimitExceededError, MalformedError, Reason, VerificationError
 

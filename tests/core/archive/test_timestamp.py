@@ -18,7 +18,8 @@ from cryptography.hazmat import asn1
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.core.archive import cms, der, timestamp, tsp
+from registry.core import der
+from registry.core.archive import cms, timestamp, tsp
 from registry.core.archive.authority import Authority as Pinned
 from registry.core.archive.timestamp import Timestamp, open_digest, open_response, open_token
 from registry.errors import (
