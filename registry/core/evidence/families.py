@@ -1,0 +1,25 @@
+"""Family → rules: which kinds of evidence are known here, and who examines each."""
+
+from registry.core.evidence.claims import Family
+from registry.core.evidence.rules import Rules
+from registry.errors import MalformedError, Reason
+
+FAMILIES: dict[Family, Rules] = {}
+"""Every family that can be examined."""
+
+
+def rules_of(name: str) -> Rules:
+    """The rules of the family called ``name``.
+
+    Raises:
+        MalformedError: ``UNKNOWN_FAMILY``.
+    """
+    for family, rules in FAMILIES.items():
+        if family == name:
+            return rules
+    raise MalformedError(
+        Reason.UNKNOWN_FAMILY,
+        "no such family of evidence is known here",
+        expected=", ".join(FAMILIES),
+        actual=name[:80],
+    )
