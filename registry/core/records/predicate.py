@@ -6,11 +6,17 @@ from typing import Any
 
 from registry.core import encoding
 from registry.core.attestation.statement import Statement, predicate_type
+from registry.core.evidence.distrust import Entry
+from registry.core.evidence.policy import Policy
+from registry.core.evidence.result import AttestationResult
 from registry.core.records import (
+    appraisal_policy,
+    attestation_result,
     attribution,
     batch,
     certificate,
     dataset,
+    distrust_entry,
     identity_event,
     key_event,
     release,
@@ -61,6 +67,15 @@ KINDS: dict[str, Kind] = {
     ),
     verification.PREDICATE_TYPE: Kind(
         "verification", "operator", Statement[verification.Verification], verification.validate
+    ),
+    appraisal_policy.PREDICATE_TYPE: Kind(
+        "appraisal policy", "operator", Statement[Policy], appraisal_policy.validate
+    ),
+    distrust_entry.PREDICATE_TYPE: Kind(
+        "distrust entry", "operator", Statement[Entry], distrust_entry.validate
+    ),
+    attestation_result.PREDICATE_TYPE: Kind(
+        "attestation result", "operator", Statement[AttestationResult], attestation_result.validate
     ),
 }
 """Every predicate type that can be registered."""

@@ -1,81 +1,21 @@
 """Tests of registry.core.evidence.appraisal, policy, trust and distrust, on a family of its own."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from enum import StrEnum
 
 import pytest
 
 from registry.core import encoding
 from registry.core.evidence import distrust
 from registry.core.evidence.appraisal import Appraisal, Question, appraise, policy_digest
-from registry.core.evidence.binding import Binding, committed
-from registry.core.evidence.checks import CheckError, Finding, Ledger, missing
-from registry.core.evidence.claims import ClaimValue, Examination, Family
+from registry.core.evidence.binding import Binding
+from registry.core.evidence.checks import Finding
+from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements
 from registry.core.evidence.policy import Policy, check
-from registry.core.evidence.roots import Roots
-from registry.core.evidence.rules import Rules, Weight
 from registry.core.evidence.trust import Tier, tier_of, worst
-from registry.core.evidence.validity import Validity, appraised_at
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-MODEL = b"\x0a" * 32
-
-
-class Found(StrEnum):
-    """What this family finds."""
-
-    DEBUG = "DEBUG"
-    OLD = "OLD"
-
-
-def examine(evidence: bytes, _more: Endorsements, at: datetime, _roots: Roots) -> Examination:
-    """Read what is wrong from the evidence itself: one word for each defect."""
-    ledger = Ledger(RULES.table, appraised_at(at))
-    words = evidence.decode().split()
-    with ledger.check("X1", evidence):
-        if "forged" in words:
-            raise CheckError(Finding.MALFORMED, "the signature does not verify")
-    with ledger.check("X2"):
-        ledger.within("the collateral", Validity(ledger.at - 10, ledger.at + 10))
-        if "late" in words:
-            ledger.within("the CRL", Validity(0, 1))
-        if "bare" in words:
-            raise missing("the CRL")
-    if "uncrl" in words:
-        ledger.skip("X4", Finding.MISSING, "no CRL at hand")
-    for word, finding in (("debug", Found.DEBUG), ("old", Found.OLD)):
-        if word in words:
-            ledger.find("X3", finding, word)
-    claims: dict[str, ClaimValue] = {
-        "measurement": b"\xaa",
-        "svn": 7,
-        "line": "Milan",
-        "report_data": committed(Family.AMD_SNP, Binding(model=MODEL))["report_data"],
-    }
-    return Examination(
-        Family.AMD_SNP, ledger.at, b"id" * 16, claims, ledger.results(), ledger.window
-    )
-
-
-RULES = Rules(
-    family=Family.AMD_SNP,
-    table={"X1": "signature", "X2": "time", "X3": "content", "X4": "CRL", "X5": "distrust"},
-    examine=examine,
-    references={"measurement": "X3"},
-    minimums={"svn": "X3"},
-    weights={
-        Found.DEBUG: Weight("fatal", {"configuration": 96, "runtime-opaque": 96}),
-        Found.OLD: Weight("warning", {"hardware": 32}),
-    },
-    affirms={"hardware": 2, "configuration": 2},
-    binding=("report_data", "X3"),
-    distrust=(("line", "svn"), "X5"),
-)
-POLICY = Policy(name="test", family=Family.AMD_SNP, skip=("measurement",))
+from tests.core.evidence.toy import MODEL, NOON, POLICY, RULES, examine
 
 
 def judged(words: str = "", policy: Policy = POLICY, question: Question | None = None) -> Appraisal:
