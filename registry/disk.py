@@ -9,6 +9,7 @@ How many bytes are lost when the process dies: those in the buffers, at most ``S
 file never holds anything but a prefix of what came. Nothing here is durable before ``os.fsync``.
 """
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -56,8 +57,7 @@ class LargeFile:
         )
         # One thread for each: it takes the buffers in their order.
         self._takers = [(ThreadPoolExecutor(1, "large-file"), take) for take in takers]
-        # Memory of its own, which begins at a page: direct writes need it.
-        self._slots = [mmap.mmap(-1, BUFFER_BYTES) for _ in range(SLOTS)]
+        self._slots = [_buffer() for _ in range(SLOTS)]
         self._taken: list[list[Future[object]]] = [[] for _ in range(SLOTS)]
         self._turn = 0
         self._filled = 0
@@ -159,7 +159,7 @@ class Reader:
         self._left_out = position % BLOCK_BYTES
         self._position = position - self._left_out
         # One that is being taken, and one for each read under way.
-        self._slots = deque(mmap.mmap(-1, BUFFER_BYTES) for _ in range(READS_AHEAD + 1))
+        self._slots = deque(_buffer() for _ in range(READS_AHEAD + 1))
         self._pool = ThreadPoolExecutor(READS_AHEAD, "reader")
         self._ahead = deque(self._begin() for _ in range(READS_AHEAD))
 
@@ -197,6 +197,24 @@ class Reader:
             _set_direct(self._descriptor, on=False)
             count = os.preadv(self._descriptor, [view], position)
         return view[left_out:count]
+
+
+def _buffer() -> mmap.mmap:
+    """Memory that begins at a page, as direct transfers need it; of one huge page if there is one.
+
+    A disk takes a buffer of 512 small pages in several pieces, one after the other, and one huge
+    page at once: it is then more than twice as fast.
+    """
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return mmap.mmap(-1, BUFFER_BYTES)
+    # Shared memory, which is what mmap gives if not asked for something else, has no huge pages.
+    buffer = mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # open(2): into private memory a direct read may be lost if the process forks meanwhile.
+    buffer.madvise(mmap.MADV_DONTFORK)
+    with contextlib.suppress(OSError):
+        # A system may be built without.
+        buffer.madvise(mmap.MADV_HUGEPAGE)
+    return buffer
 
 
 def _set_direct(descriptor: int, *, on: bool) -> bool:

@@ -1,9 +1,11 @@
 """Large files: every byte in its place, with and without direct writes."""
 
+import ctypes
 import errno
 import fcntl
 import gc
 import hashlib
+import mmap
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -179,3 +181,36 @@ def test_the_buffers_are_given_back_at_once(descriptor: int) -> None:
         assert [buffer() for buffer in buffers] == [None] * len(buffers)
     finally:
         gc.enable()
+
+
+def flags_of(buffer: mmap.mmap) -> set[str]:
+    """What the system was told of the memory of a buffer; see proc(5), smaps."""
+    address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head, *words = line.split()
+        if "-" in head:
+            start, end = (int(each, 16) for each in head.split("-"))
+            inside = start <= address < end
+        elif inside and head == "VmFlags:":
+            return set(words)
+    return set()
+
+
+@pytest.mark.skipif(
+    not hasattr(mmap, "MADV_HUGEPAGE") or not Path("/proc/self/smaps").exists(),
+    reason="this system does not tell",
+)
+def test_a_buffer_is_private_memory_in_huge_pages_that_no_child_gets() -> None:
+    buffer = disk._buffer()
+    assert len(buffer) == BUFFER_BYTES
+    flags = flags_of(buffer)
+    assert "dc" in flags
+    assert "sh" not in flags
+    if Path("/sys/kernel/mm/transparent_hugepage").exists():
+        assert "hg" in flags
+
+
+def test_a_buffer_is_there_on_systems_without_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+    assert len(disk._buffer()) == BUFFER_BYTES
