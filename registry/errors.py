@@ -225,6 +225,7 @@ class Reason(StrEnum):
 
     # Profiles.
     PROFILE = "PROFILE"
+    EVENT_SIZE = "EVENT_SIZE"
 
     # Evidence of trusted execution environments.
     EVIDENCE_CHECK = "EVIDENCE_CHECK"

@@ -123,13 +123,21 @@ def read_foreign_json(data: bytes, *, what: str, max_depth: int = MAX_FOREIGN_DE
     return _read_foreign(data, what, max_depth, _safe_integer, _no_number)
 
 
-def read_foreign_numbers(data: bytes, *, what: str, max_depth: int = MAX_FOREIGN_DEPTH) -> object:
+def read_foreign_numbers(
+    data: bytes, *, what: str, max_depth: int = MAX_FOREIGN_DEPTH, halves: bool = False
+) -> object:
     """As :func:`read_foreign_json`, with every number, of any kind and size, as a :class:`Number`.
+
+    Args:
+        data: The JSON.
+        what: What it should be, for the error.
+        max_depth: How deeply it may be nested.
+        halves: Whether lone surrogates pass, for text of which the other half comes later.
 
     Raises:
         MalformedError: ``MALFORMED_JSON``.
     """
-    return _read_foreign(data, what, max_depth, Number, Number)
+    return _read_foreign(data, what, max_depth, Number, Number, halves=halves)
 
 
 def read_proto_json(data: bytes, kind: type[T], *, what: str) -> T:
@@ -159,6 +167,8 @@ def _read_foreign(
     max_depth: int,
     read_integer: Callable[[str], object],
     read_float: Callable[[str], object],
+    *,
+    halves: bool = False,
 ) -> object:
     try:
         value: object = json.loads(
@@ -169,7 +179,7 @@ def _read_foreign(
             parse_constant=_no_number,
         )
         # Only an escape can smuggle in half a surrogate pair, and then no UTF-8 can hold it.
-        if b"\\u" in data:
+        if not halves and b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise MalformedError(
