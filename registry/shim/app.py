@@ -27,6 +27,7 @@ from registry.shim.recorder.journal import SEGMENT_BYTES
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Clock, Sequence
+from registry.shim.recorder.unrecorded import Unrecorded
 from registry.shim.release import PinnedRelease
 from registry.shim.uploader import DEFAULT_PACE, Pace, Status, Uploader
 from registry.signing.file import StatementSigner
@@ -59,6 +60,7 @@ class Shim:
     sequence: Sequence
     uploader: Uploader
     folder: BatchFolder
+    unrecorded: Unrecorded
 
     @property
     def shim_id(self) -> str:
@@ -128,6 +130,8 @@ def open_shim(
     request_key = RequestKey(folder / "request.key")
     software = f"provreg-shim/{metadata.version('provreg')}"
     with contextlib.ExitStack() as stack:
+        unrecorded = Unrecorded(folder / "unrecorded")
+        stack.callback(unrecorded.close)
         sequence = Sequence(folder / "journal", clock, segment_bytes=segment_bytes)
         stack.callback(sequence.journal.close)
         recorder = Recorder(sequence, request_key)
@@ -145,12 +149,14 @@ def open_shim(
         stack.callback(uploader.stop)
         # Only now, that journal and batches are known to fit: a boot record on top of an old copy
         # would take a number that was used before.
-        sequence.boot(software)
+        missed = unrecorded.count
+        sequence.boot(software, missed)
+        unrecorded.told(missed)
         stack.callback(_say_farewell, uploader, timing.farewell)
         stack.callback(recorder.close, timing.drain)
         heartbeat = Heartbeat(sequence, timing.heartbeat)
         stack.callback(heartbeat.stop)
-        yield Shim(recorder, sequence, uploader, batches)
+        yield Shim(recorder, sequence, uploader, batches, unrecorded)
 
 
 def _say_farewell(uploader: Uploader, seconds: float) -> None:

@@ -214,10 +214,18 @@ def check_history(records: Sequence[inference.Record]) -> None:
         match record:
             case inference.Intent():
                 intents.append(record.sequence.n)
-            case inference.Completion() | inference.Failure() | inference.Interrupted():
+            case (
+                inference.Completion()
+                | inference.Failure()
+                | inference.ClientGone()
+                | inference.NotForwarded()
+                | inference.Interrupted()
+            ):
                 outcomes.append(record.intent_n)
                 assert record.intent_n in intents
-            case inference.Boot() | inference.Heartbeat() | inference.Stop():
+            case inference.Attached():
+                assert record.intent_n in intents
+            case inference.Boot() | inference.Setup() | inference.Heartbeat() | inference.Stop():
                 pass
     assert sorted(outcomes) == intents
 

@@ -12,7 +12,7 @@ import msgspec
 from registry.core import encoding
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import sha256
-from registry.core.encoding import Count, Text, Time, Value
+from registry.core.encoding import AsciiKey, Count, Text, Time, Value
 from registry.core.records import NAMESPACE
 from registry.core.records.names import Name, Version
 from registry.core.records.release import RecordId
@@ -83,8 +83,77 @@ class Runtime(Value, frozen=True):
     threads: Count = 0
 
 
+class Course(Value, frozen=True):
+    """How an answer went out.
+
+    Attributes:
+        mode: What was durable before the answer went out; see the shim's recorder.
+        first_us: From the request's arrival to the first byte of the answer, in microseconds.
+        total_us: To its last byte.
+        added_us: How much of that was the shim's own doing.
+        chunks: Messages or events of a stream.
+        finish_reasons: Why each choice ended, by index.
+        params: Sampling parameters as the request spelled them: numbers are texts.
+        trace: The ``traceparent`` that the request came with (W3C Trace Context).
+        profile_error: Why the answer has no richer profile than its bytes.
+        unrecorded: Calls that went out before this one and were never written down.
+    """
+
+    transport: Literal["in_process", "unary", "sse", "grpc_stream"]
+    mode: Literal["strict", "stream", "best_effort"]
+    first_us: Count = 0
+    total_us: Count = 0
+    added_us: Count = 0
+    chunks: Count = 0
+    finish_reasons: Annotated[tuple[Text, ...], msgspec.Meta(max_length=128)] = ()
+    params: Annotated[dict[AsciiKey, Text], msgspec.Meta(max_length=64)] = msgspec.field(
+        default_factory=dict
+    )
+    trace: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    profile_error: Text = ""
+    unrecorded: Count = 0
+
+
+Level = Literal["logged", "signed", "attested", "recomputed"]
+"""How strongly a caller wants an answer proven: header ``x-provreg-level``."""
+
+
+class Setup(Value, frozen=True, tag_field="kind", tag="setup"):
+    """What runs from here on, as far as it is known; completions name it by its number.
+
+    Attributes:
+        level: How the model's identity is known: step 0 to 5 of the binding ladder.
+        files_verified: Files of the release that were compared on this host.
+        adapters: SHA-256 of adapters on top of the model.
+        tokenizer: SHA-256 of the tokenizer.
+        chat_template: SHA-256 of the template that makes a prompt of messages.
+        quantization: What the engine says of it.
+        evidence: Evidence id of this host, if it is attested.
+    """
+
+    sequence: Sequence
+    at: Time
+    model: Model
+    binding: Literal["artifact_verified", "runtime_reported", "provider_attested", "name_only"]
+    level: Annotated[int, msgspec.Meta(ge=0, le=5)]
+    runtime: Runtime
+    upstream: Text = ""
+    files_verified: Count = 0
+    adapters: Annotated[tuple[Hex32, ...], msgspec.Meta(max_length=64)] = ()
+    tokenizer: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    chat_template: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    quantization: Text = ""
+    evidence: Hex32 | msgspec.UnsetType = msgspec.UNSET
+
+
 class Boot(Value, frozen=True, tag_field="kind", tag="boot"):
-    """The shim started."""
+    """The shim started.
+
+    Attributes:
+        open_intents: Calls of the last run that have no outcome.
+        torn_bytes: What a crash left of a record that nobody was told was durable.
+        unrecorded: Calls of earlier runs that went out and were never written down.
+    """
 
     sequence: Sequence
     at: Time
@@ -93,6 +162,7 @@ class Boot(Value, frozen=True, tag_field="kind", tag="boot"):
     previous_boot_id: Hex16 | msgspec.UnsetType = msgspec.UNSET
     open_intents: Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_OPEN_INTENTS)] = ()
     torn_bytes: Count = 0
+    unrecorded: Count = 0
 
 
 class Intent(Value, frozen=True, tag_field="kind", tag="intent"):
@@ -118,15 +188,62 @@ class Completion(Value, frozen=True, tag_field="kind", tag="completion"):
     runtime: Runtime
     uncovered: tuple[Text, ...]
     salt: Hex32
+    setup_n: Count | msgspec.UnsetType = msgspec.UNSET
+    asked: Level | msgspec.UnsetType = msgspec.UNSET
+    course: Course | msgspec.UnsetType = msgspec.UNSET
 
 
 class Failure(Value, frozen=True, tag_field="kind", tag="upstream_error"):
-    """The call failed before an answer was complete."""
+    """The call failed before an answer was complete.
+
+    Attributes:
+        sent_bytes: How much of an answer went out before.
+        sent_digest: SHA-256 of that.
+    """
 
     sequence: Sequence
     at: Time
     intent_n: Count
     error: Text
+    sent_bytes: Count = 0
+    sent_digest: Hex32 | msgspec.UnsetType = msgspec.UNSET
+
+
+class ClientGone(Value, frozen=True, tag_field="kind", tag="client_gone"):
+    """Whoever asked left before the answer was delivered; see :class:`Failure`."""
+
+    sequence: Sequence
+    at: Time
+    intent_n: Count
+    sent_bytes: Count = 0
+    sent_digest: Hex32 | msgspec.UnsetType = msgspec.UNSET
+
+
+class NotForwarded(Value, frozen=True, tag_field="kind", tag="not_forwarded"):
+    """The call was refused here; the model server never saw it."""
+
+    sequence: Sequence
+    at: Time
+    intent_n: Count
+    reason: Text
+
+
+class Attached(Value, frozen=True, tag_field="kind", tag="attached"):
+    """What a caller asked for beyond a logged record, had after its answer, or missed.
+
+    Attributes:
+        intent_n: The call.
+        proof: SHA-256 of what proves the level: a batch, an attestation result, a replay.
+        missed: Why it could not be had; empty if it was.
+    """
+
+    sequence: Sequence
+    at: Time
+    intent_n: Count
+    level: Level
+    late_us: Count = 0
+    proof: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    missed: Text = ""
 
 
 class Interrupted(Value, frozen=True, tag_field="kind", tag="interrupted"):
@@ -151,7 +268,22 @@ class Stop(Value, frozen=True, tag_field="kind", tag="stop"):
     at: Time
 
 
-Record = Boot | Intent | Completion | Failure | Interrupted | Heartbeat | Stop
+Outcome = Completion | Failure | ClientGone | NotForwarded | Interrupted
+"""Exactly one follows each intent."""
+
+Record = (
+    Boot
+    | Setup
+    | Intent
+    | Completion
+    | Failure
+    | ClientGone
+    | NotForwarded
+    | Interrupted
+    | Attached
+    | Heartbeat
+    | Stop
+)
 """Any journal record."""
 
 RecordStatement = Statement[Record]
@@ -199,24 +331,41 @@ def write(record: Record) -> bytes:
     )
 
 
-def _check_digits(record: Record) -> None:
-    """Refuse a field of a record that should hold lowercase hexadecimal and does not."""
+def _digits(record: Record) -> str:
+    """Every field of a record that must hold lowercase hexadecimal, joined."""
     sequence = record.sequence
     digits = sequence.shim_id + sequence.boot_id + sequence.prev_digest
+    # Nearly all records are of these two kinds, and a match would ask for each kind in turn.
     if type(record) is Completion:
         response = record.response
         digits += record.request + record.salt + record.model.manifest
-        digits += response.content_digest + response.wire_digest
-    elif type(record) is Intent:
-        digits += record.request + record.salt
-    elif type(record) is Boot and isinstance(record.previous_boot_id, str):
-        digits += record.previous_boot_id
+        return digits + response.content_digest + response.wire_digest
+    if type(record) is Intent:
+        return digits + record.request + record.salt
+    said: tuple[object, ...] = ()
+    match record:
+        case Boot():
+            said = (record.previous_boot_id,)
+        case Failure() | ClientGone():
+            said = (record.sent_digest,)
+        case Attached():
+            said = (record.proof,)
+        case Setup(model=model):
+            optional = (record.tokenizer, record.chat_template, record.evidence)
+            said = (model.manifest, *record.adapters, *optional)
+        case _:
+            pass
+    return digits + "".join(item for item in said if isinstance(item, str))
+
+
+def _check_digits(record: Record) -> None:
+    """Refuse a field of a record that should hold lowercase hexadecimal and does not."""
     # Removing all digits must leave nothing; bytes.fromhex would let white space pass.
-    if digits.translate(_NO_DIGITS):
+    if _digits(record).translate(_NO_DIGITS):
         raise MalformedError(
             Reason.MALFORMED_STATEMENT,
             "a field of this record is not lowercase hexadecimal",
-            where=f"n={sequence.n}",
+            where=f"n={record.sequence.n}",
         )
 
 

@@ -34,11 +34,12 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 class Ticket:
     """A place in the journal, and the promise to say when it is durable."""
 
-    __slots__ = ("_done", "_failure", "frame", "n")
+    __slots__ = ("_after", "_done", "_failure", "frame", "n")
 
-    def __init__(self, n: int, framed: bytes) -> None:
+    def __init__(self, n: int, framed: bytes, after: "After | None" = None) -> None:
         self.n = n
         self.frame = framed
+        self._after = after
         self._failure: UnavailableError | None = None
         # A bare lock is the cheapest thing in Python that one thread waits for and another frees.
         self._done = threading.Lock()
@@ -47,7 +48,15 @@ class Ticket:
     def settle(self, failure: UnavailableError | None = None) -> None:
         """Let go whoever waits; only the journal calls this, once."""
         self._failure = failure
+        # First, so that whoever waited finds everything as it is afterwards.
+        if self._after is not None:
+            self._after(self)
         self._done.release()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it never will be durable; known once the ticket is settled."""
+        return self._failure is not None
 
     def wait(self) -> None:
         """Return when the record is durable.
@@ -58,6 +67,10 @@ class Ticket:
         with self._done:
             if self._failure is not None:
                 raise self._failure
+
+
+After = Callable[[Ticket], None]
+"""Called by the journal's own thread once a record is durable or never will be; must be quick."""
 
 
 class Journal:
@@ -137,8 +150,12 @@ class Journal:
         """Why nothing is accepted any more; empty if all is well."""
         return self._latched
 
-    def append(self, payload: bytes) -> Ticket:
+    def append(self, payload: bytes, after: After | None = None) -> Ticket:
         """Take the next place for ``payload``; it is durable once the ticket has been waited for.
+
+        Args:
+            payload: The record.
+            after: Called when the ticket is settled, for whoever does not wait.
 
         Raises:
             LimitExceededError: ``BATCH_TOO_LARGE``: no frame, and no registry, takes such a record.
@@ -155,7 +172,7 @@ class Journal:
         with self._mutex:
             if self._latched or self._closing:
                 raise self._refusal()
-            ticket = Ticket(self._next, framed)
+            ticket = Ticket(self._next, framed, after)
             self._next += 1
             self._queue.append(ticket)
             if len(self._queue) == 1:

@@ -1,11 +1,19 @@
 """The recorder: a durable intent before every call, exactly one outcome after it.
 
-This is ``strict`` recording, the only mode so far:
+What is durable before an answer goes out is the mode's choice:
 
-* :meth:`Recorder.intent` returns when the intent is durable. Only then may the model run.
-* :meth:`Recorder.complete` and :meth:`Recorder.fail` return when the outcome is durable. Only then
-  may the answer be given away.
-* If the journal fails, no call is made and no answer is given away: a full disk stops the service.
+===============  =================================  ==================================
+mode             before the call                    before its answer goes out
+===============  =================================  ==================================
+``strict``       its intent                         its outcome
+``stream``       its intent                         nothing more; the outcome follows
+``best_effort``  nothing                            nothing; what is lost is counted
+===============  =================================  ==================================
+
+If the journal fails, ``strict`` and ``stream`` make no more calls. The recorder itself only writes:
+:meth:`Recorder.begin` and the methods that end a call return a ticket at once, and whoever serves
+the call waits for it or does not. :meth:`Recorder.intent`, :meth:`Recorder.complete` and
+:meth:`Recorder.fail` wait.
 
 A process that dies in between leaves an open intent, and its next start says so. One case remains:
 a completion that reached the disk although the caller was told that it failed. The record then
@@ -14,16 +22,18 @@ speaks of an answer that was made and never given away.
 
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from registry.core import encoding
 from registry.core.digest import SHA256_SIZE
 from registry.core.records import inference
 from registry.errors import ConflictError, MalformedError, Reason, UnavailableError
-from registry.shim.recorder.journal import Ticket
+from registry.shim.recorder.journal import After, Ticket
 from registry.shim.recorder.request_key import RequestKey
-from registry.shim.recorder.sequence import Sequence
+from registry.shim.recorder.sequence import Build, Sequence
 
 SALT_BYTES = 32
 """Bytes of a record's public salt: it keeps neighbours in a proof from being guessed."""
@@ -38,12 +48,14 @@ class Deployment:
 
     Attributes:
         uncovered: What belongs to a call and is in no digest, each by name.
+        setup_n: The number of the record that tells more; None if none was written.
     """
 
     model: inference.Model
     binding: Literal["artifact_verified", "runtime_reported", "provider_attested", "name_only"]
     runtime: inference.Runtime
     uncovered: tuple[str, ...]
+    setup_n: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse now what would otherwise make every record of this deployment unreadable."""
@@ -54,17 +66,45 @@ class Deployment:
         response = inference.Response(
             profile="output/bytes/v1", content_digest=nothing, wire_digest=nothing, complete=True
         )
-        sample = _completion(place, "2000-01-01T00:00:00Z", Open(0, nothing, self), response)
+        open_ = Open(0, nothing, self, Ticket(0, b""))
+        sample = _completion(place, "2000-01-01T00:00:00Z", open_, Answered(response))
         inference.parse(inference.write(sample))
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A call that is under way: its intent's number and commitment."""
+    """A call that is under way: its intent's number, commitment and place in the journal."""
 
     n: int
     request: str
     deployment: Deployment
+    ticket: Ticket = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and what else its record says.
+
+    Attributes:
+        asked: How strongly the caller wanted it proven; None if it did not say.
+        course: How it went out; None within one process.
+    """
+
+    response: inference.Response
+    asked: inference.Level | None = None
+    course: inference.Course | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What went out of an answer that did not come to its end."""
+
+    size: int = 0
+    sha256: str = ""
+
+
+NOTHING = Sent()
+"""No byte of an answer went out."""
 
 
 class Recorder:
@@ -82,13 +122,26 @@ class Recorder:
     def intent(self, deployment: Deployment, request_digest: bytes) -> Open:
         """Write down that a call is about to be made; returns when that is durable.
 
+        Raises:
+            UnavailableError: As :meth:`begin`. The call must not be made.
+            MalformedError: ``MALFORMED_FIELD``.
+        """
+        open_ = self.begin(deployment, request_digest)
+        open_.ticket.wait()
+        return open_
+
+    def begin(
+        self, deployment: Deployment, request_digest: bytes, after: After | None = None
+    ) -> Open:
+        """Write down that a call is about to be made; its ticket tells when that is durable.
+
         Args:
             deployment: What will answer.
             request_digest: The digest of the whole request, 32 bytes.
+            after: Called when the intent is durable or never will be.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``, or ``JOURNAL_BUSY`` if too many calls are open.
-                The call must not be made.
             MalformedError: ``MALFORMED_FIELD``.
         """
         if len(request_digest) != SHA256_SIZE:
@@ -98,30 +151,29 @@ class Recorder:
                 expected=f"{SHA256_SIZE} bytes",
                 actual=f"{len(request_digest)} bytes",
             )
-        opened: list[Open] = []
+        said: list[inference.Intent] = []
 
         def build(place: inference.Sequence, at: str) -> inference.Record:
             salt = self._request_key.salt(place.shim_id, place.n)
-            request = inference.commit_request(salt, request_digest).hex()
-            opened.append(Open(place.n, request, deployment))
+            intent = inference.Intent(
+                sequence=place,
+                at=at,
+                release=deployment.model.release,
+                request=inference.commit_request(salt, request_digest).hex(),
+                salt=secrets.token_hex(SALT_BYTES),
+            )
+            said.append(intent)
             # Before the record exists, so that nobody can think its segment settled, and in one
             # step with the question whether there is room, so that nothing follows the last record.
             with self._changed:
                 self._check_room()
                 self._unsettled.add(place.n)
-            return inference.Intent(
-                sequence=place,
-                at=at,
-                release=deployment.model.release,
-                request=request,
-                salt=secrets.token_hex(SALT_BYTES),
-            )
+            return intent
 
-        self._sequence.add(build).wait()
-        [open_] = opened
+        ticket = self._sequence.add(build, after)
         with self._changed:
-            self._running.add(open_.n)
-        return open_
+            self._running.add(ticket.n)
+        return Open(ticket.n, said[0].request, deployment, ticket)
 
     def complete(self, open_: Open, response: inference.Response) -> int:
         """Write down the answer of a call; returns the record's number when that is durable.
@@ -131,35 +183,98 @@ class Recorder:
             ConflictError: ``INTENT_CLOSED``.
             MalformedError: ``MALFORMED_HEX``; the call is still open.
         """
-        for digest in (response.content_digest, response.wire_digest):
+        return _waited(self.answered(open_, Answered(response)))
+
+    def answered(self, open_: Open, answer: Answered, after: After | None = None) -> Ticket:
+        """Write down the answer of a call.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+            ConflictError: ``INTENT_CLOSED``.
+            MalformedError: ``MALFORMED_HEX``; the call is still open.
+        """
+        for digest in (answer.response.content_digest, answer.response.wire_digest):
             encoding.hex_bytes(digest, SHA256_SIZE)
-        self._claim(open_)
-        return self._settle(
-            open_,
-            self._sequence.add(lambda place, at: _completion(place, at, open_, response)),
-        )
+        return self._end(open_, lambda place, at: _completion(place, at, open_, answer), after)
 
     def fail(self, open_: Open, error: str) -> int:
         """Write down that a call gave no answer; returns the record's number when that is durable.
-
-        Args:
-            open_: The call.
-            error: What kind of failure it was; never anything from the request or the answer.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
             ConflictError: ``INTENT_CLOSED``.
         """
-        text = error.encode("unicode_escape").decode("ascii")[:MAX_ERROR_CHARACTERS]
-        self._claim(open_)
-        return self._settle(
+        return _waited(self.failed(open_, error))
+
+    def failed(
+        self, open_: Open, error: str, sent: Sent = NOTHING, after: After | None = None
+    ) -> Ticket:
+        """Write down that a call gave no whole answer.
+
+        Args:
+            open_: The call.
+            error: What kind of failure it was; never anything from the request or the answer.
+            sent: What went out before.
+            after: Called when that is durable or never will be.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+            ConflictError: ``INTENT_CLOSED``.
+        """
+        return self._end(
             open_,
-            self._sequence.add(
-                lambda place, at: inference.Failure(
-                    sequence=place, at=at, intent_n=open_.n, error=text
-                )
+            lambda place, at: inference.Failure(
+                sequence=place,
+                at=at,
+                intent_n=open_.n,
+                error=_printable(error),
+                sent_bytes=sent.size,
+                sent_digest=sent.sha256 or msgspec.UNSET,
             ),
+            after,
         )
+
+    def abandoned(self, open_: Open, sent: Sent = NOTHING, after: After | None = None) -> Ticket:
+        """Write down that whoever asked left before the answer was delivered.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+            ConflictError: ``INTENT_CLOSED``.
+        """
+        return self._end(
+            open_,
+            lambda place, at: inference.ClientGone(
+                sequence=place,
+                at=at,
+                intent_n=open_.n,
+                sent_bytes=sent.size,
+                sent_digest=sent.sha256 or msgspec.UNSET,
+            ),
+            after,
+        )
+
+    def refused(self, open_: Open, reason: str, after: After | None = None) -> Ticket:
+        """Write down that a call was refused here, before the model server saw it.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+            ConflictError: ``INTENT_CLOSED``.
+        """
+        return self._end(
+            open_,
+            lambda place, at: inference.NotForwarded(
+                sequence=place, at=at, intent_n=open_.n, reason=_printable(reason)
+            ),
+            after,
+        )
+
+    def note(self, build: Build, after: After | None = None) -> Ticket:
+        """Write down something that opens and ends no call: a setup, or an attached proof.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+        """
+        return self._sequence.add(build, after)
 
     def oldest_open(self) -> int | None:
         """The first intent that has no durable outcome: the journal must be kept from there on."""
@@ -199,7 +314,8 @@ class Recorder:
                 hint="try again when some have been answered",
             )
 
-    def _claim(self, open_: Open) -> None:
+    def _end(self, open_: Open, build: Build, after: After | None) -> Ticket:
+        """Write the one outcome of a call, and remember the call until that is durable."""
         with self._changed:
             if open_.n not in self._running:
                 raise ConflictError(
@@ -209,17 +325,29 @@ class Recorder:
                 )
             self._running.remove(open_.n)
 
-    def _settle(self, open_: Open, ticket: Ticket) -> int:
-        ticket.wait()
-        with self._changed:
-            self._unsettled.discard(open_.n)
-            if self._closing:
-                self._changed.notify_all()
-        return ticket.n
+        def settled(ticket: Ticket) -> None:
+            if not ticket.failed:
+                with self._changed:
+                    self._unsettled.discard(open_.n)
+                    if self._closing:
+                        self._changed.notify_all()
+            if after is not None:
+                after(ticket)
+
+        return self._sequence.add(build, settled)
+
+
+def _waited(ticket: Ticket) -> int:
+    ticket.wait()
+    return ticket.n
+
+
+def _printable(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")[:MAX_ERROR_CHARACTERS]
 
 
 def _completion(
-    place: inference.Sequence, at: str, open_: Open, response: inference.Response
+    place: inference.Sequence, at: str, open_: Open, answer: Answered
 ) -> inference.Completion:
     deployment = open_.deployment
     return inference.Completion(
@@ -229,8 +357,11 @@ def _completion(
         model=deployment.model,
         binding=deployment.binding,
         request=open_.request,
-        response=response,
+        response=answer.response,
         runtime=deployment.runtime,
         uncovered=deployment.uncovered,
         salt=secrets.token_hex(SALT_BYTES),
+        setup_n=msgspec.UNSET if deployment.setup_n is None else deployment.setup_n,
+        asked=msgspec.UNSET if answer.asked is None else answer.asked,
+        course=msgspec.UNSET if answer.course is None else answer.course,
     )

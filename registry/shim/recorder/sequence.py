@@ -20,10 +20,13 @@ import msgspec
 from registry.core.records import inference
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
-from registry.shim.recorder.journal import SEGMENT_BYTES, Journal, Ticket
+from registry.shim.recorder.journal import SEGMENT_BYTES, After, Journal, Ticket
 
 Clock = Callable[[], datetime]
 """Tells the time, in UTC."""
+
+Build = Callable[[inference.Sequence, str], inference.Record]
+"""Makes a record from its place and its time."""
 
 ID_BYTES = 16
 """Bytes of the ids of shims and boots."""
@@ -111,11 +114,12 @@ class Sequence:
         self.shim_id = last.sequence.shim_id if last else secrets.token_hex(ID_BYTES)
         self.interrupted = tuple(sorted(history.open_intents))
 
-    def boot(self, software: str) -> None:
+    def boot(self, software: str, unrecorded: int = 0) -> None:
         """Write down, durably, that the shim started, and the outcome of calls left open.
 
         Args:
             software: What this shim is, with its version.
+            unrecorded: Calls of earlier runs that went out and were never written down.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
@@ -131,6 +135,7 @@ class Sequence:
                 previous_boot_id=msgspec.UNSET if last is None else last.sequence.boot_id,
                 open_intents=self.interrupted,
                 torn_bytes=self.journal.torn_bytes,
+                unrecorded=unrecorded,
             )
 
         tickets = [self.add(build)]
@@ -138,11 +143,12 @@ class Sequence:
         for ticket in tickets:
             ticket.wait()
 
-    def add(self, build: Callable[[inference.Sequence, str], inference.Record]) -> Ticket:
+    def add(self, build: Build, after: After | None = None) -> Ticket:
         """Write the next record.
 
         Args:
             build: Makes the record from its place and its time; runs while others wait.
+            after: Called when the record is durable or never will be; see :data:`After`.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
@@ -155,7 +161,7 @@ class Sequence:
                 prev_digest=self._previous,
             )
             data = inference.write(build(place, time_text(self._clock())))
-            ticket = self.journal.append(data)
+            ticket = self.journal.append(data, after)
             self._previous = leaf_hash(data).hex()
         return ticket
 
@@ -182,7 +188,7 @@ def _ending(last: _Predicate | None) -> Literal["first", "clean", "unclean"]:
     return "clean" if last.kind == "stop" else "unclean"
 
 
-def _interrupted(intent_n: int) -> Callable[[inference.Sequence, str], inference.Record]:
+def _interrupted(intent_n: int) -> Build:
     return lambda place, at: inference.Interrupted(sequence=place, at=at, intent_n=intent_n)
 
 
