@@ -2,9 +2,10 @@
 
 from registry.core.evidence.claims import Family
 from registry.core.evidence.rules import Rules
+from registry.core.evidence.sev_snp.rules import RULES as SEV_SNP
 from registry.errors import MalformedError, Reason
 
-FAMILIES: dict[Family, Rules] = {}
+FAMILIES: dict[Family, Rules] = {rules.family: rules for rules in (SEV_SNP,)}
 """Every family that can be examined."""
 
 
