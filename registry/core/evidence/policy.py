@@ -60,8 +60,12 @@ class Policy(Value, frozen=True):
     endorsement_days: Count | msgspec.UnsetType = msgspec.UNSET
 
     def trusted_roots(self) -> Roots:
-        """The vendors' roots, and those that this policy names."""
-        return Roots.also((item.vendor, item.sha256) for item in self.roots)
+        """The vendors' roots, those that this policy names, and how long their answers count."""
+        days = self.endorsement_days
+        return Roots.also(
+            ((item.vendor, item.sha256) for item in self.roots),
+            answer_days=None if isinstance(days, msgspec.UnsetType) else days,
+        )
 
 
 def check(policy: Policy, rules: Rules) -> None:

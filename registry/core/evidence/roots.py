@@ -39,19 +39,24 @@ PINNED: dict[Vendor, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Which roots count: the vendors' own, and those that were named besides.
+    """Which roots count: the vendors' own, and those that were named besides; and for how long.
 
     Attributes:
         named: SHA-256 of the DER of further roots, in hexadecimal, for each vendor that they
             stand in for.
+        answer_days: How many days an answer about revocation counts after it was given, whatever
+            window it states itself; None means within that window.
     """
 
     named: frozenset[tuple[Vendor, str]] = field(default=frozenset())
+    answer_days: int | None = None
 
     @classmethod
-    def also(cls, more: Iterable[tuple[Vendor, str]]) -> Self:
+    def also(
+        cls, more: Iterable[tuple[Vendor, str]] = (), *, answer_days: int | None = None
+    ) -> Self:
         """The vendors' roots, and more."""
-        return cls(frozenset(more))
+        return cls(frozenset(more), answer_days)
 
     def accept(self, vendor: Vendor, der: bytes) -> bool:
         """Take a root certificate for the vendor's; True if it is one that was only named.

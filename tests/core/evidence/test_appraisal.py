@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from registry.core import encoding
@@ -184,6 +185,11 @@ def test_a_policy_and_an_entry_have_one_spelling() -> None:
         assert encoding.read_json(encoding.write_json(value), kind) == value
     renamed = Policy(name="other", family=Family.AMD_SNP, skip=("measurement",))
     assert policy_digest(renamed) != policy_digest(POLICY)
+
+
+def test_a_policy_says_how_long_answers_about_revocation_count() -> None:
+    assert POLICY.trusted_roots().answer_days is None
+    assert msgspec.structs.replace(POLICY, endorsement_days=90).trusted_roots().answer_days == 90
 
 
 @pytest.mark.parametrize(
