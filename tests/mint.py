@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from registry.core.attestation.dsse import PAYLOAD_TYPE, Envelope, pae
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.capsule.build import build
-from registry.core.capsule.container import Capsule, LoggedEnvelope
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.parts import LoggedEnvelope
 from registry.core.digest import DigestSet, sha256
 from registry.core.encoding import base64_text
 from registry.core.records import attribution, batch, dataset, inference, key_event, release

@@ -9,14 +9,8 @@ from registry.core.attestation.bundle import MAX_BUNDLE_BYTES
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.trusted_root import MAX_TRUSTED_ROOT_BYTES
 from registry.core.capsule.build import build
-from registry.core.capsule.container import (
-    MAX_TIMESTAMPS,
-    Capsule,
-    LoggedEnvelope,
-    Stamped,
-    Token,
-    Verified,
-)
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.parts import MAX_TIMESTAMPS, LoggedEnvelope, Stamped, Token, Verified
 from registry.core.records import (
     attribution,
     batch,

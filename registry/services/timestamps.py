@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from registry.core.archive.timestamp import Timestamp
-from registry.core.capsule.container import MAX_TIMESTAMPS
+from registry.core.capsule.parts import MAX_TIMESTAMPS
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
 from registry.remote.timestamp import RemoteAuthority

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.core.capsule.container import Stamped, Token
+from registry.core.capsule.parts import Stamped, Token
 from tests.authorities import Authority, leaf, root
 from tests.cli.conftest import Shell
 from tests.mint import World, tell

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from registry.core import digest, encoding
 from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.container import Capsule, Stamped, Token
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.parts import Stamped, Token
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.digest import DigestSet

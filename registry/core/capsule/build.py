@@ -7,10 +7,8 @@ from registry.core.capsule.container import (
     MAX_INDEX_BYTES,
     MAX_PARTS,
     Capsule,
-    LoggedEnvelope,
-    Stamped,
-    Verified,
 )
+from registry.core.capsule.parts import Attested, LoggedEnvelope, Stamped, Verified
 from registry.core.digest import sha256
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
@@ -34,6 +32,7 @@ def build(
     stamped: Stamped | None = None,
     verifications: Iterable[Verified] = (),
     trusted_roots: Iterable[bytes] = (),
+    attested: Attested | None = None,
 ) -> Capsule:
     """Sort what belongs into a capsule, drop what is there twice, and check the limits.
 
@@ -54,6 +53,7 @@ def build(
         stamped: The smallest checkpoint with the batch that was stamped, with its timestamps.
         verifications: What the operator says of Sigstore bundles in which some of these came.
         trusted_roots: The trusted roots that the verifications name.
+        attested: By what the node's key is attested; None if it is not.
 
     Raises:
         LimitExceededError: ``MALFORMED_CAPSULE``.
@@ -73,7 +73,8 @@ def build(
         datasets=_ordered(datasets),
         stamped=stamped,
         verifications=tuple(sorted(verifications, key=lambda item: item.said.index)),
-        trusted_roots=tuple(sorted(set(trusted_roots), key=sha256)),
+        trusted_roots=_blobs(trusted_roots),
+        attested=Attested() if attested is None else _sorted(attested),
     )
     sizes = [len(data) for _, data in capsule.parts()]
     room = MAX_CAPSULE_BYTES - MAX_INDEX_BYTES
@@ -91,3 +92,17 @@ def build(
 def _ordered(items: Iterable[LoggedEnvelope]) -> tuple[LoggedEnvelope, ...]:
     by_index = {item.index: item for item in items}
     return tuple(by_index[index] for index in sorted(by_index))
+
+
+def _blobs(items: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(sorted(set(items), key=sha256))
+
+
+def _sorted(attested: Attested) -> Attested:
+    return Attested(
+        results=_ordered(attested.results),
+        policies=_ordered(attested.policies),
+        distrust=_ordered(attested.distrust),
+        evidence=_blobs(attested.evidence),
+        endorsements=_blobs(attested.endorsements),
+    )

@@ -12,8 +12,9 @@ from typing import Final
 from registry.core import encoding, verdict
 from registry.core.archive.authority import Authority
 from registry.core.archive.timestamp import Timestamp, open_token
-from registry.core.capsule.container import Capsule, Stamped
+from registry.core.capsule.container import Capsule
 from registry.core.capsule.links import waiting
+from registry.core.capsule.parts import Stamped
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.verdict import Check

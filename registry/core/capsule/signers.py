@@ -8,9 +8,9 @@ from typing import Any
 from registry.core import verdict
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import Statement
-from registry.core.capsule.container import LoggedEnvelope
 from registry.core.capsule.existence import CHECKPOINT, Seen
 from registry.core.capsule.links import Link, judge, waiting
+from registry.core.capsule.parts import LoggedEnvelope
 from registry.core.keys import PublicKey
 from registry.core.records import key_event, predicate
 from registry.core.records.key_event import KeyEvent

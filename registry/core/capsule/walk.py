@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from registry.core import digest, verdict
 from registry.core.archive.authority import Authority
 from registry.core.capsule import facts
-from registry.core.capsule.container import Capsule, LoggedEnvelope
+from registry.core.capsule.container import Capsule
 from registry.core.capsule.existence import CHECKPOINT, TIME, judge_time
 from registry.core.capsule.facts import Findings
 from registry.core.capsule.links import Link, judge, waiting
+from registry.core.capsule.parts import LoggedEnvelope
 from registry.core.capsule.report import LOG_KEY, Report
 from registry.core.capsule.signers import Read, Signed, Signer, Signers, read
 from registry.core.capsule.sigstore import judge_bundles

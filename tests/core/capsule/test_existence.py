@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from registry.core.archive import tsp
 from registry.core.archive.authority import Authority as Pinned
-from registry.core.capsule.container import MAX_TIMESTAMPS, Capsule, Stamped, Token
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.parts import MAX_TIMESTAMPS, Stamped, Token
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256

@@ -8,7 +8,8 @@ import pytest
 
 from registry.core.attestation.bundle import Bundle
 from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.container import Capsule, Verified
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.parts import Verified
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256

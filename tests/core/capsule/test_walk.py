@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 
 from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.container import Capsule, LoggedEnvelope
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.parts import LoggedEnvelope
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256

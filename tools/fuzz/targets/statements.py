@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from registry.core import encoding
 from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.container import Capsule, Stamped, Token
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.parts import Stamped, Token
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.certificates.signing import SigningCertificate
