@@ -7,7 +7,7 @@ import click
 from registry.cli.connection import connect
 from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.cli.policy import policy_option, read_policy
-from registry.cli.verify import digests_of, tsa_chain_option
+from registry.cli.verify import digests_of, require_attestation_option, tsa_chain_option
 from registry.config import ClientSettings
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.walk import appraise
@@ -27,6 +27,7 @@ from registry.signing.timestamping import read_chain
 @click.option("--receipt", type=click.IntRange(min=1), help="Which of several receipts.")
 @policy_option
 @tsa_chain_option
+@require_attestation_option
 @json_option
 @click.pass_context
 def command(
@@ -37,6 +38,7 @@ def command(
     receipt: int | None,
     policy_file: Path | None,
     tsa_chains: tuple[Path, ...],
+    require_attestation: bool,
     as_json: bool,
 ) -> int:
     """Ask which model version made an output, and check the answer here.
@@ -64,7 +66,14 @@ def command(
         traced = client.trace(digests, location)
         log_key = client.log_key
     # The registry's word is not enough: what is shown comes out of the capsule, judged here.
-    report = appraise(Capsule.parse(traced.capsule), log_key, digests, policy, authorities)
+    report = appraise(
+        Capsule.parse(traced.capsule),
+        log_key,
+        digests,
+        policy,
+        authorities,
+        demand_attestation=require_attestation,
+    )
     lines = report.to_text().splitlines()
     if traced.matches > 1:
         lines.append(f"{traced.matches} receipts have this output; see another with --receipt N")

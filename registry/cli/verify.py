@@ -26,6 +26,12 @@ tsa_chain_option = click.option(
     "[PROVREG_TSA_CHAIN]",
 )
 
+require_attestation_option = click.option(
+    "--require-attestation",
+    is_flag=True,
+    help="Refuse an output whose node was not attested when it made it.",
+)
+
 
 @click.command()
 @click.argument("capsule", type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -38,6 +44,7 @@ tsa_chain_option = click.option(
 )
 @policy_option
 @tsa_chain_option
+@require_attestation_option
 @json_option
 @click.pass_context
 def command(
@@ -48,6 +55,7 @@ def command(
     answer: str | None,
     policy_file: Path | None,
     tsa_chains: tuple[Path, ...],
+    require_attestation: bool,
     as_json: bool,
 ) -> int:
     """Judge CAPSULE: which model version made the output, and can it be believed?
@@ -68,6 +76,7 @@ def command(
         None if answer is None else digests_of(answer),
         policy,
         [read_chain(each) for each in chains],
+        demand_attestation=require_attestation,
     )
     show(report, report.to_text().splitlines(), as_json=as_json)
     if parsed.stamped is not None and not chains:

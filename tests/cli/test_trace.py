@@ -121,7 +121,23 @@ def test_what_is_no_file_is_not_understood(acme: Shell, given: str) -> None:
     assert acme("trace", given).status == 2
 
 
+def test_a_trace_says_that_an_output_is_unattested(acme: Shell, output: Output) -> None:
+    said = acme("trace", output.file)
+    assert (said.status, "UNATTESTED" in said.out) == (0, True)
+    demanded = acme("trace", output.file, "--require-attestation")
+    assert (demanded.status, "INVALID(UNATTESTED)" in demanded.out) == (1, True)
+
+
 # --- Verify ---
+
+
+def test_an_unattested_output_is_refused_only_if_an_attestation_is_required(
+    acme: Shell, output: Output
+) -> None:
+    assert acme("verify", output.capsule).status == 0
+    said = acme("verify", output.capsule, "--require-attestation", "--json")
+    assert (said.status, said.value["verdict_now"]) == (1, "INVALID")
+    assert "no attestation result" in said.value["facts"]["unattested"]
 
 
 def test_a_capsule_of_a_known_log_is_valid(acme: Shell, output: Output, model: str) -> None:

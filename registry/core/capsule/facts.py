@@ -1,145 +1,182 @@
-"""Facts: what a capsule says, as far as the link that carries it holds."""
+"""Facts: what a capsule says, as far as the link that carries it holds, as values."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Final
 
-from registry.core.capsule.container import Capsule
-from registry.core.capsule.existence import Seen
-from registry.core.capsule.links import Link
-from registry.core.capsule.report import (
-    AttributionFact,
-    DatasetFact,
-    Facts,
-    FileFact,
-    LogFact,
-    OutputFact,
-    ReleaseFact,
-    TimeFact,
-)
-from registry.core.capsule.signers import Read
-from registry.core.records import attribution, dataset, inference, release
-from registry.core.records.manifest import Manifest
-from registry.core.tlog.checkpoint import Checkpoint
+from registry.core.encoding import Value
+from registry.core.evidence.claims import Family
+from registry.core.records.attribution import DatasetShare
+from registry.core.records.dataset import Contributor
+
+TEE_NAMES: Final = {
+    Family.INTEL_DCAP: "Intel SGX or TDX",
+    Family.AMD_SNP: "AMD SEV-SNP",
+    Family.AWS_NITRO: "AWS Nitro Enclave",
+    Family.NVIDIA_SPDM: "NVIDIA GPU or NVSwitch",
+    Family.NVIDIA_SET: "NVIDIA GPUs and NVSwitches",
+    Family.AZURE_SNP_VTPM: "AMD SEV-SNP with Azure vTPM",
+    Family.AZURE_TDX_VTPM: "Intel TDX with Azure vTPM",
+}
+"""What people call the environments that each family of evidence is about."""
+
+NO_VENDOR: Final = "NOT A REAL VENDOR"
+"""What is said, before all else, of evidence that rests on a root that is no vendor's."""
+
+TEST_ROOT: Final = "this evidence is from a test root"
+"""Why it is said."""
 
 
-@dataclass
-class Findings:
-    """What the walk could read on its way; mutable, and private to one walk.
+class FileFact(Value, frozen=True):
+    """One file of the model version."""
+
+    path: str
+    size: int
+    digest: str
+    role: str
+
+
+class DatasetFact(Value, frozen=True):
+    """One dataset, and who contributed which share of it."""
+
+    part: str
+    record_id: str
+    name: str
+    publisher: str
+    index: int
+    licence: str
+    files: int
+    contributors: tuple[Contributor, ...]
+
+
+class AttributionFact(Value, frozen=True):
+    """One attribution: what the model version owes to which dataset, says ``issuer``."""
+
+    part: str
+    record_id: str
+    issuer: str
+    index: int
+    method: str
+    datasets: tuple[DatasetShare, ...]
+
+
+class AttestationFact(Value, frozen=True):
+    """In which environment the node held its key, as the registry appraised its evidence.
 
     Attributes:
-        principals: For whom the key of a statement spoke when it was logged, by part name.
+        part: The result in the capsule.
+        index: Its entry in the log.
+        tee: What people call such an environment.
+        tier: EAR's ``ear.status``.
+        tcb_status: What the vendor says of its firmware; empty if this family has no word for it.
+        in_force_from: From when on the result was in force.
+        in_force_until: From when on it no longer was.
+        policy: The name of the appraisal policy.
+        policy_sha256: Its digest.
+        verifier: Which software appraised.
+        bound_to: What the evidence commits to.
+        findings: What the policy did not like and yet accepted.
+        configured_roots: Roots that are no vendor's, on which the evidence rests.
+        refuted: What is known now against it; empty if nothing is.
     """
 
-    head: Checkpoint | None = None
-    seen: Seen | None = None
-    batch: Read | None = None
-    record: inference.Completion | None = None
-    release: Read | None = None
-    manifest: Manifest | None = None
-    datasets: dict[str, Read | None] = field(default_factory=dict)
-    attributions: dict[str, Read | None] = field(default_factory=dict)
-    principals: dict[str, str] = field(default_factory=dict)
+    part: str
+    index: int
+    family: Family
+    tee: str
+    evidence_id: str
+    tier: str
+    tcb_status: str
+    in_force_from: str
+    in_force_until: str
+    policy: str
+    policy_sha256: str
+    verifier: str
+    bound_to: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    configured_roots: tuple[str, ...] = ()
+    refuted: str = ""
 
 
-def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> Facts:
-    """Everything that was said by links that held when they were logged."""
+class LogFact(Value, frozen=True):
+    """The tree in which everything was found."""
 
-    def holding(items: Mapping[str, Read | None]) -> list[tuple[str, Read, str]]:
-        return [
-            (name, item, findings.principals.get(name, ""))
-            for name, item in items.items()
-            if item is not None and links[name].holds
-        ]
-
-    head, record, said = findings.head, findings.record, findings.release
-    return Facts(
-        log=None
-        if head is None
-        else LogFact(origin=head.origin, size=head.size, root=head.root.hex()),
-        time=None if findings.seen is None else _time(findings.seen),
-        output=None
-        if record is None or not links["record"].holds
-        else _output(record, capsule.batch.index, findings.principals.get("batch", "")),
-        release=None
-        if said is None or not links["release"].holds
-        else _release(said, findings.principals.get("release", "")),
-        files=()
-        if said is None or findings.manifest is None or not links["manifest"].holds
-        else _files(findings.manifest, said.statement.predicate),
-        datasets=tuple(_dataset(*item) for item in holding(findings.datasets)),
-        attributions=tuple(_attribution(*item) for item in holding(findings.attributions)),
-    )
+    origin: str
+    size: int
+    root: str
 
 
-def _time(seen: Seen) -> TimeFact:
-    return TimeFact(at=seen.at_text, authorities=seen.authorities, size=seen.size)
+class TimeFact(Value, frozen=True):
+    """By when it all existed.
+
+    Attributes:
+        at: The stamped time, and the authority's own doubt of it.
+        authorities: Who stamped.
+        size: The entries of the log that existed by then.
+    """
+
+    at: str
+    authorities: tuple[str, ...]
+    size: int
 
 
-def _output(record: inference.Completion, batch_index: int, node: str) -> OutputFact:
-    response, model, sequence = record.response, record.model, record.sequence
-    return OutputFact(
-        digest=f"sha256:{response.content_digest}",
-        profile=response.profile,
-        complete=response.complete,
-        claimed_at=record.at,
-        model=f"{model.name}@{model.version}",
-        release=model.release,
-        manifest=f"sha256:{model.manifest}",
-        binding=record.binding,
-        runtime=f"{record.runtime.engine} {record.runtime.version}",
-        uncovered=record.uncovered,
-        node=node,
-        shim_id=sequence.shim_id,
-        n=sequence.n,
-        batch_index=batch_index,
-    )
+class OutputFact(Value, frozen=True):
+    """What the inference record says.
+
+    Attributes:
+        digest: The content digest of the output.
+        profile: The rule by which an output gives that digest.
+        complete: Whether the answer came to its own end.
+        claimed_at: The node's clock.
+        model: ``name@version``.
+        release: The record id of the release statement.
+        manifest: The digest that names the model version.
+        uncovered: What of the call the record does not commit to.
+        n: The number of the record in its shim's journal.
+        batch_index: The index of the batch in the log.
+    """
+
+    digest: str
+    profile: str
+    complete: bool
+    claimed_at: str
+    model: str
+    release: str
+    manifest: str
+    binding: str
+    runtime: str
+    uncovered: tuple[str, ...]
+    node: str
+    shim_id: str
+    n: int
+    batch_index: int
 
 
-def _release(item: Read, publisher: str) -> ReleaseFact:
-    said: release.Release = item.statement.predicate
-    return ReleaseFact(
-        record_id=item.record_id,
-        name=f"{said.name}@{said.version}",
-        manifest=f"sha256:{item.statement.subject[0].digest.sha256}",
-        publisher=publisher,
-        index=item.index,
-        claimed_at=said.issued_at,
-        licence=said.licence,
-        trained_on=said.trained_on,
-        parents=said.parents,
-    )
+class ReleaseFact(Value, frozen=True):
+    """What the release says; ``claimed_at`` is the publisher's clock."""
+
+    record_id: str
+    name: str
+    manifest: str
+    publisher: str
+    index: int
+    claimed_at: str
+    licence: str
+    trained_on: tuple[str, ...]
+    parents: tuple[str, ...]
 
 
-def _files(manifest: Manifest, said: release.Release) -> tuple[FileFact, ...]:
-    return tuple(
-        FileFact(
-            path=file.path, size=file.size, digest=f"sha256:{file.digest.sha256}", role=known.role
-        )
-        for file, known in zip(manifest.files, said.files, strict=True)
-    )
+class Facts(Value, frozen=True):
+    """What was said by links that held when they were logged; absent where a link did not.
 
+    Attributes:
+        unattested: Why the environment of the node is not known; absent if it is attested.
+    """
 
-def _dataset(part: str, item: Read, publisher: str) -> DatasetFact:
-    said: dataset.Dataset = item.statement.predicate
-    return DatasetFact(
-        part=part,
-        record_id=item.record_id,
-        name=f"{said.name}@{said.version}",
-        publisher=publisher,
-        index=item.index,
-        licence=said.licence,
-        files=len(said.files),
-        contributors=said.contributors,
-    )
-
-
-def _attribution(part: str, item: Read, issuer: str) -> AttributionFact:
-    said: attribution.Attribution = item.statement.predicate
-    return AttributionFact(
-        part=part,
-        record_id=item.record_id,
-        issuer=issuer,
-        index=item.index,
-        method=said.method,
-        datasets=said.datasets,
-    )
+    log: LogFact | None = None
+    time: TimeFact | None = None
+    output: OutputFact | None = None
+    release: ReleaseFact | None = None
+    files: tuple[FileFact, ...] = ()
+    datasets: tuple[DatasetFact, ...] = ()
+    attributions: tuple[AttributionFact, ...] = ()
+    attestations: tuple[AttestationFact, ...] = ()
+    unattested: str = ""

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sized
 from typing import Self
 
 from registry.core import encoding
+from registry.core.capsule.attestation import ATTESTATION, GPU
+from registry.core.capsule.facts import NO_VENDOR, TEST_ROOT, AttestationFact, Facts
 from registry.core.capsule.links import Link
 from registry.core.capsule.witnesses import WITNESSES
 from registry.core.encoding import Value
-from registry.core.records.attribution import DatasetShare
-from registry.core.records.dataset import Contributor
 from registry.core.verdict import Check, Verdict, overall
 
 LOG_KEY = "log key"
@@ -29,120 +29,12 @@ _TIME = "The true time beyond the order of the log: times in records are the sig
 _TIME_BEFORE = (
     "How long before the timestamp things happened: times in records are the signer's own clock."
 )
+_HARDWARE = (
+    "That nobody broke into the hardware or stole its vendor's keys: an attestation is as good as "
+    "they are."
+)
+_UNATTESTED = "On what hardware, and in what environment, the node ran: UNATTESTED."
 _CLAIMS = "That what the publisher says of training, data and licences is true: it is only signed."
-
-
-class FileFact(Value, frozen=True):
-    """One file of the model version."""
-
-    path: str
-    size: int
-    digest: str
-    role: str
-
-
-class DatasetFact(Value, frozen=True):
-    """One dataset, and who contributed which share of it."""
-
-    part: str
-    record_id: str
-    name: str
-    publisher: str
-    index: int
-    licence: str
-    files: int
-    contributors: tuple[Contributor, ...]
-
-
-class AttributionFact(Value, frozen=True):
-    """One attribution: what the model version owes to which dataset, says ``issuer``."""
-
-    part: str
-    record_id: str
-    issuer: str
-    index: int
-    method: str
-    datasets: tuple[DatasetShare, ...]
-
-
-class LogFact(Value, frozen=True):
-    """The tree in which everything was found."""
-
-    origin: str
-    size: int
-    root: str
-
-
-class TimeFact(Value, frozen=True):
-    """By when it all existed.
-
-    Attributes:
-        at: The stamped time, and the authority's own doubt of it.
-        authorities: Who stamped.
-        size: The entries of the log that existed by then.
-    """
-
-    at: str
-    authorities: tuple[str, ...]
-    size: int
-
-
-class OutputFact(Value, frozen=True):
-    """What the inference record says.
-
-    Attributes:
-        digest: The content digest of the output.
-        profile: The rule by which an output gives that digest.
-        complete: Whether the answer came to its own end.
-        claimed_at: The node's clock.
-        model: ``name@version``.
-        release: The record id of the release statement.
-        manifest: The digest that names the model version.
-        uncovered: What of the call the record does not commit to.
-        n: The number of the record in its shim's journal.
-        batch_index: The index of the batch in the log.
-    """
-
-    digest: str
-    profile: str
-    complete: bool
-    claimed_at: str
-    model: str
-    release: str
-    manifest: str
-    binding: str
-    runtime: str
-    uncovered: tuple[str, ...]
-    node: str
-    shim_id: str
-    n: int
-    batch_index: int
-
-
-class ReleaseFact(Value, frozen=True):
-    """What the release says; ``claimed_at`` is the publisher's clock."""
-
-    record_id: str
-    name: str
-    manifest: str
-    publisher: str
-    index: int
-    claimed_at: str
-    licence: str
-    trained_on: tuple[str, ...]
-    parents: tuple[str, ...]
-
-
-class Facts(Value, frozen=True):
-    """What was said by links that held when they were logged; absent where a link did not."""
-
-    log: LogFact | None = None
-    time: TimeFact | None = None
-    output: OutputFact | None = None
-    release: ReleaseFact | None = None
-    files: tuple[FileFact, ...] = ()
-    datasets: tuple[DatasetFact, ...] = ()
-    attributions: tuple[AttributionFact, ...] = ()
 
 
 class Report(Value, frozen=True):
@@ -194,7 +86,13 @@ class Report(Value, frozen=True):
 
     def to_text(self) -> str:
         """The report for people."""
-        lines = [f"Verdict as-now: {self.verdict_now}    as-then: {self.verdict_then}", ""]
+        lines = [f"Verdict as-now: {self.verdict_now}    as-then: {self.verdict_then}"]
+        lines += (
+            [f"{NO_VENDOR}: {TEST_ROOT}."]
+            if any(map(_is_no_vendor, self.facts.attestations))
+            else []
+        )
+        lines.append("")
         lines += _table(_fact_rows(self.facts))
         lines += ["", "Links"]
         for then, now in zip(self.checks_then, self.checks_now, strict=True):
@@ -240,6 +138,7 @@ def _sentences(sure: set[str], facts: Facts) -> list[str]:
                 f"The record names {release.name}, which {release.publisher} had published before, "
                 f"as entry {release.index}, with manifest {release.manifest}."
             )
+    said += _attested(facts, sure)
     if facts.time is not None and log is not None:
         among = ", the batch among them," if "batch" in sure else ""
         said.append(
@@ -263,6 +162,29 @@ def _sentences(sure: set[str], facts: Facts) -> list[str]:
         if item.part in sure
     ]
     return said
+
+
+def _attested(facts: Facts, sure: set[str]) -> list[str]:
+    said = []
+    for item in facts.attestations:
+        if (GPU if item.bound_to == (GPU,) else ATTESTATION) not in sure:
+            continue
+        what = f"with {item.tee}" if item.bound_to == (GPU,) else f"in {_article(item.tee)}"
+        said.append(
+            f"The node's key was attested {what} when it signed ({item.tier}): by policy "
+            f"{item.policy}, entry {item.index}, in force from {item.in_force_from} to "
+            f"{item.in_force_until}, bound to {' and '.join(item.bound_to)}."
+            + (f" {NO_VENDOR}: {TEST_ROOT}." if item.configured_roots else "")
+        )
+    return said
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "AEIOU" else f"a {noun}"
+
+
+def _is_no_vendor(item: AttestationFact) -> bool:
+    return bool(item.configured_roots)
 
 
 def _count(items: Sized, noun: str) -> str:
@@ -297,6 +219,7 @@ def _same_to_everybody(chain: tuple[Link, ...]) -> str:
 def _not_provable(facts: Facts) -> tuple[str, ...]:
     binding = facts.output.binding if facts.output else "name_only"
     said = [_CALLS, _TIME if facts.time is None else _TIME_BEFORE, _CLAIMS, _BINDINGS[binding]]
+    said.append(_HARDWARE if facts.attestations else _UNATTESTED)
     if not facts.datasets:
         said.append("On which data the version was trained: no dataset in this capsule says so.")
     if facts.output and facts.output.uncovered:
@@ -315,6 +238,8 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
             ("model", output.model),
             ("ran with", f"{output.runtime} ({output.binding})"),
         ]
+    if facts.output is not None or facts.attestations:
+        rows += _attestation_rows(facts)
     if facts.time is not None:
         rows.append(("existed by", f"{facts.time.at}, by {', '.join(facts.time.authorities)}"))
     if facts.release is not None:
@@ -342,6 +267,25 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
         ]
     if facts.log is not None:
         rows.append(("log", f"{facts.log.origin}, {facts.log.size} entries, root {facts.log.root}"))
+    return rows
+
+
+def _attestation_rows(facts: Facts) -> list[tuple[str, str]]:
+    if facts.unattested or not facts.attestations:
+        return [("attested", f"UNATTESTED: {facts.unattested or 'nothing is known'}")]
+    rows = []
+    for item in facts.attestations:
+        status = f", TCB {item.tcb_status}" if item.tcb_status else ""
+        rows += [
+            ("attested", f"{item.tee}, {item.tier}{status}"),
+            ("  bound to", ", ".join(item.bound_to)),
+            ("  in force", f"{item.in_force_from} to {item.in_force_until}, entry {item.index}"),
+            ("  policy", f"{item.policy}, sha256:{item.policy_sha256}"),
+            ("  appraised by", item.verifier),
+        ]
+        rows += [("  accepted", finding) for finding in item.findings]
+        rows += [(NO_VENDOR, f"{TEST_ROOT}, sha256:{r}") for r in item.configured_roots]
+        rows += [("  REFUTED", item.refuted)] if item.refuted else []
     return rows
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from registry.core import digest, verdict
 from registry.core.archive.authority import Authority
-from registry.core.capsule import facts
+from registry.core.capsule.attestation import judge_environments
 from registry.core.capsule.container import Capsule
+from registry.core.capsule.covering import Signing
 from registry.core.capsule.existence import CHECKPOINT, TIME, judge_time
-from registry.core.capsule.facts import Findings
+from registry.core.capsule.findings import Findings, gather
 from registry.core.capsule.links import Link, judge, waiting
 from registry.core.capsule.parts import LoggedEnvelope
 from registry.core.capsule.report import LOG_KEY, Report
@@ -18,9 +19,12 @@ from registry.core.capsule.signers import Read, Signed, Signer, Signers, read
 from registry.core.capsule.sigstore import judge_bundles
 from registry.core.capsule.witnesses import WITNESSES, judge_witnesses
 from registry.core.records import (
+    appraisal_policy,
+    attestation_result,
     attribution,
     batch,
     dataset,
+    distrust_entry,
     inference,
     key_event,
     release,
@@ -33,6 +37,13 @@ from registry.core.tlog.policy import Policy
 from registry.core.verdict import Check
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
 
+_ABOUT_EVIDENCE = {
+    "attestation": attestation_result.PREDICATE_TYPE,
+    "policy": appraisal_policy.PREDICATE_TYPE,
+    "distrust": distrust_entry.PREDICATE_TYPE,
+}
+"""The parts about the node's environment, and what kind of statement each is."""
+
 
 def appraise(
     capsule: Capsule,
@@ -40,6 +51,8 @@ def appraise(
     output: Sequence[bytes] | None = None,
     policy: Policy | None = None,
     authorities: Sequence[Authority] = (),
+    *,
+    demand_attestation: bool = False,
 ) -> Report:
     """Judge everything in a capsule, as-then and as-now.
 
@@ -51,6 +64,7 @@ def appraise(
             that may have been used; None if the reader holds none.
         policy: Which witnesses must have cosigned the checkpoint; None asks for none.
         authorities: The timestamp authorities that the reader trusts.
+        demand_attestation: Whether an output of an unattested node is refused.
     """
     head, signed_head = _open_checkpoint(capsule)
     key_events = [
@@ -70,10 +84,11 @@ def appraise(
         walk.links[TIME] = Link.both(time)
     walk.links.update(walk.signers.links)
     walk.output_side(output)
+    walk.environment_side(demanded=demand_attestation)
     walk.model_side()
     walk.data_side()
     walk.signer_side()
-    return Report.build(walk.links.values(), facts.gather(capsule, walk.findings, walk.links))
+    return Report.build(walk.links.values(), gather(capsule, walk.findings, walk.links))
 
 
 class _Walk:
@@ -116,6 +131,24 @@ class _Walk:
         self.links["record"] = Link.both(own).after(self.links["batch"])
         held = judge("output", lambda: _output(record, output))
         self.links["output"] = Link.both(held).after(self.links["record"])
+
+    def environment_side(self, *, demanded: bool) -> None:
+        """Attestation results for the node's key, their policies and evidence, distrust entries."""
+        reads = {
+            name: self._statement(name, logged, _ABOUT_EVIDENCE[name.partition("/")[0]])
+            for name, logged in self.capsule.attested.statements()
+        }
+        signing: Signing | MalformedError | None = None
+        container, record = self.findings.batch, self.findings.record
+        if container is not None and record is not None:
+            key_id, index = container.envelope.keyid, container.index
+            try:
+                signing = Signing.of(key_id, record.model.manifest, record.at, index)
+            except MalformedError as error:
+                signing = error
+        found = judge_environments(self.capsule, reads, self.links, signing, demanded=demanded)
+        self.links.update(found.links)
+        self.findings.environments = found
 
     def model_side(self) -> None:
         """Publisher key, release, model version, manifest."""

@@ -24,6 +24,7 @@ from registry.core.evidence.endorsements import MAX_ENDORSEMENTS, Endorsements, 
 from registry.core.evidence.policy import Policy
 from registry.core.evidence.rules import Rules, TrustClaim
 from registry.core.evidence.trust import Tier
+from registry.core.evidence.validity import LATEST, seconds
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason, VerificationError
 
@@ -260,6 +261,9 @@ def redo(environment: Environment, material: Material, rules: Rules) -> Appraisa
         expected=binding or Binding(),
         distrusted=applied,
     )
+    if environment.appraised_at > seconds(LATEST):
+        text = "nothing can be examined at this moment"
+        raise _mismatch(text, f"at most {seconds(LATEST)}", str(environment.appraised_at))
     at = datetime.fromtimestamp(environment.appraised_at, UTC)
     examination = rules.examine(
         material.evidence, material.endorsements, at, material.policy.trusted_roots()
