@@ -7,7 +7,7 @@ record shows. The kinds follow the life of a call: a durable *intent* before it,
 Longer than 400 lines because all kinds of record are one format, and are read as one type.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import msgspec
 
@@ -118,6 +118,23 @@ class Course(Value, frozen=True):
 
 Level = Literal["logged", "signed", "attested", "recomputed"]
 """How strongly a caller wants an answer proven: header ``x-provreg-level``."""
+
+
+def level(text: str) -> Level:
+    """Read what a caller asks for.
+
+    Raises:
+        MalformedError: ``MALFORMED_FIELD``.
+    """
+    for known in get_args(Level):
+        if text == known:
+            return cast("Level", known)
+    raise MalformedError(
+        Reason.MALFORMED_FIELD,
+        "this is no level of proof",
+        expected=" or ".join(get_args(Level)),
+        actual=text[:80],
+    )
 
 
 class Setup(Value, frozen=True, tag_field="kind", tag="setup"):

@@ -119,6 +119,16 @@ class Recorder:
         self._unsettled: set[int] = set()
         self._closing = False
 
+    @property
+    def latched(self) -> str:
+        """Why nothing is written down any more; empty if all is well."""
+        return self._sequence.journal.latched
+
+    @property
+    def shim_id(self) -> str:
+        """The shim's id, sixteen bytes in hexadecimal."""
+        return self._sequence.shim_id
+
     def intent(self, deployment: Deployment, request_digest: bytes) -> Open:
         """Write down that a call is about to be made; returns when that is durable.
 

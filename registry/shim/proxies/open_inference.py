@@ -1,0 +1,370 @@
+"""A gRPC proxy for the Open Inference Protocol v2: bytes pass untouched, answers are recorded.
+
+No message is decoded on its way: unknown methods, fields and metadata go through as they came, and
+so do deadlines, cancellation and errors. Recorded are ``ModelInfer``, one call each, and
+``ModelStreamInfer``, where each request is a call and each answer belongs to the request whose id
+it repeats, or else to the oldest one without an answer. A server that sends several answers to one
+request says which is the last (``triton_final_response``); if it does not, each further answer is
+recorded as a call of its own. Nothing that goes out is without a record.
+
+Answers carry ``x-receipt-id`` and ``x-output-sha256`` in their trailing metadata, where they are
+known in time; in a stream, of the last answer.
+"""
+
+import asyncio
+import hashlib
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+import grpc
+import grpc.aio
+
+from registry.core.profiles import raw, tensor
+from registry.core.records import inference
+from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
+from registry.shim.recorder.calls import Answer, Asked, Call, Calls, asked_level
+from registry.shim.recorder.recorder import Sent
+from registry.wire import open_inference
+from registry.wire.status import to_status
+
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+"""Bytes of one message in either direction."""
+
+MAX_OPEN_REQUESTS = 1024
+"""Requests of one stream that wait for their answer at once."""
+
+SERVICE: Final = "/inference.GRPCInferenceService/"
+"""The protocol's service."""
+
+INFER: Final = SERVICE + "ModelInfer"
+"""One request, one answer."""
+
+STREAM: Final = SERVICE + "ModelStreamInfer"
+"""Triton's stream of requests and answers."""
+
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+"""Options of the server and of the channel to the model server."""
+
+_FRAME = struct.Struct(">Q")
+# Calls with one message each way; everything else passes as a stream, which looks the same.
+_UNARY = frozenset({INFER})
+_OWN = ("grpc-", "x-provreg-", ":")
+_DROPPED = frozenset({"content-type", "te", "user-agent", "accept-encoding", "grpc-timeout"})
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def frames_digest(messages: Sequence[bytes]) -> str:
+    """The wire digest of messages: SHA-256 over ``u64 BE length ‖ message`` of each."""
+    hasher = hashlib.sha256()
+    for message in messages:
+        hasher.update(_FRAME.pack(len(message)))
+        hasher.update(message)
+    return hasher.hexdigest()
+
+
+class OpenInferenceProxy(grpc.GenericRpcHandler):
+    """Forwards every method to one model server."""
+
+    def __init__(self, upstream: grpc.aio.Channel, calls: Calls) -> None:
+        """Take the channel to the model server, which has no interceptors and no serializers."""
+        self._upstream = upstream
+        self._calls = calls
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a method, whatever it is."""
+        method = handler_call_details.method
+        if method in _UNARY:
+            ask: Any = self._upstream.unary_unary(method)
+            return grpc.unary_unary_rpc_method_handler(_Unary(ask, self._calls).serve)
+        stream: Any = self._upstream.stream_stream(method)
+        record = self._calls if method == STREAM else None
+        return grpc.stream_stream_rpc_method_handler(_Stream(stream, record).serve)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unary:
+    """``ModelInfer``."""
+
+    ask: Callable[..., Any]
+    calls: Calls
+
+    async def serve(self, request: bytes, context: Context) -> bytes:
+        """Forward one request, and its answer once that is allowed."""
+        metadata = _metadata(context)
+        try:
+            call = await self.calls.begin(bytes.fromhex(frames_digest([request])), _asked(metadata))
+        except RegistryError as error:
+            await _refuse(context, error)
+        upstream = self.ask(request, metadata=_passing(metadata), timeout=context.time_remaining())
+        try:
+            answer: bytes = await upstream
+            call.received()
+            await context.send_initial_metadata(await upstream.initial_metadata())
+            trailing = await upstream.trailing_metadata()
+        except grpc.aio.AioRpcError as error:
+            call.failed(f"grpc status {error.code().name}")
+            await _abort(context, error)
+        except BaseException:
+            upstream.cancel()
+            call.abandoned()
+            raise
+        said = read_answers([answer], open_inference.read_response)
+        try:
+            await call.answered(said.answer("unary"))
+        except RegistryError as error:
+            await _refuse(context, error)
+        context.set_trailing_metadata((*trailing, *said.metadata(call)))
+        return answer
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request of a stream that has no last answer yet."""
+
+    id: str
+    digest: bytes
+    call: Call
+    answers: list[bytes] = field(default_factory=list)
+
+
+class _Open:
+    """The requests of one stream that wait for an answer, in order."""
+
+    def __init__(self, calls: Calls, asked: Asked) -> None:
+        self._calls = calls
+        self._asked = asked
+        self._pending: list[_Pending] = []
+        self._last = bytes(32)
+        self.strict = calls.mode == "strict"
+        self.metadata: Metadata = ()
+
+    async def asked(self, request: bytes) -> None:
+        """Write down a request before it is forwarded."""
+        self._last = bytes.fromhex(frames_digest([request]))
+        if len(self._pending) >= MAX_OPEN_REQUESTS:
+            raise LimitExceededError(
+                Reason.JOURNAL_BUSY,
+                "too many requests of this stream wait for their answer",
+                expected=f"at most {MAX_OPEN_REQUESTS}",
+            )
+        call = await self._calls.begin(self._last, self._asked)
+        self._pending.append(_Pending(open_inference.request_id(request), self._last, call))
+
+    async def answered(self, message: bytes) -> None:
+        """Write down an answer before it goes out."""
+        try:
+            said = open_inference.read_stream_response(message)
+        except MalformedError:
+            said = None
+        pending = await self._find(said.id if said is not None else "")
+        pending.answers.append(message)
+        pending.call.received()
+        if said is not None and said.final is False:
+            return
+        self._pending.remove(pending)
+        if said is not None and said.error:
+            sent = Sent(sum(map(len, pending.answers)), frames_digest(pending.answers))
+            pending.call.failed("ModelStreamInferResponse.error_message", sent)
+            return
+        whole = read_answers(pending.answers, open_inference.read_stream_response)
+        await pending.call.answered(whole.answer("grpc_stream", chunks=len(pending.answers)))
+        self.metadata = whole.metadata(pending.call)
+
+    def ended(self, error: str) -> None:
+        """Write down that no more answers come."""
+        for pending in self._pending:
+            sent = Sent(sum(map(len, pending.answers)), frames_digest(pending.answers))
+            if error:
+                pending.call.failed(error, sent)
+            else:
+                pending.call.abandoned(sent)
+        self._pending.clear()
+
+    async def _find(self, name: str) -> _Pending:
+        for pending in self._pending:
+            if name and pending.id == name:
+                return pending
+        if self._pending and not (name and any(item.id for item in self._pending)):
+            return self._pending[0]
+        # A further answer to a request that seemed to have had its last one.
+        call = await self._calls.begin(self._last, self._asked)
+        pending = _Pending(name, self._last, call)
+        self._pending.append(pending)
+        return pending
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """Any other method: messages pass both ways until both sides are done."""
+
+    ask: Callable[..., Any]
+    calls: Calls | None
+
+    async def serve(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """Forward messages both ways."""
+        metadata = _metadata(context)
+        open_: _Open | None = None
+        if self.calls is not None:
+            try:
+                open_ = _Open(self.calls, _asked(metadata))
+            except RegistryError as error:
+                await _refuse(context, error)
+        upstream = self.ask(metadata=_passing(metadata), timeout=context.time_remaining())
+        asking = asyncio.ensure_future(_forward(requests, upstream, open_))
+        try:
+            # Answers may end before the requests do, and then nobody sends any more.
+            await self._answer(upstream, context, open_)
+            trailing = await upstream.trailing_metadata()
+            code = await upstream.code()
+            if code is not grpc.StatusCode.OK:
+                await _abort_with(context, code, await upstream.details(), trailing)
+            if asking.done() and (failure := asking.exception()) is not None:
+                raise failure
+            context.set_trailing_metadata((*trailing, *(open_.metadata if open_ else ())))
+        except grpc.aio.AioRpcError as error:
+            if open_ is not None:
+                open_.ended(f"grpc status {error.code().name}")
+            await _abort(context, error)
+        except RegistryError as error:
+            if open_ is not None:
+                open_.ended(error.reason)
+            await _refuse(context, error)
+        finally:
+            asking.cancel()
+            upstream.cancel()
+            if open_ is not None:
+                open_.ended("")
+
+    async def _answer(self, upstream: Any, context: Context, open_: _Open | None) -> None:
+        await context.send_initial_metadata(await upstream.initial_metadata())
+        while (message := await upstream.read()) is not grpc.aio.EOF:
+            # In strict mode nothing goes out before its record is durable; else nothing is
+            # recorded before it went out.
+            if open_ is not None and open_.strict:
+                await open_.answered(message)
+            await context.write(message)
+            if open_ is not None and not open_.strict:
+                await open_.answered(message)
+        if open_ is not None:
+            code = await upstream.code()
+            open_.ended("UpstreamEof" if code is grpc.StatusCode.OK else f"grpc status {code.name}")
+
+
+async def _forward(requests: AsyncIterator[bytes], upstream: Any, open_: _Open | None) -> None:
+    try:
+        async for request in requests:
+            if open_ is not None:
+                await open_.asked(request)
+            await upstream.write(request)
+        await upstream.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        # The model server ended the call; its status says why.
+        return
+    except RegistryError:
+        upstream.cancel()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the messages of one answer say.
+
+    Attributes:
+        profile_error: Why they have no richer profile than their bytes; empty if they have.
+    """
+
+    profile: inference.Profile
+    content: bytes
+    wire: str
+    profile_error: str
+
+    def answer(self, transport: Any, chunks: int = 0) -> Answer:
+        """As its record says it."""
+        response = inference.Response(
+            profile=self.profile,
+            content_digest=self.content.hex(),
+            wire_digest=self.wire,
+            complete=True,
+        )
+        return Answer(response, transport, chunks=chunks, profile_error=self.profile_error)
+
+    def metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
+        """What tells the caller of the record."""
+        named = (("x-receipt-id", call.receipt_id),) if call.receipt_id else ()
+        return (*named, ("x-output-sha256", self.content.hex()))
+
+
+def read_answers(messages: Sequence[bytes], read: Callable[[bytes], open_inference.Answer]) -> Read:
+    """Name the answer that these messages are.
+
+    One message of named tensors has its digest under ``output/tensor/v1``. Everything else is named
+    by its bytes, framed as on the wire.
+    """
+    wire = frames_digest(messages)
+    try:
+        if len(messages) != 1:
+            return _bytes_of(messages, wire, "several messages are one answer")
+        content = tensor.content_digest(read(messages[0]).tensors)
+    except MalformedError as error:
+        return _bytes_of(messages, wire, error.what)
+    return Read(tensor.NAME, content, wire, "")
+
+
+def _bytes_of(messages: Sequence[bytes], wire: str, why: str) -> Read:
+    framed = b"".join(_FRAME.pack(len(item)) + item for item in messages)
+    data = messages[0] if len(messages) == 1 else framed
+    return Read(raw.NAME, raw.content_digest(data), wire, why)
+
+
+def _metadata(context: Context) -> Metadata:
+    return tuple((key, value) for key, value in context.invocation_metadata() or ())
+
+
+def _passing(metadata: Metadata) -> Metadata:
+    """What goes on to the model server: all but what belongs to this connection, or to us."""
+    return tuple(
+        (key, value) for key, value in metadata if key not in _DROPPED and not key.startswith(_OWN)
+    )
+
+
+def _asked(metadata: Metadata) -> Asked:
+    """What the caller asks of the record.
+
+    Raises:
+        MalformedError: ``MALFORMED_FIELD``.
+    """
+    said = {key: value for key, value in metadata if isinstance(value, str)}
+    return Asked(
+        level=asked_level(said.get("x-provreg-level", "")),
+        trace=said.get("traceparent", "")[:256],
+    )
+
+
+async def _refuse(context: Context, error: RegistryError) -> NoReturn:
+    code, details, trailing = to_status(error)
+    await context.abort(code, details, trailing)
+    raise AssertionError  # abort raises
+
+
+async def _abort(context: Context, error: grpc.aio.AioRpcError) -> NoReturn:
+    await _abort_with(context, error.code(), error.details(), error.trailing_metadata())
+
+
+async def _abort_with(
+    context: Context,
+    code: grpc.StatusCode,
+    details: str | None,
+    trailing: Any,
+) -> NoReturn:
+    """End the call as the model server ended it, its own details included."""
+    kept = tuple((key, value) for key, value in trailing or ())
+    await context.abort(code, details or "", kept)
+    raise AssertionError  # abort raises

@@ -1,0 +1,249 @@
+"""One call through a proxy: its intent before it is forwarded, one outcome, and its timing.
+
+What the recorder leaves to whoever serves the call is settled here, once for all proxies: what to
+wait for in which mode, and what to do with a call that the journal cannot take.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from registry.core.records import inference
+from registry.errors import UnavailableError
+from registry.shim.recorder.awaiting import Awaiting
+from registry.shim.recorder.journal import After
+from registry.shim.recorder.recorder import (
+    NOTHING,
+    Answered,
+    Deployment,
+    Open,
+    Recorder,
+    Sent,
+)
+from registry.shim.recorder.unrecorded import Unrecorded
+
+Mode = Literal["strict", "stream", "best_effort"]
+"""What is durable before an answer goes out; see :mod:`registry.shim.recorder.recorder`."""
+
+Transport = Literal["in_process", "unary", "sse", "grpc_stream"]
+"""How an answer goes out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asks of the record of a call.
+
+    Attributes:
+        level: How strongly it wants the answer proven; None if it does not say.
+        trace: The ``traceparent`` that it sent.
+        params: Sampling parameters as it spelled them.
+    """
+
+    level: inference.Level | None = None
+    trace: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as its proxy saw it.
+
+    Attributes:
+        chunks: Messages or events of a stream; 0 for a single one.
+        finish_reasons: Why each choice ended.
+        profile_error: Why it has no richer profile than its bytes.
+    """
+
+    response: inference.Response
+    transport: Transport
+    chunks: int = 0
+    finish_reasons: tuple[str, ...] = ()
+    profile_error: str = ""
+
+
+class Calls:
+    """Begins calls to one deployment in one mode; for one event loop."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        unrecorded: Unrecorded,
+        deployment: Deployment,
+        awaiting: Awaiting,
+        mode: Mode = "stream",
+    ) -> None:
+        self.mode = mode
+        self.deployment = deployment
+        self._recorder = recorder
+        self._unrecorded = unrecorded
+        self._awaiting = awaiting
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the journal takes records."""
+        return not self._recorder.latched
+
+    async def begin(self, request_digest: bytes, asked: Asked | None = None) -> "Call":
+        """Write down that a call is about to be forwarded.
+
+        Returns:
+            The call. In ``strict`` and ``stream`` its intent is durable.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``: it must not be forwarded.
+        """
+        call = Call(self, asked or Asked())
+        if self.mode == "best_effort":
+            try:
+                call.open = self._recorder.begin(self.deployment, request_digest)
+            except UnavailableError:
+                self._unrecorded.add()
+        else:
+
+            def write(after: After) -> None:
+                call.open = self._recorder.begin(self.deployment, request_digest, after)
+
+            try:
+                await self._awaiting.durable(write)
+            except asyncio.CancelledError:
+                self.abandon(call, NOTHING)
+                raise
+        call.forwarded()
+        return call
+
+    async def end(self, call: "Call", answer: Answer) -> int | None:
+        """Write down an answer; see :meth:`Call.answered`."""
+        open_ = call.open
+        if open_ is None:
+            return None
+        said = Answered(answer.response, call.asked.level, call.course(answer, self.mode))
+        if self.mode == "strict":
+            ticket = await self._awaiting.durable(
+                lambda after: self._recorder.answered(open_, said, after)
+            )
+            return ticket.n
+        try:
+            return self._recorder.answered(open_, said).n
+        except UnavailableError:
+            self._lost()
+            return None
+
+    def fail(self, call: "Call", error: str, sent: Sent) -> None:
+        """Write down a failure; see :meth:`Call.failed`."""
+        if call.open is not None:
+            try:
+                self._recorder.failed(call.open, error, sent)
+            except UnavailableError:
+                self._lost()
+
+    def abandon(self, call: "Call", sent: Sent) -> None:
+        """Write down that nobody waits any more; see :meth:`Call.abandoned`."""
+        if call.open is not None:
+            try:
+                self._recorder.abandoned(call.open, sent)
+            except UnavailableError:
+                self._lost()
+
+    def refuse(self, call: "Call", reason: str) -> None:
+        """Write down that a call was not forwarded; see :meth:`Call.refused`."""
+        if call.open is not None:
+            try:
+                self._recorder.refused(call.open, reason)
+            except UnavailableError:
+                self._lost()
+
+    def receipt_id(self, open_: Open) -> str:
+        """How a caller names the record of a call: shim id and number of its intent."""
+        return f"{self._recorder.shim_id}/{open_.n}"
+
+    def _lost(self) -> None:
+        # The intent without an outcome tells of the call; in best_effort nothing else would.
+        if self.mode == "best_effort":
+            self._unrecorded.add()
+
+
+class Call:
+    """One call under way.
+
+    Attributes:
+        asked: What its caller asks of its record.
+        open: Its intent; None if the journal could not take it, which only best_effort lets pass.
+    """
+
+    __slots__ = ("_added_ns", "_calls", "_first_ns", "_last_ns", "_start_ns", "asked", "open")
+
+    def __init__(self, calls: Calls, asked: Asked) -> None:
+        self._calls = calls
+        self.asked = asked
+        self.open: Open | None = None
+        self._start_ns = time.monotonic_ns()
+        self._added_ns = 0
+        self._first_ns = 0
+        self._last_ns = 0
+
+    @property
+    def receipt_id(self) -> str:
+        """How its caller names its record; empty if there is none."""
+        return "" if self.open is None else self._calls.receipt_id(self.open)
+
+    def forwarded(self) -> None:
+        """Take note that the model server is asked now; what came before is the shim's doing."""
+        self._added_ns = time.monotonic_ns() - self._start_ns
+
+    def received(self) -> None:
+        """Take note that a piece of the answer came."""
+        self._last_ns = time.monotonic_ns()
+        self._first_ns = self._first_ns or self._last_ns
+
+    async def answered(self, answer: Answer) -> int | None:
+        """Write down the answer; in ``strict``, returns when that is durable.
+
+        Returns:
+            The number of the completion; None if the journal did not take it.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``, in ``strict``: the answer must not go out.
+        """
+        return await self._calls.end(self, answer)
+
+    def failed(self, error: str, sent: Sent = NOTHING) -> None:
+        """Write down that there is no whole answer, and what went out before."""
+        self._calls.fail(self, error, sent)
+
+    def abandoned(self, sent: Sent = NOTHING) -> None:
+        """Write down that whoever asked left, and what went out before."""
+        self._calls.abandon(self, sent)
+
+    def refused(self, reason: str) -> None:
+        """Write down that the call was refused here."""
+        self._calls.refuse(self, reason)
+
+    def course(self, answer: Answer, mode: Mode) -> inference.Course:
+        """How the answer went out, as its record says it."""
+        now = time.monotonic_ns()
+        last = self._last_ns or now
+        return inference.Course(
+            transport=answer.transport,
+            mode=mode,
+            first_us=max(0, (self._first_ns or now) - self._start_ns) // 1000,
+            total_us=(now - self._start_ns) // 1000,
+            added_us=(self._added_ns + now - last) // 1000,
+            chunks=answer.chunks,
+            finish_reasons=tuple(item[:64] for item in answer.finish_reasons[:128]),
+            params=dict(self.asked.params),
+            trace=self.asked.trace,
+            profile_error=answer.profile_error[:200],
+        )
+
+
+def asked_level(value: str) -> inference.Level | None:
+    """What header ``x-provreg-level`` asks for; None if it is absent.
+
+    Raises:
+        MalformedError: ``MALFORMED_FIELD``.
+    """
+    if not value:
+        return None
+    return inference.level(value)

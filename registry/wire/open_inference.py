@@ -1,0 +1,122 @@
+"""Open Inference Protocol v2 ↔ tensors: what a message says, read beside the bytes that pass on."""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from registry.api.openinference.v2 import messages_pb2
+from registry.core.profiles.tensor import MAX_TENSORS, Tensor, join_elements
+from registry.errors import MalformedError, Reason
+
+_TYPED = {
+    "BOOL": ("bool_contents", "?"),
+    "INT8": ("int_contents", "b"),
+    "INT16": ("int_contents", "h"),
+    "INT32": ("int_contents", "i"),
+    "INT64": ("int64_contents", "q"),
+    "UINT8": ("uint_contents", "B"),
+    "UINT16": ("uint_contents", "H"),
+    "UINT32": ("uint_contents", "I"),
+    "UINT64": ("uint64_contents", "Q"),
+    "FP32": ("fp32_contents", "f"),
+    "FP64": ("fp64_contents", "d"),
+}
+_FINAL = "triton_final_response"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a response says.
+
+    Attributes:
+        id: The id of its request; may be empty.
+        error: Why there is no answer; empty if there is.
+        final: Whether the server says that it is the last one; None if it does not say.
+        tensors: The outputs.
+    """
+
+    id: str
+    error: str
+    final: bool | None
+    tensors: tuple[Tensor, ...]
+
+
+def read_response(data: bytes) -> Answer:
+    """Read a ``ModelInferResponse``.
+
+    Raises:
+        MalformedError: ``PROFILE`` for what has no content digest.
+    """
+    message = messages_pb2.Response()
+    _parse(message, data)
+    return _answer(message)
+
+
+def read_stream_response(data: bytes) -> Answer:
+    """Read a ``ModelStreamInferResponse``.
+
+    Raises:
+        MalformedError: ``PROFILE`` for what has no content digest.
+    """
+    message = messages_pb2.StreamResponse()
+    _parse(message, data)
+    if message.error_message:
+        return Answer(message.infer_response.id, message.error_message, None, ())
+    return _answer(message.infer_response)
+
+
+def request_id(data: bytes) -> str:
+    """The id of a ``ModelInferRequest``; empty if it has none or is no request."""
+    message = messages_pb2.Request()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return ""
+    return message.id
+
+
+def _parse(message: messages_pb2.Response | messages_pb2.StreamResponse, data: bytes) -> None:
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise _wrong("this is no response of the Open Inference Protocol") from error
+
+
+def _answer(message: messages_pb2.Response) -> Answer:
+    outputs, raw = message.outputs, message.raw_output_contents
+    if len(outputs) > MAX_TENSORS or (raw and len(raw) != len(outputs)):
+        raise _wrong("raw contents do not belong to the outputs", actual=f"{len(raw)} of them")
+    tensors = [
+        Tensor(item.name, item.datatype, tuple(item.shape), raw[place] if raw else _typed(item))
+        for place, item in enumerate(outputs)
+    ]
+    final = message.parameters.get(_FINAL)
+    return Answer(
+        message.id,
+        "",
+        final.bool_param if final is not None and final.HasField("bool_param") else None,
+        tuple(tensors),
+    )
+
+
+def _typed(item: messages_pb2.Output) -> bytes:
+    """The elements of an output as little-endian bytes, exactly as its type has them."""
+    if item.datatype == "BYTES":
+        return join_elements(item.contents.bytes_contents)
+    if item.datatype not in _TYPED:
+        raise _wrong("this type has no typed contents", item.name, item.datatype)
+    field, code = _TYPED[item.datatype]
+    elements: Iterable[bool | int | float] = getattr(item.contents, field)
+    values = list(elements)
+    try:
+        return struct.pack(f"<{len(values)}{code}", *values)
+    except struct.error as error:
+        raise _wrong("an element does not fit its type", item.name, item.datatype) from error
+
+
+def _wrong(what: str, where: str = "", actual: str = "") -> MalformedError:
+    return MalformedError(
+        Reason.PROFILE, what, where=f"tensor {where[:80]!r}" if where else "", actual=actual[:80]
+    )
