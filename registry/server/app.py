@@ -34,6 +34,7 @@ from registry.server.artifacts import add_artifacts
 from registry.server.cosigning import open_cosigning
 from registry.server.folder import STATIC_FOLDER, DataFolder
 from registry.server.guard import Guard
+from registry.server.http.blobs import BlobRoom
 from registry.server.http.cosigned import CosignedCheckpoint
 from registry.server.http.identity import CertificateRoutes
 from registry.server.http.rekor import RekorRoom
@@ -64,6 +65,7 @@ from registry.services.scrubbing import Scrubber
 from registry.services.sequencing import Sequencer
 from registry.services.signatures import Signatures
 from registry.services.sigstore_statements import SigstoreStatements
+from registry.services.tickets import Tickets
 from registry.services.tiles import Tiles
 from registry.services.timestamps import Timestamps
 from registry.services.watching import Watching
@@ -126,6 +128,7 @@ class Services:
     publisher: Publisher
     signatures: Signatures
     access: Access
+    tickets: Tickets
     watchers: Watchers
     stamping: TimestampSigner | None = None
     timestamps: Timestamps | None = None
@@ -225,6 +228,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                     refuse_duplicates=settings.refuse_duplicates,
                 ),
                 access,
+                Tickets(access, now),
                 Watchers(Watching(database, sequencer), sequencer),
                 _stamping(settings, folder, signer.key.name),
                 open_timestamps(settings, database, sequencer, now, resources),
@@ -236,8 +240,10 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         )
 
 
-def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
-    """A server without a port."""
+def build_server(
+    services: Services, http_port: int | None
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    """A server without a port, whose callers are told where HTTP is answered on the same host."""
     server = grpc.aio.server(
         interceptors=[Guard(services.access, services.sequencer.frozen)],
         options=[
@@ -253,7 +259,7 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(
         AccessServicer(services.access), server
     )
-    add_artifacts(services.artifacts, server)
+    add_artifacts(services.artifacts, services.tickets, http_port, server)
     lineage_service_pb2_grpc.add_LineageServiceServicer_to_server(
         LineageServicer(services.lineage), server
     )
@@ -278,6 +284,7 @@ def build_server(services: Services) -> tuple[grpc.aio.Server, health.aio.Health
 def http_routes(services: Services) -> Routes:
     """Everything that is answered over HTTP."""
     routes = TileRoom(services.sequencer, services.tiles).routes()
+    routes += BlobRoom(services.artifacts, services.access, services.tickets).routes()
     routes += CosignedCheckpoint(services.sequencer, services.cosigning).routes()
     routes += RekorRoom(services.signatures, services.signer.key).routes()
     if services.stamping is not None:
@@ -303,9 +310,9 @@ def _stamping(settings: ServerSettings, folder: DataFolder, origin: str) -> Time
 
 
 async def _serve(settings: ServerSettings, services: Services, *, first: bool) -> None:
-    server, checks = build_server(services)
-    address = listening.listen(server, settings)
     face = listening.face(http_routes(services), settings)
+    server, checks = build_server(services, listening.port_beside(settings, face))
+    address = listening.listen(server, settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

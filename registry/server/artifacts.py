@@ -17,7 +17,9 @@ from registry.errors import (
     Reason,
     VerificationError,
 )
+from registry.server.guard import caller
 from registry.services.artifacts import Artifacts
+from registry.services.tickets import Tickets
 from registry.storage.blobs.port import CHUNK_BYTES, BlobWriter
 from registry.wire import artifact as wire
 from registry.wire import chunk
@@ -31,9 +33,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def add_artifacts(artifacts: Artifacts, server: grpc.aio.Server) -> None:
-    """Let a server answer for blobs; pieces of blobs are read and written by :mod:`chunk`."""
-    servicer = ArtifactServicer(artifacts)
+def add_artifacts(
+    artifacts: Artifacts, tickets: Tickets, http_port: int | None, server: grpc.aio.Server
+) -> None:
+    """Let a server answer for blobs; pieces of blobs are read and written by :mod:`chunk`.
+
+    Callers are told that the same host serves blobs over HTTP at ``http_port``, if it does.
+    """
+    servicer = ArtifactServicer(artifacts, tickets, http_port)
     rpc.add_ArtifactServiceServicer_to_server(servicer, server)
     # In place of the generated ones.
     server.add_registered_method_handlers(
@@ -70,8 +77,10 @@ class _OneThread:
 class ArtifactServicer(rpc.ArtifactServiceServicer):
     """Thin: wire → value, one service call, value → wire."""
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    def __init__(self, artifacts: Artifacts, tickets: Tickets, http_port: int | None) -> None:
         self._artifacts = artifacts
+        self._tickets = tickets
+        self._http_port = http_port
 
     async def FindMissing(  # noqa: N802 - gRPC's spelling
         self, request: pb.FindMissingRequest, context: Context
@@ -83,9 +92,14 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
     async def Stat(  # noqa: N802
         self, request: pb.StatRequest, context: Context
     ) -> pb.StatResponse:
-        """What is known of a blob."""
+        """What is known of a blob, and where it can be had over HTTP."""
         info = await asyncio.to_thread(self._artifacts.stat, request.sha256)
-        return pb.StatResponse(blob=wire.blob_to_proto(info.sha256, info.sha512, info.size))
+        answer = pb.StatResponse(blob=wire.blob_to_proto(info.sha256, info.sha512, info.size))
+        if self._http_port is not None:
+            answer.http.port = self._http_port
+            # Who may ask for this may also read the blob: the rules of both are one.
+            answer.http.ticket = self._tickets.issue(caller.get().name, info.sha256)
+        return answer
 
     async def Upload(  # noqa: N802
         self, request_iterator: AsyncIterator[Part], context: Context

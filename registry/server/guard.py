@@ -37,6 +37,9 @@ ANYBODY = "anybody"
 
 _V1 = "/registry.api.v1."
 
+DOWNLOAD = f"{_V1}ArtifactService/Download"
+"""The method whose rule is also that of blobs over HTTP."""
+
 RULES: dict[str, str] = {
     "/grpc.health.v1.Health/Check": PUBLIC,
     "/grpc.health.v1.Health/Watch": PUBLIC,
@@ -49,7 +52,7 @@ RULES: dict[str, str] = {
     f"{_V1}LogService/Watch": ANYBODY,
     f"{_V1}ArtifactService/FindMissing": ANYBODY,
     f"{_V1}ArtifactService/Upload": "publisher",
-    f"{_V1}ArtifactService/Download": ANYBODY,
+    DOWNLOAD: ANYBODY,
     f"{_V1}ArtifactService/Stat": ANYBODY,
     # Whose signatures are logged is judged by the admission policy.
     "/dev.sigstore.rekor.v2.Rekor/CreateEntry": PUBLIC,
@@ -125,14 +128,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if rule == PUBLIC:
             return
         principal = self._access.authenticate(_token(context))
-        if rule != ANYBODY and rule not in principal.roles:
-            raise ForbiddenError(
-                Reason.ROLE,
-                "this call needs another role",
-                where=f"principal {principal.name}",
-                expected=rule or "a method with a rule",
-                actual=", ".join(principal.roles),
-            )
+        check_role(principal, rule)
         caller.set(principal)
 
     def _wrap(
@@ -184,6 +180,22 @@ class Guard(grpc.aio.ServerInterceptor):
                 await refuse(context, error)
 
         return answer
+
+
+def check_role(principal: Principal, rule: str | None) -> None:
+    """Refuse a principal that may not do what a rule is for.
+
+    Raises:
+        ForbiddenError: ``ROLE``.
+    """
+    if rule != ANYBODY and rule not in principal.roles:
+        raise ForbiddenError(
+            Reason.ROLE,
+            "this call needs another role",
+            where=f"principal {principal.name}",
+            expected=rule or "a method with a rule",
+            actual=", ".join(principal.roles),
+        )
 
 
 async def refuse(context: Context, error: Exception) -> None:

@@ -74,6 +74,18 @@ def http_address(settings: ServerSettings) -> str | None:
     return f"{host}:{port + 1 if port else 0}"
 
 
+def port_beside(settings: ServerSettings, face: Face | None) -> int | None:
+    """The port of the HTTP face, for callers who know the host that answers gRPC.
+
+    None if HTTP is switched off, or answered on another host, whose name callers may not know.
+    """
+    address = http_address(settings)
+    if face is None or address is None:
+        return None
+    same = address.rpartition(":")[0] == settings.listen.rpartition(":")[0]
+    return face.port if same else None
+
+
 def _check(settings: ServerSettings, address: str) -> None:
     """Tokens cross a network only under TLS."""
     if (settings.tls_cert is None) != (settings.tls_key is None):

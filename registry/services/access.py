@@ -103,6 +103,17 @@ class Access:
         principal = self._principals[stored.principal]
         return Principal(principal.name, principal.roles, principal.namespaces)
 
+    def current(self, name: str) -> Principal:
+        """A principal that was authenticated a moment ago.
+
+        Raises:
+            UnauthenticatedError: ``TOKEN_REVOKED`` if it was revoked since.
+        """
+        principal = self._principals[name]
+        if principal.revoked_at is not None:
+            raise UnauthenticatedError(Reason.TOKEN_REVOKED, "this principal was revoked")
+        return Principal(principal.name, principal.roles, principal.namespaces)
+
     def introduce_operator(self) -> None:
         """Make entry 0 of an empty log: the operator's key, admitted by itself."""
         self._log_key("add", self._operator.public_key, OPERATOR, ("operator",), (), genesis=True)

@@ -169,11 +169,11 @@ class _ServerThread:
         self._ready.wait(SECONDS)
 
     async def _serve(self) -> None:
-        server, _ = build_server(self._services)
+        face = Face(http_routes(self._services), "127.0.0.1:0")
+        server, _ = build_server(self._services, face.port)
         port = server.add_insecure_port("127.0.0.1:0")
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         await server.start()
-        face = Face(http_routes(self._services), "127.0.0.1:0")
         self.url = await face.start()
         self.address = f"127.0.0.1:{port}"
         self._ready.set()

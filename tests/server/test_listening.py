@@ -1,5 +1,6 @@
 """Where gRPC and HTTP are answered."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,3 +50,23 @@ def test_where_no_port_is_beside_grpc_one_must_be_named(listen: str) -> None:
 def test_http_crosses_a_network_only_under_tls(settings: ServerSettings) -> None:
     with pytest.raises(RegistryError, match="BAD_SETTING"):
         listening.face(Routes(()), settings)
+
+
+@pytest.mark.parametrize(
+    ("listen", "http", "told"),
+    [
+        ("127.0.0.1:7070", "127.0.0.1:0", True),
+        ("127.0.0.1:0", None, True),
+        ("localhost:7070", "127.0.0.1:0", False),
+        ("127.0.0.1:7070", "none", False),
+    ],
+)
+def test_callers_are_told_of_http_on_the_same_host_only(
+    listen: str, http: str | None, *, told: bool
+) -> None:
+    settings = replace(SETTINGS, listen=listen, http=http)
+    face = listening.face(Routes(()), settings)
+    port = listening.port_beside(settings, face)
+    assert port == (face.port if face is not None and told else None)
+    if face is not None:
+        asyncio.run(face.stop(0))

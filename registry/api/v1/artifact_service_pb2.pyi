@@ -202,19 +202,51 @@ class StatResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BLOB_FIELD_NUMBER: _builtins.int
+    HTTP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def blob(self) -> _artifact_pb2.Blob:
         """Its digests and size."""
+
+    @_builtins.property
+    def http(self) -> Global___HttpAddress:
+        """Where the same bytes are served over HTTP, at less cost; absent if they are not."""
 
     def __init__(
         self,
         *,
         blob: _artifact_pb2.Blob | None = ...,
+        http: Global___HttpAddress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "http", b"http"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "http", b"http"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatResponse: _TypeAlias = StatResponse  # noqa: Y015
+
+@_typing.final
+class HttpAddress(_message.Message):
+    """Where one blob is served over HTTP, as `GET /blobs/sha256:HEX`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
+    port: _builtins.int
+    """The port, on the host that answers gRPC, with TLS if gRPC is answered with TLS."""
+    ticket: _builtins.str
+    """A bearer token for this blob alone, for a minute: the caller's own need not be shown there."""
+    def __init__(
+        self,
+        *,
+        port: _builtins.int = ...,
+        ticket: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["port", b"port", "ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HttpAddress: _TypeAlias = HttpAddress  # noqa: Y015

@@ -3,12 +3,18 @@
 Heads of at most :data:`MAX_HEAD_BYTES` that arrive within :data:`HEAD_SECONDS`, bodies that arrive
 within :data:`BODY_SECONDS` and bring as little as that around them, :data:`MAX_WAITING` requests
 that wait for their turn, and answers that are taken without stalling.
+
+Bodies that are too large to be held go to the socket itself, past uvicorn and the transport of the
+loop, which would copy what the system does not take at once.
 """
 
 import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from registry.errors import Reason, UnavailableError
 from registry.server.http.routing import refusal
@@ -25,7 +31,18 @@ BODY_SECONDS = 30.0
 MAX_WAITING = 64
 """Requests of one connection that wait while an earlier one is answered."""
 
+TAKEN_SECONDS = 30.0
+"""How long the client may take for one piece of a large body, at most 2 MiB."""
+
+STREAM = "provreg.stream"
+"""The ASGI extension whose ``send`` sends the pieces of a body after the head of its response."""
+
+TLS_BYTES = 256 * 1024
+"""Bytes of a large body that are encrypted at once."""
+
 _CONTINUE = b"HTTP/1.1 100 "
+
+logger = logging.getLogger(__name__)
 
 
 class _Joined:
@@ -126,6 +143,10 @@ class BoundedProtocol(HttpToolsProtocol):
             message = "too many requests before the first answer"
             raise ValueError(message)
         super().on_headers_complete()
+        # By now there is a cycle, which runs later. It belongs to this request: when it runs, the
+        # protocol may have come to the next one.
+        send = functools.partial(self._send_stream, self.cycle)
+        self.scope["extensions"] = {STREAM: {"send": send}}
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -146,6 +167,58 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unsent_bytes = self.transport.get_write_buffer_size()
         if self._unsent_bytes and self.transport.is_closing():
             self._watch_reader()
+
+    async def _send_stream(
+        self, cycle: RequestResponseCycle, pieces: AsyncIterable[memoryview]
+    ) -> None:
+        """Send pieces as fast as they are taken; whatever goes wrong drops the connection."""
+        encrypted = self._joined.get_extra_info("ssl_object") is not None
+        send = self._send_encrypted if encrypted else self._send_plain
+        try:
+            await send(cycle, pieces)
+        except Exception as error:
+            # The head was sent, so nobody can be told; that a client leaves is its own business.
+            if not isinstance(error, ConnectionError | TimeoutError):
+                logger.exception("an answer was broken off")
+            cycle.disconnected = True
+            self._joined.abort()
+
+    async def _send_encrypted(
+        self, cycle: RequestResponseCycle, pieces: AsyncIterable[memoryview]
+    ) -> None:
+        async for piece in pieces:
+            for start in range(0, len(piece), TLS_BYTES):
+                # A copy: what waits to be encrypted is kept.
+                body = bytes(piece[start : start + TLS_BYTES])
+                async with asyncio.timeout(TAKEN_SECONDS):
+                    await cycle.send(
+                        {"type": "http.response.body", "body": body, "more_body": True}
+                    )
+                    self._joined.flush()
+                    await self.flow.drain()
+                self._require_client()
+
+    async def _send_plain(
+        self, cycle: RequestResponseCycle, pieces: AsyncIterable[memoryview]
+    ) -> None:
+        # What was written before must have left the transport: nothing overtakes it.
+        self._joined.set_write_buffer_limits(high=0)
+        self._joined.flush()
+        async with asyncio.timeout(TAKEN_SECONDS):
+            await self.flow.drain()
+        self._require_client()
+        # The loop lets nobody else write to the socket of a transport, but to its double.
+        with self._joined.get_extra_info("socket").dup() as connection:
+            async for piece in pieces:
+                async with asyncio.timeout(TAKEN_SECONDS):
+                    await self.loop.sock_sendall(connection, piece)
+                self._require_client()
+                cycle.expected_content_length -= len(piece)
+        self._joined.set_write_buffer_limits()
+
+    def _require_client(self) -> None:
+        if self._joined.is_closing():
+            raise ConnectionAbortedError
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, and drop one that takes nothing of its answer."""

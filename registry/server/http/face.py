@@ -23,7 +23,7 @@ from registry.errors import (
     RegistryError,
     UnavailableError,
 )
-from registry.server.http.connection import BoundedProtocol
+from registry.server.http.connection import STREAM, BoundedProtocol
 from registry.server.http.routing import Request, Response, Routes, answer, refusal
 
 MAX_CONNECTIONS = 512
@@ -80,7 +80,8 @@ class Face:
         host, _, port = listen.rpartition(":")
         self._socket = _bind(host.strip("[]"), port, listen)
         scheme = "http" if cert is None else "https"
-        self.url = f"{scheme}://{host}:{self._socket.getsockname()[1]}"
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"{scheme}://{host}:{self.port}"
         config = uvicorn.Config(
             self._answer,
             http=BoundedProtocol,
@@ -134,15 +135,27 @@ class Face:
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
         response, close = await self._respond(scope, receive)
+        stream = response.stream
+        size = len(response.body) if stream is None else stream.size
         headers = [
             (b"content-type", response.media_type.encode("latin-1")),
-            (b"content-length", b"%d" % len(response.body)),
+            (b"content-length", b"%d" % size),
         ]
         headers += [(name.encode(), text.encode("latin-1")) for name, text in response.headers]
         if close:
             headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": response.body})
+        start = {"type": "http.response.start", "status": response.status, "headers": headers}
+        if stream is None:
+            await send(start)
+            await send({"type": "http.response.body", "body": response.body})
+            return
+        try:
+            await send(start)
+            if scope["method"] != "HEAD":
+                await scope["extensions"][STREAM]["send"](stream)
+            await send({"type": "http.response.body"})
+        finally:
+            await stream.close()
 
     async def _respond(self, scope: Message, receive: Receive) -> tuple[Response, bool]:
         """The response, and whether it is the last one on this connection."""

@@ -15,9 +15,10 @@ import errno
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from typing import Protocol
 
 from registry.core import encoding
 from registry.errors import (
@@ -103,14 +104,36 @@ class Request:
         return token if scheme.lower() == "bearer" else None
 
 
+class Stream(Protocol):
+    """A body that is too large to be held: it is sent piece by piece.
+
+    A piece is valid until the next one is asked for. Whoever gets a stream closes it.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pieces."""
+
+    def __aiter__(self) -> AsyncIterator[memoryview]:
+        """The pieces, none of them empty; to be asked for once."""
+
+    async def close(self) -> None:
+        """Let go of whatever the pieces come from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered. The length of the body is written by the face."""
+    """What is answered. The length of the body is written by the face.
+
+    Attributes:
+        stream: A large body, in place of ``body``.
+    """
 
     status: int = HTTPStatus.OK
     body: bytes = b""
     media_type: str = JSON
     headers: Headers = ()
+    stream: Stream | None = None
 
 
 Answer = Callable[[Request], Awaitable[Response]]

@@ -3,8 +3,9 @@
 import asyncio
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.server.http.facing import Address, ask, drain, facing, raw
 
 LIMIT = 1000
 BIG = b"x" * (8 * 1024 * 1024)
+PIECE_BYTES = 1024 * 1024
 
 
 async def echo(request: Request) -> Response:
@@ -34,11 +36,48 @@ async def broken(_request: Request) -> Response:
     raise KeyError(message)
 
 
+class Counted:
+    """A large body of one byte over and over, which counts how many pieces were asked for."""
+
+    size = 64 * 1024 * 1024
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.closed = threading.Event()
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        piece = memoryview(bytes(PIECE_BYTES))
+        for _ in range(0, self.size, PIECE_BYTES):
+            self.asked += 1
+            yield piece
+
+    async def close(self) -> None:
+        self.closed.set()
+
+
+class Broken(Counted):
+    """A large body that is not there."""
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        message = "a secret"
+        raise OSError(message)
+        yield
+
+
+STREAMS: list[Counted] = []
+
+
+async def stream(request: Request) -> Response:
+    STREAMS.append(Broken() if request.query else Counted())
+    return Response(media_type=BYTES, stream=STREAMS[-1])
+
+
 ROUTES = Routes(
     (
         Route("GET", "/here", echo),
         Route("POST", "/here", echo, max_body_bytes=LIMIT),
         Route("GET", "/big", big),
+        Route("GET", "/stream", stream),
         Route("GET", "/broken", broken),
     )
 )
@@ -72,6 +111,38 @@ def test_head_is_get_without_the_body(address: Address) -> None:
     answer = ask(address, "HEAD", "/big")
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["content-length"] == str(len(BIG))
+
+
+def test_a_stream_comes_whole_and_is_closed(address: Address) -> None:
+    answer = ask(address, "GET", "/stream")
+    assert answer.body == bytes(Counted.size)
+    assert answer.headers["content-length"] == str(Counted.size)
+    assert STREAMS[-1].closed.wait(20)
+
+
+def test_head_asks_for_no_piece_of_a_stream(address: Address) -> None:
+    answer = ask(address, "HEAD", "/stream")
+    assert answer.headers["content-length"] == str(Counted.size)
+    assert STREAMS[-1].closed.wait(20)
+    assert STREAMS[-1].asked == 0
+
+
+def test_no_more_of_a_stream_is_asked_for_than_is_taken(address: Address) -> None:
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.recv(1000)
+        # What the system holds for both sides is not counted; it is far from all.
+        time.sleep(0.5)
+        assert STREAMS[-1].asked * PIECE_BYTES < Counted.size // 2
+    assert STREAMS[-1].closed.wait(20)
+
+
+def test_a_stream_that_breaks_off_says_nothing_more(address: Address) -> None:
+    reply = raw(address, b"GET /stream?broken HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert reply.startswith(b"HTTP/1.1 200 ")
+    assert reply.endswith(b"\r\n\r\n")
+    assert b"secret" not in reply
+    assert STREAMS[-1].closed.wait(20)
 
 
 def test_a_chunked_body_comes_back(address: Address) -> None:
