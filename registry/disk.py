@@ -70,12 +70,25 @@ class LargeFile:
         """
         view = memoryview(data)
         while view:
-            end = min(self._filled + len(view), BUFFER_BYTES)
-            count = end - self._filled
-            self._slots[self._turn][self._filled : end] = view[:count]
-            self._filled, view = end, view[count:]
-            if end == BUFFER_BYTES:
-                self._hand_over()
+            room = self.room()
+            count = min(len(room), len(view))
+            room[:count] = view[:count]
+            self.filled(count)
+            view = view[count:]
+
+    def room(self) -> memoryview:
+        """Where the next bytes go, at least one of them: for those who can put them there."""
+        return memoryview(self._slots[self._turn])[self._filled :]
+
+    def filled(self, count: int) -> None:
+        """Take the first ``count`` bytes of :meth:`room`; waits while all buffers are full.
+
+        Raises:
+            OSError: Why earlier bytes could not be written.
+        """
+        self._filled += count
+        if self._filled == BUFFER_BYTES:
+            self._hand_over()
 
     def finish(self) -> None:
         """Wait until everything is hashed and written; to be called once, last.

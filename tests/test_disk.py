@@ -84,6 +84,21 @@ def test_a_file_is_written_on_and_hashed(
     ]
 
 
+def test_bytes_may_be_put_where_they_go(descriptor: int, path: Path) -> None:
+    data, hasher = some(3 * BUFFER_BYTES + 5), hashlib.sha256()
+    with closing(LargeFile(descriptor, 0, hasher)) as file:
+        left = memoryview(data)
+        while left:
+            room = file.room()
+            count = min(len(room), len(left), 300_001)
+            assert count > 0
+            room[:count], left = left[:count], left[count:]
+            file.filled(count)
+        file.finish()
+    assert path.read_bytes() == data
+    assert hasher.digest() == hashlib.sha256(data).digest()
+
+
 @pytest.mark.usefixtures("system")
 @pytest.mark.parametrize("size", [*SIZES, LARGE_BYTES])
 @pytest.mark.parametrize("start", STARTS)

@@ -1,7 +1,7 @@
 """Blobs to and from a registry."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -9,13 +9,20 @@ from typing import BinaryIO, Final
 
 from registry.api.v1 import artifact_service_pb2 as pb
 from registry.api.v1 import artifact_service_pb2_grpc as rpc
-from registry.client import transfer
+from registry.client import http_download, transfer
 from registry.client.channel import Connection, transfer_seconds
+from registry.client.http_download import HTTPAddress, Part
 from registry.client.session import Session
 from registry.client.transfer import Progress, no_progress
 from registry.core import digest
 from registry.core.tlog.note import VerifierKey
-from registry.errors import LimitExceededError, MalformedError, Reason, VerificationError
+from registry.errors import (
+    LimitExceededError,
+    MalformedError,
+    Reason,
+    UnavailableError,
+    VerificationError,
+)
 from registry.wire import chunk
 
 MAX_ASKED: Final = 10_000
@@ -34,10 +41,17 @@ class StoredBlob:
 
 
 class ArtifactCalls(Session):
-    """Asks about blobs, sends and receives them."""
+    """Asks about blobs, sends and receives them.
+
+    Attributes:
+        over_http: Whether large blobs are asked for over HTTP; false once that led nowhere.
+        http_bytes: How many bytes came that way.
+    """
 
     def __init__(self, connection: Connection, log_key: VerifierKey) -> None:
         super().__init__(connection, log_key)
+        self.over_http = True
+        self.http_bytes = 0
         self._artifacts = rpc.ArtifactServiceStub(connection.channel)
         # In place of the generated ones, which copy every piece several times.
         self._upload = connection.channel.stream_unary(
@@ -132,6 +146,36 @@ class ArtifactCalls(Session):
         request = pb.DownloadRequest(sha256=sha256, offset=offset)
         answers = self.connection.receive(self._download, request, transfer_seconds(size - offset))
         return transfer.received_chunks(answers, sha256, offset)
+
+    def fill(
+        self, sha256: bytes, size: int, offset: int, room: Callable[[], memoryview]
+    ) -> Iterator[int]:
+        """Receive a blob from ``offset`` on into whatever ``room`` gives, as far as HTTP leads.
+
+        Yields how many bytes came each time. Where HTTP is off, out of reach or interrupted it ends
+        early and without an error: go on with :meth:`download`. As there, hash what comes.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_BLOB``.
+        """
+        if not self.over_http:
+            return
+        answer = self.connection.call(self._artifacts.Stat, pb.StatRequest(sha256=sha256))
+        address = HTTPAddress(answer.http.port, answer.http.ticket)
+        came = 0
+        try:
+            if address.usable:
+                part = Part(sha256, size, offset)
+                for count in http_download.receive(self.connection, address, part, room):
+                    came += count
+                    yield count
+        except UnavailableError:
+            # Why it led nowhere is of no use to anybody: gRPC will say what is wrong, if it is.
+            pass
+        finally:
+            self.http_bytes += came
+            # Not for every file of a model once more.
+            self.over_http = came > 0
 
     def read_blob(self, sha256: bytes, limit: int) -> bytes:
         """A whole small blob, checked.

@@ -5,6 +5,7 @@ unprotected is everybody's. Calls that only read are retried by gRPC itself; cal
 not, since only their caller knows what to do with an answer that got lost.
 """
 
+import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -130,7 +131,11 @@ class Target:
 
 
 class Connection:
-    """One channel, with what goes along with every call."""
+    """One channel, with what goes along with every call.
+
+    Attributes:
+        host: Whom it leads to.
+    """
 
     def __init__(
         self, target: Target, *, token: str | None = None, ca_file: Path | None = None
@@ -145,8 +150,11 @@ class Connection:
         Raises:
             MalformedError: ``BAD_SETTING`` if ``ca_file`` or ``token`` cannot be used.
         """
+        self.host = target.address.rpartition(":")[0].strip("[]")
+        self._tls = target.tls or ca_file is not None
+        self._ca_file = ca_file
         self._metadata = () if token is None else (("authorization", f"Bearer {_checked(token)}"),)
-        if target.tls or ca_file is not None:
+        if self._tls:
             credentials = grpc.ssl_channel_credentials(_roots(ca_file))
             self.channel = grpc.secure_channel(target.address, credentials, options=_OPTIONS)
         else:
@@ -200,6 +208,23 @@ class Connection:
         finally:
             answers.cancel()
 
+    def beside(self, port: int, seconds: float) -> socket.socket:
+        """A plain connection to another port of the host: with TLS if the channel has it.
+
+        The token is not shown. The host proves who it is as it does to the channel.
+
+        Raises:
+            OSError: Nothing answers there within these seconds, or it is not the host.
+        """
+        opened = socket.create_connection((self.host, port), seconds)
+        if not self._tls:
+            return opened
+        try:
+            return _trusting(self._ca_file).wrap_socket(opened, server_hostname=self.host)
+        except BaseException:
+            opened.close()
+            raise
+
     def close(self) -> None:
         """Let go of the channel."""
         self.channel.close()
@@ -223,9 +248,7 @@ def _checked(token: str) -> str:
 
 def _roots(ca_file: Path | None) -> bytes | None:
     """The roots to trust: the given ones, the system's, or else those that gRPC brings along."""
-    system = ssl.get_default_verify_paths()
-    # `cafile` is None if the file that OpenSSL was built to look at does not exist.
-    path = ca_file or Path(system.cafile or system.openssl_cafile)
+    path = ca_file or _system_roots()
     try:
         if ca_file is not None:
             # gRPC would take a file without certificates, and then reach nobody.
@@ -240,3 +263,18 @@ def _roots(ca_file: Path | None) -> bytes | None:
             where=str(ca_file),
             actual=str(error),
         ) from error
+
+
+def _system_roots() -> Path:
+    """Where the system's roots are, or should be."""
+    system = ssl.get_default_verify_paths()
+    # `cafile` is None if the file that OpenSSL was built to look at does not exist.
+    return Path(system.cafile or system.openssl_cafile)
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """What :func:`_roots` are to a channel, for a socket."""
+    path = ca_file or _system_roots()
+    context = ssl.create_default_context(cafile=path if path.is_file() else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

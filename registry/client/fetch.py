@@ -154,9 +154,19 @@ class _Job:
             self._pass_on(file, offset, take)
         else:
             with closing(LargeFile(descriptor, offset, hasher)) as large:
+                offset = self._fill(file, offset, large)
                 self._pass_on(file, offset, large.write)
                 large.finish()
         return hasher.hexdigest()
+
+    def _fill(self, file: File, offset: int, large: LargeFile) -> int:
+        """Receive what comes over HTTP; returns the position from which gRPC goes on."""
+        for count in self._client.fill(file.digest.raw, file.size, offset, large.room):
+            large.filled(count)
+            offset += count
+            self.received_bytes += count
+            self._progress(count)
+        return offset
 
     def _pass_on(self, file: File, offset: int, take: Callable[[bytes | memoryview], None]) -> None:
         """Receive a file from ``offset`` to its end, and not a byte more or less."""

@@ -276,6 +276,7 @@ def test_a_large_file_goes_on_at_a_whole_block(
                 raise ConnectionError(message)
             yield raw
 
+    misled.over_http = False
     liar.streams[DOWNLOAD] = lose
     refusal(lambda: fetch(misled, name, "1", target))
     liar.streams.clear()

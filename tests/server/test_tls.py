@@ -1,8 +1,10 @@
 """TLS by two flags; without them a registry listens on loopback only."""
 
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +22,11 @@ from cryptography.x509.oid import NameOID
 
 from registry.client.channel import Connection, Target
 from registry.client.log import fetch_log_key
+from registry.client.principals import PrincipalCalls
+from registry.client.registry import RegistryClient
 from registry.config import ServerSettings
+from registry.core.digest import sha256
+from registry.disk import BUFFER_BYTES
 from registry.errors import Reason, RegistryError
 from registry.server.listening import listen
 
@@ -91,6 +97,70 @@ def test_http_is_served_under_the_same_certificate(over_tls: tuple[str, str, Pat
         assert answer.read().endswith(b"=\n")
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{url}/checkpoint", timeout=20)
+
+
+LARGE = bytes(range(256)) * (3 * BUFFER_BYTES // 256) + b"end"
+
+
+@pytest.fixture
+def client(over_tls: tuple[str, str, Path], tmp_path: Path) -> Iterator[RegistryClient]:
+    """The administrator, let in as a publisher, with a large blob stored."""
+    address, _, cert_file = over_tls
+    target = Target.parse(f"https://{address}")
+    token = (tmp_path / "d" / "admin.token").read_text().strip()
+    connection = Connection(target, token=token, ca_file=cert_file)
+    log_key = fetch_log_key(connection)
+    with RegistryClient(connection, log_key) as admin:
+        token, _ = PrincipalCalls(admin).add("acme", ["publisher"], [], [], None)
+    with RegistryClient(Connection(target, token=token, ca_file=cert_file), log_key) as client:
+        client.upload_bytes(LARGE)
+        yield client
+
+
+def received(client: RegistryClient) -> bytes:
+    """What comes of the large blob over HTTP."""
+    buffer, data = bytearray(BUFFER_BYTES), b""
+    for count in client.fill(sha256(LARGE), len(LARGE), 0, lambda: memoryview(buffer)):
+        data += buffer[:count]
+    return data
+
+
+def test_blobs_are_served_under_the_same_certificate(client: RegistryClient) -> None:
+    assert received(client) == LARGE
+
+
+def test_blobs_are_asked_for_under_the_trust_of_the_channel(
+    client: RegistryClient, over_tls: tuple[str, str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other, _ = certificate(tmp_path / "other")
+    # The channel stands already, with the right certificate.
+    client.stat(sha256(LARGE))
+    over_tls[2].write_bytes(other.read_bytes())
+    assert received(client) == b""
+
+
+def test_a_ticket_never_leaves_a_channel_with_tls_without_it(
+    client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+
+        def listen() -> None:
+            connection, _ = plain.accept()
+            with connection:
+                heard.append(connection.recv(65_536))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        real = client.connection.beside
+        port = plain.getsockname()[1]
+        monkeypatch.setattr(client.connection, "beside", lambda _port, wait: real(port, wait))
+        assert received(client) == b""
+        thread.join(20)
+    # A TLS record with a handshake in it.
+    assert heard[0].startswith(b"\x16\x03")
+    assert b"provregticket_" not in heard[0]
 
 
 def test_a_client_without_tls_is_not_served(over_tls: tuple[str, str, Path]) -> None:

@@ -91,8 +91,10 @@ def measure(running: Running, size_bytes: int) -> None:
             take("sha256 and sha512, two threads", partial(_digests, source))
             take("upload", partial(client.upload, source, size_bytes, sha256))
             publish(client, folder, what, key, datetime.now(UTC))
-            take("fetch", partial(fetch, client, what.name, what.version, target))
-            shutil.rmtree(target)
+            # Over HTTP as always, and as where that is off.
+            for row, client.over_http in (("fetch", True), ("fetch, gRPC only", False)):
+                take(row, partial(fetch, client, what.name, what.version, target))
+                shutil.rmtree(target)
         connection.close()
     sys.stdout.write(f"{machine()}\n{size_bytes // MIB} MiB, {ROUNDS} rounds\n")
     baseline = next(iter(rows.values()))
