@@ -105,6 +105,22 @@ tokens = Table(
     Index("ix_tokens_principal", "principal"),
 )
 
+# --- Challenges: truth. What was issued and by which entry it was used; Unix seconds. ---
+
+challenges = Table(
+    "challenges",
+    metadata,
+    Column("nonce", LargeBinary(32), primary_key=True),
+    Column("principal", String(64), nullable=False),
+    Column("session_key", LargeBinary, nullable=True),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("device_entry", BigInteger, nullable=True),
+    Column("gpu_entry", BigInteger, nullable=True),
+    Index("ix_challenges_expires_at", "expires_at"),
+    Index("ix_challenges_principal_expires_at", "principal", "expires_at"),
+)
+
 # --- Derived: tiles and catalog. `provreg db rebuild` makes them again. ---
 
 tiles = Table(
@@ -186,5 +202,27 @@ output_pages = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
-DERIVED = (tiles, blobs, statements, versions, batches, output_runs, output_pages)
+# One row for each piece of evidence that a result speaks of. ``evidence`` is its id, or the digest
+# of bytes that cannot be read; ``key_id`` is empty if it is bound to no key; Unix seconds.
+results = Table(
+    "attestation_results",
+    metadata,
+    Column("entry_index", Position, primary_key=True, autoincrement=False),
+    Column("family", String(32), primary_key=True),
+    Column("evidence", LargeBinary(32), nullable=False),
+    Column("raw_evidence", LargeBinary(32), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("question", String(8), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("is_authentic", Integer, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("verifier", String(256), nullable=False),
+    Index("ix_attestation_results_evidence_entry_index", "evidence", "entry_index"),
+    Index("ix_attestation_results_raw_evidence_entry_index", "raw_evidence", "entry_index"),
+    Index("ix_attestation_results_key_id_entry_index", "key_id", "entry_index"),
+    Index("ix_attestation_results_verifier_entry_index", "verifier", "entry_index"),
+)
+
+DERIVED = (tiles, blobs, statements, versions, batches, output_runs, output_pages, results)
 """Tables that ``provreg db rebuild`` empties and fills again."""

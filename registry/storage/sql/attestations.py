@@ -1,0 +1,172 @@
+"""Attestation results, listed by evidence, session key and verifier. Derived from the log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select
+
+from registry.storage.sql import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """What one entry of the log says of one piece of evidence. Times are Unix seconds.
+
+    Attributes:
+        family: The kind of evidence.
+        evidence: Its id over signed regions, or the SHA-256 of bytes that cannot be read.
+        raw_evidence: SHA-256 of the evidence as it came.
+        key_id: The session key that it is bound to; empty if to none.
+        question: ``then`` or ``now``.
+        is_authentic: Whether nothing in its cryptography is broken.
+        verifier: Which software judged.
+    """
+
+    index: int
+    family: str
+    evidence: bytes
+    raw_evidence: bytes
+    key_id: str
+    question: str
+    verdict: str
+    is_authentic: bool
+    issued_at: int
+    expires_at: int
+    verifier: str
+
+
+def add(connection: Connection, rows: Sequence[StoredResult]) -> None:
+    """List results."""
+    if rows:
+        connection.execute(
+            insert(t.results),
+            [
+                {
+                    "entry_index": row.index,
+                    "family": row.family,
+                    "evidence": row.evidence,
+                    "raw_evidence": row.raw_evidence,
+                    "key_id": row.key_id,
+                    "question": row.question,
+                    "verdict": row.verdict,
+                    "is_authentic": int(row.is_authentic),
+                    "issued_at": row.issued_at,
+                    "expires_at": row.expires_at,
+                    "verifier": row.verifier,
+                }
+                for row in rows
+            ],
+        )
+
+
+def about(connection: Connection, evidence: bytes) -> list[StoredResult]:
+    """All results about evidence with this id, oldest first."""
+    return _rows(connection, t.results.c.evidence == evidence)
+
+
+def about_bytes(connection: Connection, raw_evidence: bytes) -> list[StoredResult]:
+    """All results about exactly these bytes, oldest first."""
+    return _rows(connection, t.results.c.raw_evidence == raw_evidence)
+
+
+def of_key(connection: Connection, key_id: str) -> list[StoredResult]:
+    """All results about evidence that is bound to this key, oldest first."""
+    return _rows(connection, t.results.c.key_id == key_id)
+
+
+def by_verifier(connection: Connection, verifier: str) -> list[StoredResult]:
+    """All results that this verifier made, oldest first."""
+    return _rows(connection, t.results.c.verifier == verifier)
+
+
+def of_entry(connection: Connection, index: int) -> list[StoredResult]:
+    """What one entry says, by family."""
+    return _rows(connection, t.results.c.entry_index == index)
+
+
+def firsts(connection: Connection, start: int, limit: int) -> list[StoredResult]:
+    """First results about authentic evidence from entry ``start`` on, oldest first."""
+    earlier = t.results.alias()
+    again = exists().where(
+        earlier.c.evidence == t.results.c.evidence,
+        earlier.c.entry_index < t.results.c.entry_index,
+        earlier.c.is_authentic == 1,
+    )
+    return _rows(
+        connection,
+        and_(t.results.c.entry_index >= start, t.results.c.is_authentic == 1, ~again),
+        limit,
+    )
+
+
+def in_force(connection: Connection, key_id: str, at: int, before: int) -> StoredResult | None:
+    """The newest result that admits a key at a moment, of those logged before an entry.
+
+    It is valid, and what was found of the same evidence afterwards does not say otherwise.
+    """
+    if not key_id:
+        return None
+    table, later = t.results.c, t.results.alias()
+    superseded = exists().where(
+        later.c.evidence == table.evidence,
+        later.c.entry_index > table.entry_index,
+        later.c.entry_index < before,
+        later.c.question == "now",
+        later.c.verdict == "INVALID",
+    )
+    row = connection.execute(
+        select(t.results)
+        .where(
+            table.key_id == key_id,
+            table.entry_index < before,
+            table.verdict == "VALID",
+            table.issued_at <= at,
+            table.expires_at > at,
+            ~superseded,
+        )
+        .order_by(table.entry_index.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else _stored(row)
+
+
+def between(connection: Connection, start: int, end: int | None) -> dict[int, list[StoredResult]]:
+    """The rows of entries ``start`` to ``end`` (exclusive), by entry."""
+    wanted: ColumnElement[bool] = t.results.c.entry_index >= start
+    if end is not None:
+        wanted = and_(wanted, t.results.c.entry_index < end)
+    found: dict[int, list[StoredResult]] = {}
+    for row in _rows(connection, wanted):
+        found.setdefault(row.index, []).append(row)
+    return found
+
+
+def replace(connection: Connection, index: int, rows: Sequence[StoredResult]) -> None:
+    """Let the rows of an entry be these."""
+    connection.execute(delete(t.results).where(t.results.c.entry_index == index))
+    add(connection, rows)
+
+
+def _rows(
+    connection: Connection, wanted: ColumnElement[bool], limit: int | None = None
+) -> list[StoredResult]:
+    query = select(t.results).where(wanted).order_by(t.results.c.entry_index, t.results.c.family)
+    return [_stored(row) for row in connection.execute(query.limit(limit))]
+
+
+def _stored(row: Sequence[Any]) -> StoredResult:
+    index, family, evidence, raw, key_id, question, verdict, authentic, start, end, verifier = row
+    return StoredResult(
+        index,
+        family,
+        bytes(evidence),
+        bytes(raw),
+        key_id,
+        question,
+        verdict,
+        bool(authentic),
+        start,
+        end,
+        verifier,
+    )
