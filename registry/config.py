@@ -135,6 +135,8 @@ class ServerSettings:
         ca: Whether to issue certificates.
         oidc_issuers: Whose tokens are good for a certificate.
         sigstore_root: A trusted root; None to take no statements in Sigstore bundles.
+        require_attestation: Whether batches are taken only from keys for which a result about
+            evidence is in force.
         least_free_bytes: Bytes that must stay free on the data folder's disk; with less, nothing
             new is taken.
     """
@@ -160,6 +162,7 @@ class ServerSettings:
     ca: bool = False
     oidc_issuers: tuple[OIDCIssuer, ...] = ()
     sigstore_root: Path | None = None
+    require_attestation: bool = False
     least_free_bytes: int = LEAST_FREE_BYTES
 
 
@@ -184,6 +187,24 @@ class WitnessSettings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     post_quantum: bool = False
+
+
+def attestation_required() -> bool:
+    """Whether the environment says that batches must be attested [PROVREG_REQUIRE_ATTESTATION].
+
+    Raises:
+        MalformedError: ``BAD_SETTING`` if it says neither yes nor no.
+    """
+    said = os.environ.get("PROVREG_REQUIRE_ATTESTATION", "")
+    if said not in ("", "0", "1"):
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "this setting is yes or no",
+            where="PROVREG_REQUIRE_ATTESTATION",
+            expected="1 or 0",
+            actual=said[:80],
+        )
+    return said == "1"
 
 
 def identity_token(file: Path | None) -> str | None:

@@ -13,6 +13,7 @@ from registry.config import (
     OIDCIssuer,
     ServerSettings,
     TimestampAuthority,
+    attestation_required,
 )
 from registry.server.app import run
 
@@ -118,6 +119,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     type=_FILE,
     help="A trusted root: take statements in Sigstore bundles, signed by admitted identities.",
 )
+@click.option(
+    "--require-attestation",
+    is_flag=True,
+    help="Take batches only from attested keys. [PROVREG_REQUIRE_ATTESTATION]",
+)
 @click.option("--ca", is_flag=True, help="Issue short-lived certificates, each of them logged.")
 @click.option(
     "--oidc-issuer",
@@ -148,6 +154,7 @@ def command(
     authorities: tuple[str, ...],
     timestamp_interval: int,
     sigstore_root: Path | None,
+    require_attestation: bool,
     ca: bool,
     oidc_issuers: tuple[str, ...],
 ) -> None:
@@ -171,6 +178,7 @@ def command(
             timestamp_authorities=tuple(map(TimestampAuthority.parse, authorities)),
             timestamp_interval=timedelta(seconds=timestamp_interval),
             sigstore_root=sigstore_root,
+            require_attestation=require_attestation or attestation_required(),
             ca=ca,
             oidc_issuers=tuple(OIDCIssuer.parse(text) for text in oidc_issuers),
             static=static,

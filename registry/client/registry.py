@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from registry.api.v1 import statement_pb2
 from registry.api.v1 import statement_service_pb2 as pb
 from registry.api.v1 import statement_service_pb2_grpc as rpc
 from registry.client.artifacts import ArtifactCalls
@@ -224,6 +225,18 @@ class RegistryClient(ArtifactCalls, LogCalls, LineageCalls):
             token = answer.next_page_token
             if not token or not answer.statements:
                 return
+
+    def opened(self, message: statement_pb2.LoggedStatement, known: int) -> LoggedStatement:
+        """Check a statement that an answer of another service carries.
+
+        Args:
+            message: The statement with its receipt.
+            known: How many entries were known when the registry was asked.
+
+        Raises:
+            RegistryError: What is wrong with it.
+        """
+        return self._open(*wire_statement.logged_from_proto(message), known)
 
     def _open(self, data: bytes, receipt: Receipt, known: int) -> LoggedStatement:
         self.heads.open(receipt.head.note, known)

@@ -20,6 +20,7 @@ from registry.api.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
     artifact_service_pb2,
+    evidence_service_pb2,
     lineage_service_pb2,
     lineage_service_pb2_grpc,
     log_service_pb2,
@@ -32,6 +33,7 @@ from registry.errors import MalformedError, Reason
 from registry.server import listening
 from registry.server.artifacts import add_artifacts
 from registry.server.cosigning import open_cosigning
+from registry.server.evidence import EvidenceServices, add_evidence, open_evidence
 from registry.server.folder import STATIC_FOLDER, DataFolder
 from registry.server.guard import Guard
 from registry.server.http.blobs import BlobRoom
@@ -98,6 +100,7 @@ ADMIN = "admin"
 _SERVICES = (
     access_service_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
     artifact_service_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name,
+    evidence_service_pb2.DESCRIPTOR.services_by_name["EvidenceService"].full_name,
     lineage_service_pb2.DESCRIPTOR.services_by_name["LineageService"].full_name,
     log_service_pb2.DESCRIPTOR.services_by_name["LogService"].full_name,
     statement_service_pb2.DESCRIPTOR.services_by_name["StatementService"].full_name,
@@ -130,6 +133,7 @@ class Services:
     access: Access
     tickets: Tickets
     watchers: Watchers
+    evidence: EvidenceServices
     stamping: TimestampSigner | None = None
     timestamps: Timestamps | None = None
     certification: Certification | None = None
@@ -193,7 +197,24 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         scrubber = Scrubber(database, sequencer)
         resources.callback(scrubber.close)
         scrubber.start()
-        registration = Registration(database, blobs, artifacts, keyring, sequencer)
+        evidence = resources.enter_context(
+            open_evidence(
+                database=database,
+                blobs=blobs,
+                artifacts=artifacts,
+                keyring=keyring,
+                operator=says,
+                clock=now,
+            )
+        )
+        registration = Registration(
+            database,
+            blobs,
+            artifacts,
+            keyring,
+            sequencer,
+            attested=evidence.attested if settings.require_attestation else None,
+        )
         sigstore = open_sigstore(
             settings,
             artifacts=artifacts,
@@ -230,6 +251,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 access,
                 Tickets(access, now),
                 Watchers(Watching(database, sequencer), sequencer),
+                evidence,
                 _stamping(settings, folder, signer.key.name),
                 open_timestamps(settings, database, sequencer, now, resources),
                 certification,
@@ -260,8 +282,9 @@ def build_server(
         AccessServicer(services.access), server
     )
     add_artifacts(services.artifacts, services.tickets, http_port, server)
+    add_evidence(services.evidence, services.sequencer, server)
     lineage_service_pb2_grpc.add_LineageServiceServicer_to_server(
-        LineageServicer(services.lineage), server
+        LineageServicer(services.lineage, services.evidence.attested), server
     )
     log_service_pb2_grpc.add_LogServiceServicer_to_server(
         LogServicer(services.signer, services.reading, services.sequencer, services.watchers),

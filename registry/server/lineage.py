@@ -7,6 +7,7 @@ import grpc.aio
 
 from registry.api.v1 import lineage_service_pb2 as pb
 from registry.api.v1 import lineage_service_pb2_grpc as rpc
+from registry.services.attested import Attested
 from registry.services.lineage import Lineage
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -15,8 +16,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class LineageServicer(rpc.LineageServiceServicer):
     """Thin: wire → value, one service call, value → wire."""
 
-    def __init__(self, lineage: Lineage) -> None:
+    def __init__(self, lineage: Lineage, attested: Attested) -> None:
         self._lineage = lineage
+        self._attested = attested
 
     async def FindOutput(  # noqa: N802 - gRPC's spelling
         self, request: pb.FindOutputRequest, context: Context
@@ -39,7 +41,9 @@ class LineageServicer(rpc.LineageServiceServicer):
         capsule, matches, (index, position) = await asyncio.to_thread(
             self._lineage.trace, list(request.content_digests), location
         )
+        attestation = await asyncio.to_thread(self._attested.of_batch, index)
         return pb.TraceResponse(
+            attested_by=b"" if attestation is None else attestation.entry.record_id,
             capsule=capsule,
             matches=matches,
             location=pb.OutputLocation(batch_index=index, position=position),

@@ -5,18 +5,21 @@ from dataclasses import dataclass, replace
 
 from registry.core.digest import DigestSet
 from registry.core.digest import text as digest_text
+from registry.core.evidence.result import AttestationResult
 from registry.core.records import batch, release
 from registry.core.records.key_event import KeyEvent
 from registry.core.records.landmarks import Landmarks
 from registry.core.records.manifest import MAX_MANIFEST_BYTES
 from registry.errors import DamagedError, NotFoundError, RegistryError
+from registry.services.attested import result_rows
 from registry.services.faults import Findings, Kind, Mend
 from registry.services.indexing import check_bare, open_entry
 from registry.services.keyring import Keyring
-from registry.services.registration import Opened, check_leaves, submission
-from registry.services.submission import BatchToStore, batch_row, first_link
+from registry.services.registration import Opened, submission
+from registry.services.submission import BatchToStore, batch_row, check_leaves, first_link
 from registry.storage.blobs.port import BlobStore
-from registry.storage.sql import catalog, mending, outputs
+from registry.storage.sql import attestations, catalog, mending, outputs
+from registry.storage.sql.attestations import StoredResult
 from registry.storage.sql.catalog import Listed, ShimHead, StoredBatch
 from registry.storage.sql.engine import Connection
 from registry.storage.sql.log import StoredEntry
@@ -29,6 +32,7 @@ class _Page:
     start: int
     end: int
     listed: dict[int, Listed]
+    results: dict[int, list[StoredResult]]
 
 
 class RowAudit:
@@ -43,7 +47,7 @@ class RowAudit:
         self._blobs = blobs
         self._findings = findings
         self._keyring = Keyring()
-        self._page = _Page(0, 0, {})
+        self._page = _Page(0, 0, {}, {})
         self._heads: dict[bytes, ShimHead] = {}
         self._batch_rows = mending.batch_indices(connection)
         self._versions: dict[int, tuple[str, str, str]] = {}
@@ -54,7 +58,13 @@ class RowAudit:
     def begin(self, start: int, end: int) -> None:
         """Read the rows of the next entries."""
         self._stray(self._page.listed)
-        self._page = _Page(start, end, mending.listed_between(self._connection, start, end))
+        self._stray_results(self._page.results)
+        self._page = _Page(
+            start,
+            end,
+            mending.listed_between(self._connection, start, end),
+            attestations.between(self._connection, start, end),
+        )
 
     def entry(self, stored: StoredEntry) -> None:
         """Check an entry against itself, and compare its rows."""
@@ -67,6 +77,7 @@ class RowAudit:
             # Nobody knows what its rows should be.
             self._unknown.add(stored.index)
             self._batch_rows.discard(stored.index)
+            self._page.results.pop(stored.index, None)
             return
         expected = None if opened is None else _listed(stored.index, opened)
         if held != expected:
@@ -84,6 +95,8 @@ class RowAudit:
         """Compare what is left over, and the index of outputs."""
         self._stray(self._page.listed)
         self._stray(mending.listed_between(self._connection, size, None))
+        self._stray_results(self._page.results)
+        self._stray_results(attestations.between(self._connection, size, None))
         for version in mending.stray_versions(self._connection):
             if version[3] not in self._unknown and self._versions.get(version[3]) != version[:3]:
                 self._findings.derived(
@@ -121,6 +134,8 @@ class RowAudit:
             self._name_files(opened, said)
         if isinstance(said, batch.Batch):
             self._compare_batch(opened, said, stored)
+        if isinstance(said, AttestationResult):
+            self._compare_results(said, stored.index)
 
     def _compare_version(self, row: Listed) -> None:
         self._versions[row.index] = (row.predicate_type, row.name, row.version)
@@ -195,6 +210,32 @@ class RowAudit:
                 f"its batch row is {what} (shim {said.shim_id}, {digest_text(row.record_id)})",
                 self._put_batch(index, row),
             )
+
+    def _compare_results(self, said: AttestationResult, index: int) -> None:
+        for environment in said.submods.values():
+            self.named_blobs.add(bytes.fromhex(environment.raw_evidence))
+            self.named_blobs.update(bytes.fromhex(item.sha256) for item in environment.endorsements)
+        expected = result_rows(said, index)
+        held = tuple(self._page.results.pop(index, ()))
+        if held != expected:
+            self._findings.derived(
+                Kind.RESULT_ROW,
+                f"entry {index}",
+                "is listed as another attestation result" if held else "is not listed as a result",
+                lambda: attestations.replace(self._connection, index, expected),
+            )
+
+    def _stray_results(self, rows: dict[int, list[StoredResult]]) -> None:
+        for index in list(rows):
+            self._findings.derived(
+                Kind.RESULT_ROW,
+                f"entry {index}",
+                "is listed as an attestation result and is none",
+                lambda index=index: attestations.replace(  # type: ignore[misc]  # bound now
+                    self._connection, index, ()
+                ),
+            )
+        rows.clear()
 
     def _compare_outputs(self) -> None:
         held, wrong = outputs.contents(self._connection)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from registry.core.attestation.dsse import Envelope
 from registry.core.digest import SHA256_SIZE, DigestSet
 from registry.core.digest import text as digest_text
+from registry.core.evidence.claims import MAX_EVIDENCE_BYTES
+from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES
+from registry.core.evidence.result import AttestationResult
 from registry.core.keys import PublicKey
 from registry.core.records import batch, predicate
 from registry.core.records.key_event import KeyEvent, public_key
@@ -18,12 +21,18 @@ from registry.core.registration import LoggedKeyEvent, grant
 from registry.core.tlog import entry as entries
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
+from registry.services.attested import result_rows
 from registry.services.keyring import Keyring
-from registry.services.registration import Opened, check_leaves, submission
-from registry.services.submission import BatchToStore, first_link, store_batch
+from registry.services.registration import Opened, submission
+from registry.services.submission import (
+    BatchToStore,
+    check_leaves,
+    first_link,
+    store_batch,
+)
 from registry.services.tree import Tree
 from registry.storage.blobs.port import CHUNK_BYTES, BlobInfo, BlobStore
-from registry.storage.sql import catalog, log, outputs
+from registry.storage.sql import attestations, catalog, log, outputs
 from registry.storage.sql.catalog import Listed
 from registry.storage.sql.engine import Connection, Database
 from registry.storage.sql.log import StoredEntry
@@ -88,6 +97,9 @@ def index_entry(
     catalog.add_statements(connection, [row])
     if waiting.unique:
         catalog.add_versions(connection, [row])
+    if isinstance(said, AttestationResult):
+        check_material(blobs, said)
+        attestations.add(connection, result_rows(said, stored.index))
     if isinstance(said, KeyEvent):
         keyring.add(stored.index, said)
     elif isinstance(said, batch.Batch):
@@ -113,6 +125,19 @@ def index_entry(
                 Landmarks.of(records, content.hashed),
             ),
         )
+
+
+def check_material(blobs: BlobStore, said: AttestationResult) -> None:
+    """Check that everything that a result rests on is stored, byte for byte.
+
+    Raises:
+        NotFoundError: ``UNKNOWN_BLOB``.
+        DamagedError: ``STORED_BYTES``.
+    """
+    for environment in said.submods.values():
+        blobs.read(bytes.fromhex(environment.raw_evidence), MAX_EVIDENCE_BYTES)
+        for item in environment.endorsements:
+            blobs.read(bytes.fromhex(item.sha256), MAX_ENDORSEMENT_BYTES)
 
 
 def open_entry(keyring: Keyring, stored: StoredEntry) -> Opened:

@@ -5,10 +5,12 @@ from typing import Any
 from registry.core.attestation.statement import Statement
 from registry.core.tlog.receipt import Receipt
 from registry.errors import Reason, VerificationError
+from registry.services.challenges import Claim
 from registry.services.keyring import Keyring
 from registry.services.registration import Opened, submission
 from registry.services.sequencing import Sequencer
 from registry.signing.file import StatementSigner
+from registry.storage.blobs.port import BlobWriter
 
 OPERATOR = "operator"
 """The principal that the operator's key speaks for."""
@@ -23,10 +25,24 @@ class Operator:
         self._sequencer = sequencer
         self.public_key = signer.public_key
 
-    def say(self, statement: Statement[Any], *, genesis: bool = False) -> Receipt:
+    def say(
+        self,
+        statement: Statement[Any],
+        *,
+        genesis: bool = False,
+        blobs: tuple[BlobWriter, ...] = (),
+        claim: Claim | None = None,
+    ) -> Receipt:
         """Sign and log a statement. Only entry 0, the ``genesis``, admits the key by itself.
 
+        Args:
+            statement: What is said.
+            genesis: Whether this starts the log.
+            blobs: What becomes visible with it, or not at all; they are the log's from here on.
+            claim: What it uses up.
+
         Raises:
+            RegistryError: What it claims cannot be used any more.
             VerificationError: ``UNKNOWN_SIGNER`` if another operator's key started the log.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
@@ -38,4 +54,5 @@ class Operator:
                     Reason.UNKNOWN_SIGNER, "the log was started by another operator's key"
                 )
         opened = Opened(envelope.to_bytes(), envelope, statement, self.public_key, OPERATOR)
-        return self._sequencer.submit(submission(opened)).result()
+        entry = submission(opened, blobs=blobs, claim=claim)
+        return self._sequencer.submit(entry).result()

@@ -15,7 +15,13 @@ from registry.core.tlog.merkle import verify_inclusion
 from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, Reason, RegistryError
 from registry.services.keyring import Keyring
-from registry.services.submission import Submission, check_chain, check_free, store_batch
+from registry.services.submission import (
+    Submission,
+    check_chain,
+    check_free,
+    store_batch,
+    store_results,
+)
 from registry.services.tree import Tree
 from registry.storage.sql import catalog, log
 from registry.storage.sql.catalog import Listed, ShimHead
@@ -110,6 +116,8 @@ class Group:
             self._keyring.grant(submission.key_id, index)
         if submission.batch is None:
             self._show(submission)
+            # Last, since it writes: nothing may go wrong with this submission afterwards.
+            store_results(self._connection, index, submission)
             return
         head = check_chain(self._connection, submission, submission.batch, self._heads)
         self._show(submission)

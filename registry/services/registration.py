@@ -15,14 +15,19 @@ from registry.core import digest
 from registry.core.access import Principal
 from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import Statement
+from registry.core.evidence.policy import Policy
+from registry.core.evidence.result import AttestationResult
 from registry.core.formats.safetensors_index import MAX_INDEX_BYTES, check_indexes
 from registry.core.formats.structure import parse_structure
 from registry.core.keys import PublicKey
 from registry.core.records import (
+    appraisal_policy,
+    attestation_result,
     attribution,
     batch,
     certificate,
     dataset,
+    distrust_entry,
     identity_event,
     key_event,
     predicate,
@@ -44,9 +49,11 @@ from registry.errors import (
 )
 from registry.inspection import sandbox
 from registry.services.artifacts import Artifacts
+from registry.services.attested import Attested, result_rows
+from registry.services.challenges import Claim
 from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
-from registry.services.submission import BatchToStore, Submission, first_link
+from registry.services.submission import BatchToStore, Submission, check_leaves, first_link
 from registry.storage.blobs.disk import DiskBlobStore
 from registry.storage.blobs.port import BlobWriter
 from registry.storage.sql import catalog, log
@@ -59,6 +66,9 @@ _OF_THE_REGISTRY = frozenset(
         certificate.PREDICATE_TYPE,
         identity_event.PREDICATE_TYPE,
         verification.PREDICATE_TYPE,
+        appraisal_policy.PREDICATE_TYPE,
+        distrust_entry.PREDICATE_TYPE,
+        attestation_result.PREDICATE_TYPE,
     }
 )
 _UNIQUE = frozenset({release.PREDICATE_TYPE, dataset.PREDICATE_TYPE})
@@ -90,12 +100,16 @@ class Registration:
         artifacts: Artifacts,
         keyring: Keyring,
         sequencer: Sequencer,
+        *,
+        attested: Attested | None = None,
     ) -> None:
+        """Admit what the registration policy admits; with ``attested``, only attested batches."""
         self._database = database
         self._blobs = blobs
         self._artifacts = artifacts
         self._keyring = keyring
         self._sequencer = sequencer
+        self._attested = attested
 
     def register(self, data: bytes, caller: Principal) -> "Future[Receipt]":
         """Admit one statement: :meth:`open`, then :meth:`finish`."""
@@ -172,9 +186,12 @@ class Registration:
 
         Raises:
             MalformedError, LimitExceededError: What is wrong with the batch or a record.
+            RefusedError: ``UNATTESTED``, if keys of batches must be attested.
             VerificationError, ForbiddenError, UnavailableError: As :meth:`register`.
         """
         opened = self.open(data, caller)
+        if self._attested is not None:
+            self._attested.require(opened.key)
         statement = opened.statement
         predicate_ = statement.predicate
         if not isinstance(predicate_, batch.Batch):
@@ -327,30 +344,28 @@ class Registration:
             return catalog.shim_head(connection, shim_id)
 
 
-def check_leaves(said: batch.Batch, leaves: digest.DigestSet) -> None:
-    """Check that the leaves file is the one that the batch names.
-
-    Raises:
-        RefusedError: ``BATCH_CONTENT``.
-    """
-    if said.leaves != leaves:
-        raise RefusedError(
-            Reason.BATCH_CONTENT,
-            "the leaves file is not the one that the batch names",
-            expected=f"sha256:{said.leaves.sha256}",
-            actual=f"sha256:{leaves.sha256}",
-        )
-
-
 def _listed_name(statement: Statement[Any]) -> str:
     """Under which name the catalog lists a statement; verifications under what they are about."""
     if isinstance(statement.predicate, verification.Verification):
         return statement.subject[0].digest.sha256
+    if isinstance(statement.predicate, Policy):
+        return statement.predicate.name
     return published_name(statement) or ""
 
 
+def _listed_version(statement: Statement[Any]) -> str:
+    """Which version it is; a policy's is its digest, by which results name it."""
+    if isinstance(statement.predicate, Policy):
+        return statement.subject[0].digest.sha256
+    version: str = getattr(statement.predicate, "version", "")
+    return version
+
+
 def submission(
-    opened: Opened, stored: BatchToStore | None = None, blobs: tuple[BlobWriter, ...] = ()
+    opened: Opened,
+    stored: BatchToStore | None = None,
+    blobs: tuple[BlobWriter, ...] = (),
+    claim: Claim | None = None,
 ) -> Submission:
     """What the sequencer needs to know of an admitted statement."""
     envelope, statement = opened.envelope, opened.statement
@@ -364,11 +379,13 @@ def submission(
         envelope=opened.data,
         predicate_type=statement.predicate_type,
         name=_listed_name(statement),
-        version=getattr(said, "version", ""),
+        version=_listed_version(statement),
         key_id=opened.key.key_id,
         principal=opened.principal,
         unique=statement.predicate_type in _UNIQUE,
         key_event=said if isinstance(said, key_event.KeyEvent) else None,
         batch=stored,
         blobs=blobs,
+        results=result_rows(said) if isinstance(said, AttestationResult) else (),
+        claim=claim,
     )

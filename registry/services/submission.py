@@ -1,15 +1,20 @@
 """A statement on its way into the log, and what the state of the log may say against it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from registry.core.digest import DigestSet
 from registry.core.digest import text as digest_text
 from registry.core.records import batch as batches
 from registry.core.records import inference
 from registry.core.records.key_event import KeyEvent
 from registry.core.records.landmarks import Landmarks
-from registry.errors import ConflictError, Reason
+from registry.errors import ConflictError, Reason, RefusedError
+from registry.services import challenges
+from registry.services.challenges import Claim
 from registry.storage.blobs.port import BlobWriter
-from registry.storage.sql import catalog, outputs
+from registry.storage.sql import attestations, catalog, outputs
+from registry.storage.sql.attestations import StoredResult
 from registry.storage.sql.catalog import ShimHead, StoredBatch
 from registry.storage.sql.engine import Connection
 
@@ -38,6 +43,8 @@ class Submission:
             certificates admitted it.
         unique: Whether the name and version may be taken only once for this predicate type.
         blobs: What becomes visible with the entry, and not at all without it.
+        results: How an attestation result is listed; the index is not known yet.
+        claim: What it uses up, and what must therefore not have been used.
     """
 
     record_id: bytes
@@ -53,6 +60,8 @@ class Submission:
     key_event: KeyEvent | None = None
     batch: BatchToStore | None = None
     blobs: tuple[BlobWriter, ...] = ()
+    results: tuple[StoredResult, ...] = ()
+    claim: Claim | None = None
 
     @property
     def is_bare(self) -> bool:
@@ -139,8 +148,57 @@ def check_chain(
     )
 
 
+def store_results(connection: Connection, index: int, submission: Submission) -> None:
+    """List what an attestation result says, and use up what it claims.
+
+    Raises:
+        ConflictError: ``EVIDENCE_REPLAYED`` or ``CHALLENGE_USED``.
+        RegistryError: Why the challenge cannot be used any more.
+    """
+    claim = submission.claim
+    if claim is not None:
+        check_fresh(attestations.about(connection, claim.evidence_id))
+        challenges.use_up(connection, claim, index)
+    rows = [replace(row, index=index) for row in submission.results]
+    attestations.add(connection, rows)
+
+
+def check_fresh(known: Sequence[StoredResult]) -> None:
+    """Refuse evidence that was submitted before, in whatever spelling.
+
+    What somebody submitted with a broken signature does not count: anybody can break one.
+
+    Raises:
+        ConflictError: ``EVIDENCE_REPLAYED``.
+    """
+    authentic = [row for row in known if row.is_authentic]
+    if authentic:
+        raise ConflictError(
+            Reason.EVIDENCE_REPLAYED,
+            "this evidence was submitted before, for something else or in another spelling",
+            where=f"entry {authentic[0].index}",
+            actual=authentic[0].evidence.hex(),
+            hint="evidence is good for one challenge, key and model: ask the device again",
+        )
+
+
 def first_link(batch: batches.Batch, head: ShimHead | None) -> str | None:
     """The ``prev_digest`` that the first record of a batch must have; None if it is not known."""
     if batch.n_first == 0:
         return inference.FIRST_PREVIOUS
     return None if head is None or head.n_last + 1 != batch.n_first else head.last_leaf.hex()
+
+
+def check_leaves(said: batches.Batch, leaves: DigestSet) -> None:
+    """Check that the leaves file is the one that the batch names.
+
+    Raises:
+        RefusedError: ``BATCH_CONTENT``.
+    """
+    if said.leaves != leaves:
+        raise RefusedError(
+            Reason.BATCH_CONTENT,
+            "the leaves file is not the one that the batch names",
+            expected=f"sha256:{said.leaves.sha256}",
+            actual=f"sha256:{leaves.sha256}",
+        )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%registry/api/v1/lineage_service.proto\x12\x0fregistry.api.v1\"7\n\x0eOutputLocation\x12\x13\n\x0b\x62\x61tch_index\x18\x01 \x01(\x04\x12\x10\n\x08position\x18\x02 \x01(\r\",\n\x11\x46indOutputRequest\x12\x17\n\x0f\x63ontent_digests\x18\x01 \x03(\x0c\"H\n\x12\x46indOutputResponse\x12\x32\n\tlocations\x18\x01 \x03(\x0b\x32\x1f.registry.api.v1.OutputLocation\"Z\n\x0cTraceRequest\x12\x17\n\x0f\x63ontent_digests\x18\x01 \x03(\x0c\x12\x31\n\x08location\x18\x02 \x01(\x0b\x32\x1f.registry.api.v1.OutputLocation\"d\n\rTraceResponse\x12\x0f\n\x07\x63\x61psule\x18\x01 \x01(\x0c\x12\x0f\n\x07matches\x18\x02 \x01(\r\x12\x31\n\x08location\x18\x03 \x01(\x0b\x32\x1f.registry.api.v1.OutputLocation2\xaf\x01\n\x0eLineageService\x12U\n\nFindOutput\x12\".registry.api.v1.FindOutputRequest\x1a#.registry.api.v1.FindOutputResponse\x12\x46\n\x05Trace\x12\x1d.registry.api.v1.TraceRequest\x1a\x1e.registry.api.v1.TraceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%registry/api/v1/lineage_service.proto\x12\x0fregistry.api.v1\"7\n\x0eOutputLocation\x12\x13\n\x0b\x62\x61tch_index\x18\x01 \x01(\x04\x12\x10\n\x08position\x18\x02 \x01(\r\",\n\x11\x46indOutputRequest\x12\x17\n\x0f\x63ontent_digests\x18\x01 \x03(\x0c\"H\n\x12\x46indOutputResponse\x12\x32\n\tlocations\x18\x01 \x03(\x0b\x32\x1f.registry.api.v1.OutputLocation\"Z\n\x0cTraceRequest\x12\x17\n\x0f\x63ontent_digests\x18\x01 \x03(\x0c\x12\x31\n\x08location\x18\x02 \x01(\x0b\x32\x1f.registry.api.v1.OutputLocation\"y\n\rTraceResponse\x12\x0f\n\x07\x63\x61psule\x18\x01 \x01(\x0c\x12\x0f\n\x07matches\x18\x02 \x01(\r\x12\x31\n\x08location\x18\x03 \x01(\x0b\x32\x1f.registry.api.v1.OutputLocation\x12\x13\n\x0b\x61ttested_by\x18\x04 \x01(\x0c\x32\xaf\x01\n\x0eLineageService\x12U\n\nFindOutput\x12\".registry.api.v1.FindOutputRequest\x1a#.registry.api.v1.FindOutputResponse\x12\x46\n\x05Trace\x12\x1d.registry.api.v1.TraceRequest\x1a\x1e.registry.api.v1.TraceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACEREQUEST']._serialized_start=235
   _globals['_TRACEREQUEST']._serialized_end=325
   _globals['_TRACERESPONSE']._serialized_start=327
-  _globals['_TRACERESPONSE']._serialized_end=427
-  _globals['_LINEAGESERVICE']._serialized_start=430
-  _globals['_LINEAGESERVICE']._serialized_end=605
+  _globals['_TRACERESPONSE']._serialized_end=448
+  _globals['_LINEAGESERVICE']._serialized_start=451
+  _globals['_LINEAGESERVICE']._serialized_end=626
 # @@protoc_insertion_point(module_scope)

@@ -131,10 +131,15 @@ class TraceResponse(_message.Message):
     CAPSULE_FIELD_NUMBER: _builtins.int
     MATCHES_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
+    ATTESTED_BY_FIELD_NUMBER: _builtins.int
     capsule: _builtins.bytes
     """The capsule file, byte for byte."""
     matches: _builtins.int
     """How many receipts of this output there are; at most 1000 are counted."""
+    attested_by: _builtins.bytes
+    """The record id of the attestation result that was in force for the node's key when the batch was
+    closed, as a convenience; empty if it was unattested.
+    """
     @_builtins.property
     def location(self) -> Global___OutputLocation:
         """Which of them the capsule is about."""
@@ -145,10 +150,11 @@ class TraceResponse(_message.Message):
         capsule: _builtins.bytes = ...,
         matches: _builtins.int = ...,
         location: Global___OutputLocation | None = ...,
+        attested_by: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capsule", b"capsule", "location", b"location", "matches", b"matches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_by", b"attested_by", "capsule", b"capsule", "location", b"location", "matches", b"matches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -137,7 +137,8 @@ def between(connection: Connection, start: int, end: int | None) -> dict[int, li
     if end is not None:
         wanted = and_(wanted, t.results.c.entry_index < end)
     found: dict[int, list[StoredResult]] = {}
-    for row in _rows(connection, wanted):
+    # Databases sort text in their own ways.
+    for row in sorted(_rows(connection, wanted), key=lambda row: (row.index, row.family)):
         found.setdefault(row.index, []).append(row)
     return found
 

@@ -5,6 +5,7 @@ Rows become values here and nowhere else.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select
 
@@ -175,20 +176,19 @@ def shim_head(connection: Connection, shim_id: bytes) -> ShimHead | None:
 def batch(connection: Connection, index: int) -> StoredBatch | None:
     """The batch that was registered as entry ``index``."""
     row = connection.execute(select(t.batches).where(t.batches.c.entry_index == index)).first()
-    if row is None:
-        return None
-    return StoredBatch(
-        row.entry_index,
-        bytes(row.shim_id),
-        row.n_first,
-        row.n_last,
-        bytes(row.record_id),
-        row.principal,
-        bytes(row.leaves),
-        bytes(row.hashes),
-        bytes(row.last_leaf),
-        None if row.landmarks is None else bytes(row.landmarks),
+    return None if row is None else _batch(row)
+
+
+def batches_of_key(connection: Connection, key_id: str, start: int) -> list[StoredBatch]:
+    """The batches that a key signed, from entry ``start`` on, oldest first."""
+    table = t.statements.c
+    rows = connection.execute(
+        select(t.batches)
+        .select_from(t.batches.join(t.statements, table.entry_index == t.batches.c.entry_index))
+        .where(table.key_id == key_id, table.entry_index >= start)
+        .order_by(table.entry_index)
     )
+    return [_batch(row) for row in rows]
 
 
 def listed(connection: Connection, index: int) -> Listed | None:
@@ -236,6 +236,21 @@ def key_events(connection: Connection, predicate_type: str) -> Iterator[StoredEn
     """All entries of the key-event predicate type, in log order."""
     for _, entry in find(connection, predicate_type, limit=2**31 - 1):
         yield entry
+
+
+def _batch(row: Any) -> StoredBatch:
+    return StoredBatch(
+        row.entry_index,
+        bytes(row.shim_id),
+        row.n_first,
+        row.n_last,
+        bytes(row.record_id),
+        row.principal,
+        bytes(row.leaves),
+        bytes(row.hashes),
+        bytes(row.last_leaf),
+        None if row.landmarks is None else bytes(row.landmarks),
+    )
 
 
 def add_blob(connection: Connection, blob: BlobInfo) -> None:

@@ -1,0 +1,319 @@
+"""Challenge, examine, appraise, archive, log: how evidence becomes a signed attestation result.
+
+The evidence is judged in another process. Whatever it rests on becomes visible in the transaction
+that logs the result and uses up the challenge, or not at all.
+
+======================================  ==========================================================
+dies                                    afterwards
+======================================  ==========================================================
+before the commit                       nothing was stored; the challenge is as good as before
+during the commit                       all of it, or nothing
+after the commit, before the answer     the same submission again answers the same entry
+a worker, while it judges               the caller is told, nothing was stored
+======================================  ==========================================================
+"""
+
+import importlib.metadata
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from registry.core.access import Principal
+from registry.core.attestation.dsse import Envelope
+from registry.core.digest import sha256
+from registry.core.evidence.appraisal import Question, policy_digest
+from registry.core.evidence.binding import Binding
+from registry.core.evidence.checks import Finding
+from registry.core.evidence.claims import Family, check_size
+from registry.core.evidence.endorsements import Endorsements, Role
+from registry.core.evidence.families import rules_of
+from registry.core.evidence.policy import Policy
+from registry.core.evidence.result import (
+    AttestationResult,
+    Environment,
+    Material,
+    Stated,
+    Verifier,
+)
+from registry.core.evidence.validity import seconds
+from registry.core.records import attestation_result, predicate
+from registry.errors import ConflictError, MalformedError, NotFoundError, Reason, RegistryError
+from registry.inspection.appraisal_exchange import Task
+from registry.inspection.appraisal_pool import AppraisalPool
+from registry.services import presenting
+from registry.services.appraisal_policies import AppraisalPolicies
+from registry.services.artifacts import Artifacts
+from registry.services.attested import is_authentic
+from registry.services.challenges import Challenges, Claim, Clock, require_role
+from registry.services.endorsing import Endorser
+from registry.services.keyring import Keyring
+from registry.services.operator import Operator
+from registry.services.submission import check_fresh
+from registry.storage.blobs.port import BlobWriter
+from registry.storage.sql import attestations, log
+from registry.storage.sql.attestations import StoredResult
+from registry.storage.sql.engine import Database
+from registry.storage.sql.log import StoredEntry
+
+DEVELOPER = "provreg"
+"""Who makes this verifier, as results say."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """Evidence as somebody submits it.
+
+    Attributes:
+        family: The kind of evidence, by name.
+        evidence: As the device made it.
+        endorsements: What the submitter brings, each with its role.
+        stated: What the device committed to, says the submitter.
+        policy: Record id (``sha256:…``) or name of the appraisal policy.
+    """
+
+    family: str
+    evidence: bytes
+    endorsements: Sequence[tuple[Role, bytes]]
+    stated: Binding
+    policy: str
+
+
+class Appraisals:
+    """Takes evidence, and answers with a result that is in the log."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        artifacts: Artifacts,
+        keyring: Keyring,
+        operator: Operator,
+        challenges: Challenges,
+        policies: AppraisalPolicies,
+        pool: AppraisalPool,
+        clock: Clock,
+        endorser: Endorser | None = None,
+    ) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._keyring = keyring
+        self._operator = operator
+        self._challenges = challenges
+        self._policies = policies
+        self._pool = pool
+        self._clock = clock
+        self._endorser = endorser
+
+    def submit(self, presented: Presented, caller: Principal) -> StoredEntry:
+        """Judge evidence; the result is durable and in the log on return.
+
+        The identical submission again answers the original entry.
+
+        Raises:
+            ForbiddenError: ``ROLE``, ``CHALLENGE_NOT_YOURS`` or ``KEY_NOT_YOURS``.
+            LimitExceededError: ``EVIDENCE_SIZE``, ``ENDORSEMENT_SIZE`` or ``APPRAISAL_LIMIT``.
+            MalformedError: ``UNKNOWN_FAMILY``, ``UNREADABLE_EVIDENCE``, ``MALFORMED_FIELD``.
+            NotFoundError: ``UNKNOWN_CHALLENGE``, ``UNKNOWN_APPRAISAL_POLICY``,
+                ``UNKNOWN_EVIDENCE``.
+            RefusedError: ``CHALLENGE_EXPIRED``.
+            ConflictError: ``CHALLENGE_USED`` or ``EVIDENCE_REPLAYED``.
+            VerificationError: ``WRONG_COMMITMENT``, ``WRONG_NONCE`` and its like.
+            UnavailableError: ``APPRAISAL_BUSY``, ``LOG_BUSY``, ``LOG_LATCHED`` or ``DISK_LOW``.
+        """
+        require_role(caller)
+        now = self._clock()
+        check_size(presented.evidence)
+        family = rules_of(presented.family).family
+        given = Endorsements.of(presented.endorsements)
+        presenting.check_stated(family, presented.stated)
+        _, policy = self._policies.find(presented.policy)
+        if policy.family != family:
+            raise MalformedError(
+                Reason.MALFORMED_POLICY,
+                "this policy is for another family of evidence",
+                expected=family,
+                actual=policy.family,
+            )
+        with self._database.read() as connection:
+            known = attestations.about_bytes(connection, sha256(presented.evidence))
+        original = self._original(known, family, presented, policy)
+        if original is not None:
+            return original
+        check_fresh(known)
+        nonce = presented.stated.nonce or b""
+        challenge = self._challenges.require(nonce, family, caller)
+        presenting.check_session_key(presented.stated, challenge, caller, self._keyring)
+        with self._database.read() as connection:
+            presenting.check_gpu(connection, presented.stated)
+        question = Question(
+            stated=presented.stated,
+            expected=replace(
+                presented.stated,
+                nonce=challenge.nonce,
+                session_key=challenge.session_key or presented.stated.session_key,
+            ),
+            distrusted=self._policies.distrusted(),
+        )
+        material = Material(presented.evidence, given, policy, question.distrusted)
+        result, material = self.appraise(family, material, question, now)
+        environment = result.submods[family]
+        presenting.check_readable(environment)
+        presenting.check_binding(environment)
+        evidence_id = bytes.fromhex(attestation_result.evidence_name(environment))
+        claim = Claim(challenge.nonce, family, evidence_id, caller.name, seconds(now))
+        try:
+            return self.record(result, material, claim)
+        except ConflictError:
+            # The same submission at the same moment: one of them was first.
+            original = self._original(self.about(evidence_id), family, presented, policy)
+            if original is None:
+                raise
+            return original
+
+    def appraise(
+        self, family: Family, material: Material, question: Question, at: datetime
+    ) -> tuple[AttestationResult, Material]:
+        """Judge evidence, asking the vendors for what is missing; and what it was judged by.
+
+        Raises:
+            RegistryError: As :meth:`AppraisalPool.appraise`.
+        """
+        result = self.judge(family, material, question, at)
+        environment = result.submods[family]
+        lacks = any(
+            item.finding == Finding.MISSING and item.outcome != "pass"
+            for item in environment.checks
+        )
+        if self._endorser is None or not lacks or not is_authentic(environment):
+            return result, material
+        fetched = self.fetch(family, material.evidence, at)
+        if not fetched:
+            return result, material
+        more = replace(material, endorsements=material.endorsements.with_(fetched))
+        return self.judge(family, more, question, at), more
+
+    def fetch(self, family: Family, evidence: bytes, at: datetime) -> list[tuple[Role, bytes]]:
+        """What the vendors say now of the device that made evidence; nothing if nobody answers."""
+        if self._endorser is None:
+            return []
+        try:
+            return list(self._endorser.endorse(family, evidence, at))
+        except RegistryError as error:
+            logger.warning("no endorsements of %s could be fetched: %s", family, error)
+            return []
+
+    def record(
+        self, result: AttestationResult, material: Material, claim: Claim | None = None
+    ) -> StoredEntry:
+        """Sign and log a result; all that it rests on becomes visible with it.
+
+        Raises:
+            ConflictError: ``CHALLENGE_USED`` or ``EVIDENCE_REPLAYED``.
+            UnavailableError: ``LOG_BUSY``, ``LOG_LATCHED`` or ``DISK_LOW``.
+        """
+        statement = attestation_result.build(result)
+        wanted = {
+            sha256(data): data
+            for data in (
+                material.evidence,
+                *(item.data for item in material.endorsements.items),
+            )
+        }
+        stored = self._artifacts.stat_all(list(wanted))
+        with ExitStack() as staged:
+            blobs: list[BlobWriter] = []
+            for name, data in wanted.items():
+                if name not in stored:
+                    blobs.append(self._artifacts.stage(data))
+                    staged.callback(blobs[-1].abort)
+            receipt = self._operator.say(statement, blobs=tuple(blobs), claim=claim)
+            staged.pop_all()
+        return self._entry(receipt.index)
+
+    def about(self, evidence_id: bytes) -> list[StoredResult]:
+        """All results about evidence, oldest first."""
+        with self._database.read() as connection:
+            return attestations.about(connection, evidence_id)
+
+    def find(
+        self,
+        *,
+        evidence_id: bytes = b"",
+        key_id: str = "",
+        record_id: bytes = b"",
+        verifier: str = "",
+    ) -> list[StoredEntry]:
+        """Results about evidence, of a key, by a verifier, or one by record id; newest last.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_EVIDENCE``.
+        """
+        with self._database.read() as connection:
+            if record_id:
+                entry = log.entry_of_record(connection, record_id)
+                indices = [] if entry is None else [entry.index]
+                found = [row for i in indices for row in attestations.of_entry(connection, i)]
+            elif evidence_id:
+                found = attestations.about(connection, evidence_id)
+                found += attestations.about_bytes(connection, evidence_id)
+            elif key_id:
+                found = attestations.of_key(connection, key_id)
+            else:
+                found = attestations.by_verifier(connection, verifier)
+        if not found:
+            raise NotFoundError(
+                Reason.UNKNOWN_EVIDENCE,
+                "no attestation result of this evidence, key, verifier or name is registered",
+                where=(evidence_id or record_id).hex() or key_id or verifier[:200],
+            )
+        return [self._entry(index) for index in sorted({row.index for row in found})]
+
+    def judge(
+        self, family: Family, material: Material, question: Question, at: datetime
+    ) -> AttestationResult:
+        """What comes of one appraisal, by exactly this material.
+
+        Raises:
+            RegistryError: As :meth:`AppraisalPool.appraise`.
+        """
+        return self._pool.appraise(Task(family, material, question, at, verifier()))
+
+    def _original(
+        self, known: Sequence[StoredResult], family: Family, presented: Presented, policy: Policy
+    ) -> StoredEntry | None:
+        """The entry of the identical submission, if there was one."""
+        raw = sha256(presented.evidence)
+        for row in known:
+            if row.question != "then" or row.family != family or row.raw_evidence != raw:
+                continue
+            entry = self._entry(row.index)
+            environment = environment_of(entry, family)
+            if environment.stated == Stated.of(
+                presented.stated
+            ) and environment.policy == policy_digest(policy):
+                return entry
+        return None
+
+    def _entry(self, index: int) -> StoredEntry:
+        with self._database.read() as connection:
+            entry = log.entry(connection, index)
+        if entry is None:
+            raise AssertionError("what is listed is in the log")
+        return entry
+
+
+def environment_of(entry: StoredEntry, family: str) -> Environment:
+    """What an entry of the log says of evidence of a family."""
+    said = predicate.parse(Envelope.parse(entry.envelope).payload).predicate
+    if isinstance(said, AttestationResult):
+        return said.submods[Family(family)]
+    raise AssertionError("only results are listed as such")
+
+
+def verifier() -> Verifier:
+    """This verifier, as results name it."""
+    return Verifier(build=f"provreg {importlib.metadata.version('provreg')}", developer=DEVELOPER)

@@ -1,0 +1,230 @@
+"""Judges known evidence again, as of now, and says what that changes.
+
+Each piece of evidence gets one more result; earlier ones stay as they are. What is judged is a
+snapshot: the distrust list is read once for a whole run, the newest endorsements for each piece.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from registry.core.attestation.dsse import Envelope
+from registry.core.evidence.appraisal import Question
+from registry.core.evidence.binding import Binding
+from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
+from registry.core.evidence.distrust import Entry
+from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES, Endorsements, Role
+from registry.core.evidence.result import Environment, Material
+from registry.core.records import batch, inference, predicate, release
+from registry.errors import NotFoundError, Reason
+from registry.services.appraisal import Appraisals, environment_of
+from registry.services.appraisal_policies import AppraisalPolicies
+from registry.services.attested import of_batch
+from registry.services.challenges import Clock
+from registry.services.keyring import Keyring
+from registry.storage.blobs.port import BlobStore
+from registry.storage.sql import attestations, catalog, log
+from registry.storage.sql.attestations import StoredResult
+from registry.storage.sql.catalog import StoredBatch
+from registry.storage.sql.engine import Database
+from registry.storage.sql.log import StoredEntry
+
+PAGE = 100
+"""Pieces of evidence that are looked up at a time."""
+
+MAX_RELEASES = 100_000
+"""Releases among which the versions of a model digest are looked for."""
+
+MAX_AFFECTED = 10_000
+"""Batches that one changed verdict is told to affect."""
+
+
+@dataclass(frozen=True, slots=True)
+class AffectedBatch:
+    """A batch that a key signed while a result was in force that no longer holds."""
+
+    index: int
+    shim_id: bytes
+    n_first: int
+    n_last: int
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What judging one piece of evidence again came to.
+
+    Attributes:
+        entry: The new result.
+        evidence_id: The evidence.
+        before: The verdict of the newest result before.
+        now: The verdict of the new one.
+        principal: Whose session key it is about; empty if nobody's.
+        key_id: That key; empty if it is bound to none.
+        versions: Names and versions of the model that it is bound to.
+        batches: If the verdict changed: what the key signed while an earlier result was in force.
+    """
+
+    entry: StoredEntry
+    evidence_id: bytes
+    before: str
+    now: str
+    principal: str
+    key_id: str
+    versions: tuple[str, ...]
+    batches: tuple[AffectedBatch, ...]
+
+
+class Reappraisal:
+    """Adds results as of now."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        keyring: Keyring,
+        appraisals: Appraisals,
+        policies: AppraisalPolicies,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._keyring = keyring
+        self._appraisals = appraisals
+        self._policies = policies
+        self._clock = clock
+
+    def run(self, evidence_id: bytes = b"") -> Iterator[Change]:
+        """Judge one piece of evidence again, or all; each change comes as soon as it is logged.
+
+        Raises:
+            NotFoundError: ``UNKNOWN_EVIDENCE``.
+            RegistryError: Why a result cannot be made or logged; those before it stay.
+        """
+        distrusted = self._policies.distrusted()
+        if evidence_id:
+            rows = self._appraisals.about(evidence_id)
+            if not rows:
+                raise NotFoundError(
+                    Reason.UNKNOWN_EVIDENCE,
+                    "no attestation result of this evidence is registered",
+                    where=evidence_id.hex()[:64],
+                )
+            authentic = [row for row in rows if row.is_authentic]
+            yield self._again((authentic or rows)[0], distrusted)
+            return
+        start = 0
+        while page := self._page(start):
+            for row in page:
+                yield self._again(row, distrusted)
+            start = page[-1].index + 1
+
+    def _page(self, start: int) -> list[StoredResult]:
+        with self._database.read() as connection:
+            return attestations.firsts(connection, start, PAGE)
+
+    def _again(self, first: StoredResult, distrusted: Sequence[Entry]) -> Change:
+        family = Family(first.family)
+        with self._database.read() as connection:
+            known = attestations.about(connection, first.evidence)
+            newest = [row for row in known if row.family == family][-1]
+            entries = [log.entry(connection, row.index) for row in (first, newest)]
+        original, latest = (environment_of(_there(entry), family) for entry in entries)
+        at = self._clock()
+        material = self._material(family, original, latest, distrusted, at)
+        stated = _stated(original)
+        question = Question(
+            now=True, stated=stated, expected=stated or Binding(), distrusted=distrusted
+        )
+        result = self._appraisals.judge(family, material, question, at)
+        entry = self._appraisals.record(result, material)
+        now = result.submods[family].verdict.value
+        changed = now != newest.verdict
+        return Change(
+            entry=entry,
+            evidence_id=first.evidence,
+            before=newest.verdict,
+            now=now,
+            principal=self._principal(first.key_id),
+            key_id=first.key_id,
+            versions=self._versions(stated),
+            batches=self._affected(first) if changed else (),
+        )
+
+    def _material(
+        self,
+        family: Family,
+        original: Environment,
+        latest: Environment,
+        distrusted: Sequence[Entry],
+        at: datetime,
+    ) -> Material:
+        """The evidence, with fetched endorsements instead of the archived ones of their role."""
+        evidence = self._blobs.read(bytes.fromhex(original.raw_evidence), MAX_EVIDENCE_BYTES)
+        fetched = self._appraisals.fetch(family, evidence, at)
+        newer = {role for role, _ in fetched}
+        archived: list[tuple[Role, bytes]] = [
+            (item.role, self._blobs.read(bytes.fromhex(item.sha256), MAX_ENDORSEMENT_BYTES))
+            for item in latest.endorsements
+            if item.role not in newer
+        ]
+        endorsements = Endorsements.of([*archived, *fetched])
+        policy = self._policies.of_digest(original.policy)
+        return Material(evidence, endorsements, policy, distrusted)
+
+    def _principal(self, key_id: str) -> str:
+        events = self._keyring.events(key_id)
+        return events[-1].event.principal if events else ""
+
+    def _versions(self, stated: Binding | None) -> tuple[str, ...]:
+        if stated is None or stated.model is None:
+            return ()
+        wanted = stated.model.hex()
+        with self._database.read() as connection:
+            found = catalog.find(connection, release.PREDICATE_TYPE, limit=MAX_RELEASES)
+        return tuple(
+            f"{listed.name}@{listed.version}"
+            for listed, entry in found
+            if _manifest(entry) == wanted
+        )
+
+    def _affected(self, first: StoredResult) -> tuple[AffectedBatch, ...]:
+        if not first.key_id:
+            return ()
+        with self._database.read() as connection:
+            signed = catalog.batches_of_key(connection, first.key_id, first.index)
+            touched = []
+            for stored in signed:
+                found = of_batch(connection, stored.index)
+                if found is not None and found.listed.evidence == first.evidence:
+                    touched.append(stored)
+        return tuple(
+            AffectedBatch(
+                stored.index, stored.shim_id, stored.n_first, stored.n_last, self._outputs(stored)
+            )
+            for stored in touched[:MAX_AFFECTED]
+        )
+
+    def _outputs(self, stored: StoredBatch) -> int:
+        leaves = self._blobs.read(stored.leaves, batch.MAX_LEAVES_BYTES)
+        records = (inference.parse(item) for item in batch.split_leaves(leaves))
+        return sum(isinstance(record, inference.Completion) for record in records)
+
+
+def _manifest(entry: StoredEntry) -> str:
+    statement = predicate.parse(Envelope.parse(entry.envelope).payload)
+    return statement.subject[0].digest.sha256
+
+
+def _stated(environment: Environment) -> Binding | None:
+    said = environment.stated
+    return None if isinstance(said, msgspec.UnsetType) else said.binding()
+
+
+def _there(entry: StoredEntry | None) -> StoredEntry:
+    if entry is None:
+        raise AssertionError("what is listed is in the log")
+    return entry

@@ -1,0 +1,169 @@
+"""Appraisals are carried out in other processes, and whatever becomes of those is an answer."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from registry.core.evidence.appraisal import Question
+from registry.core.evidence.endorsements import Endorsements
+from registry.core.evidence.policy import Policy
+from registry.core.evidence.result import Material, Verifier
+from registry.errors import (
+    LimitExceededError,
+    MalformedError,
+    Reason,
+    RegistryError,
+    UnavailableError,
+)
+from registry.inspection import appraisal_exchange as exchange
+from registry.inspection.appraisal_exchange import Task, read_message, write_message
+from registry.inspection.appraisal_pool import COMMAND, AppraisalPool
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def task(family: str = "no-such-family", evidence: bytes = b"evidence") -> Task:
+    policy = Policy(name="acme/test", family="aws-nitro")  # type: ignore[arg-type]  # as JSON has it
+    material = Material(evidence, Endorsements(), policy)
+    return Task(family, material, Question(), NOON, Verifier(build="test", developer="test"))
+
+
+@contextmanager
+def pool(script: str | None = None, workers: int = 1, **limits: Any) -> Iterator[AppraisalPool]:
+    command = COMMAND if script is None else [sys.executable, "-I", "-c", script]
+    opened = AppraisalPool(workers, command=command, **limits)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def refusal(opened: AppraisalPool) -> RegistryError:
+    with pytest.raises(RegistryError) as caught:
+        opened.appraise(task())
+    return caught.value
+
+
+def test_a_real_worker_says_what_is_wrong() -> None:
+    with pool() as opened:
+        for _ in range(2):
+            error = refusal(opened)
+            assert isinstance(error, MalformedError)
+            assert (error.reason, error.actual) == (Reason.UNKNOWN_FAMILY, "no-such-family")
+
+
+def test_a_worker_that_dies_of_a_task_is_answered_and_replaced() -> None:
+    with pool("import sys; sys.stdin.buffer.read(4); sys.exit(7)") as opened:
+        for _ in range(2):
+            error = refusal(opened)
+            assert isinstance(error, LimitExceededError)
+            assert error.reason is Reason.APPRAISAL_LIMIT
+
+
+def test_a_worker_that_hangs_is_killed() -> None:
+    short = timedelta(seconds=0.2)
+    with pool("import time; time.sleep(60)", time_limit=short, start_limit=short) as opened:
+        before = time.monotonic()
+        assert refusal(opened).reason is Reason.APPRAISAL_LIMIT
+        assert time.monotonic() - before < 10
+
+
+def test_a_worker_that_was_killed_between_tasks_is_replaced_unseen() -> None:
+    with pool() as opened:
+        assert refusal(opened).reason is Reason.UNKNOWN_FAMILY
+        process = opened._all[0]._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert refusal(opened).reason is Reason.UNKNOWN_FAMILY
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"\0\0\0\1", b"\xff\xff\xff\xff", b"\0\0\0\1\xff\xff\xff\xff"],
+    ids=["nothing", "no part", "many parts", "a huge part"],
+)
+def test_a_worker_that_answers_no_message_is_replaced(answer: bytes) -> None:
+    script = f"import sys; sys.stdin.buffer.read(4); sys.stdout.buffer.write({answer!r})"
+    with pool(script) as opened:
+        assert refusal(opened).reason is Reason.APPRAISAL_LIMIT
+
+
+def test_a_worker_that_answers_nonsense_is_our_mistake() -> None:
+    message = write_message([b"nonsense"])
+    script = f"import sys; sys.stdin.buffer.read(4); sys.stdout.buffer.write({message!r})"
+    with pool(script) as opened:
+        assert refusal(opened).reason is Reason.INTERNAL
+
+
+def test_only_so_many_may_wait() -> None:
+    limits: dict[str, Any] = {
+        "time_limit": timedelta(seconds=2),
+        "start_limit": timedelta(),
+        "max_waiting": 1,
+        "wait_limit": timedelta(seconds=0.2),
+    }
+    with pool("import time; time.sleep(60)", **limits) as opened:
+        first = threading.Thread(target=refusal, args=(opened,))
+        first.start()
+        while opened._idle.qsize():
+            time.sleep(0.01)
+        # One may wait, but not for long.
+        error = refusal(opened)
+        assert isinstance(error, UnavailableError)
+        assert error.reason is Reason.APPRAISAL_BUSY
+        opened._waiting += 1
+        assert refusal(opened).reason is Reason.APPRAISAL_BUSY
+        opened.close()
+        first.join(10)
+
+
+def test_a_closed_pool_starts_nothing() -> None:
+    with pool() as opened:
+        opened.close()
+        assert refusal(opened).reason is Reason.APPRAISAL_BUSY
+        assert opened._all[0]._process is None
+
+
+def test_workers_are_replaced_after_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.inspection.appraisal_pool.MAX_TASKS", 2)
+    with pool() as opened:
+        pids = set()
+        for _ in range(4):
+            refusal(opened)
+            process = opened._all[0]._process
+            assert process is not None
+            pids.add(process.pid)
+        assert len(pids) == 2
+
+
+def test_too_large_a_message_is_refused_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "MAX_MESSAGE_BYTES", 100)
+    with pool() as opened:
+        error = refusal(opened)
+        assert error.reason is Reason.APPRAISAL_LIMIT
+        assert opened._all[0]._process is None
+
+
+def test_a_task_arrives_as_it_was_sent() -> None:
+    sent = task()
+    message = write_message(sent.to_parts())
+    position = 0
+
+    def read(count: int) -> bytes:
+        nonlocal position
+        position += count
+        return message[position - count : position]
+
+    parts = read_message(read)
+    assert parts is not None
+    assert Task.of_parts(parts) == sent
+    assert read_message(read) is None
