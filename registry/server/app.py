@@ -28,8 +28,7 @@ from registry.api.v1 import (
     statement_service_pb2,
     statement_service_pb2_grpc,
 )
-from registry.config import NO_HTTP, ServerSettings
-from registry.errors import MalformedError, Reason
+from registry.config import ServerSettings
 from registry.server import listening
 from registry.server.artifacts import add_artifacts
 from registry.server.cosigning import open_cosigning
@@ -50,7 +49,7 @@ from registry.server.principals import AccessServicer
 from registry.server.rekor import RekorServicer, read_policy
 from registry.server.sigstore import open_sigstore
 from registry.server.statements import StatementServicer
-from registry.server.timestamping import CHAIN_FILE, open_signer, open_timestamps
+from registry.server.timestamping import CHAIN_FILE, open_stamping, open_timestamps
 from registry.server.watchers import Watchers
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
@@ -252,7 +251,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 Tickets(access, now),
                 Watchers(Watching(database, sequencer), sequencer),
                 evidence,
-                _stamping(settings, folder, signer.key.name),
+                open_stamping(settings, folder.path / "keys", signer.key.name, now()),
                 open_timestamps(settings, database, sequencer, now, resources),
                 certification,
                 sigstore,
@@ -317,19 +316,6 @@ def http_routes(services: Services) -> Routes:
     if services.certification is not None:
         routes += CertificateRoutes(services.certification).routes()
     return Routes(routes)
-
-
-def _stamping(settings: ServerSettings, folder: DataFolder, origin: str) -> TimestampSigner | None:
-    if not settings.tsa:
-        return None
-    if settings.http == NO_HTTP:
-        raise MalformedError(
-            Reason.BAD_SETTING,
-            "timestamps are answered over HTTP, which is off",
-            where="--tsa",
-            hint="say where HTTP is answered: --http HOST:PORT",
-        )
-    return open_signer(folder.path / "keys", origin, settings.tsa_policy, now())
 
 
 async def _serve(settings: ServerSettings, services: Services, *, first: bool) -> None:

@@ -13,7 +13,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from registry.config import ServerSettings
+from registry.config import NO_HTTP, ServerSettings
+from registry.errors import MalformedError, Reason
 from registry.remote.http import HTTPClient
 from registry.remote.timestamp import RemoteAuthority
 from registry.services.sequencing import Sequencer
@@ -45,6 +46,26 @@ def open_signer(keys: Path, name: str, policy: str, at: datetime) -> TimestampSi
     if not chain.exists():
         write_new(chain, issue_chain(name, root, key, at).pem, 0o644)
     return TimestampSigner(key, read_chain(chain), policy)
+
+
+def open_stamping(
+    settings: ServerSettings, keys: Path, name: str, at: datetime
+) -> TimestampSigner | None:
+    """As :func:`open_signer`, if the settings ask for an authority of our own; None if not.
+
+    Raises:
+        MalformedError: ``BAD_SETTING``, or what is wrong with a file.
+    """
+    if not settings.tsa:
+        return None
+    if settings.http == NO_HTTP:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "timestamps are answered over HTTP, which is off",
+            where="--tsa",
+            hint="say where HTTP is answered: --http HOST:PORT",
+        )
+    return open_signer(keys, name, settings.tsa_policy, at)
 
 
 def open_timestamps(
