@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from tools.fuzz.target import Target
-from tools.fuzz.targets import admission, formats, identity, log, requests, sigstore, statements
+from tools.fuzz.targets import (
+    admission,
+    formats,
+    identity,
+    log,
+    nitro,
+    requests,
+    sigstore,
+    statements,
+)
 
 TARGETS: Final[Mapping[str, Target]] = {
     target.name: target
@@ -16,6 +25,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *identity.TARGETS,
         *admission.TARGETS,
         *formats.TARGETS,
+        *nitro.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""
