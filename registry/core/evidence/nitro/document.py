@@ -10,23 +10,20 @@ is refused there is what readers could disagree on: a key that occurs twice, byt
 strings in chunks, tags.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import cbor2
 
 from registry.core.evidence.checks import CheckError
+from registry.core.evidence.nitro.cbor import read_item, trailing, with_length
 from registry.core.evidence.nitro.findings import NitroFinding
 
 T = TypeVar("T")
 
 MAX_DOCUMENT_BYTES: Final = 16 * 1024
 """Bytes of a document; the device's own limit of an answer is 12 KiB."""
-
-MAX_DEPTH: Final = 4
-"""Containers within each other that are read: two in a document, two in a message."""
 
 MAX_CERTIFICATE_BYTES: Final = 1024
 """Bytes of one certificate, as AWS states it."""
@@ -59,8 +56,6 @@ _PROTECTED: Final = bytes.fromhex("a1013822")  # {1: -35}: ES384
 _ALGORITHM: Final = 1
 _TAG: Final = 0xC0 + 18
 _MAJOR_TAG: Final = 6
-_MAP, _NO_LENGTH, _BREAK = 0xA0, 0xBF, 0xFF
-_MAX_SHORT_MAP: Final = 23
 
 _FIELDS: Final = ("module_id", "digest", "timestamp", "pcrs", "certificate", "cabundle")
 _OPTIONAL: Final = ("public_key", "user_data", "nonce")
@@ -112,7 +107,7 @@ class Message:
                 "the message has another tag than COSE_Sign1",
                 actual=data[:4].hex(),
             )
-        items = _load(bare, "message")
+        items = read_item(bare, "message")
         if type(items) is not list or len(items) != 4:  # noqa: PLR2004 - RFC 9052 §4.2
             raise CheckError(NitroFinding.NOT_SIGN1, "this is no list of four items")
         protected, unprotected, payload, signature = items
@@ -182,7 +177,7 @@ class Document:
         Raises:
             CheckError: A finding of N1 or N2.
         """
-        fields = _load(_with_length(payload), "document")
+        fields = read_item(with_length(payload), "document")
         if type(fields) is not dict:
             raise _wrong_type("document", "map", fields)
         for name in _FIELDS:
@@ -304,7 +299,7 @@ def _wrong_size(where: str, expected: str, size: int) -> CheckError:
 def _protected(header: bytes) -> CheckError:
     what = "the message is not signed as Nitro signs"
     try:
-        said = _load(header, "protected header")
+        said = read_item(header, "protected header")
     except CheckError:
         said = None
     if isinstance(said, dict) and set(said) == {_ALGORITHM}:
@@ -323,85 +318,7 @@ def _check_spelling(data: bytes, written: bytes) -> None:
     if data == written:
         return
     if data.startswith(written):
-        raise _trailing("message")
+        raise trailing("message")
     raise CheckError(
         NitroFinding.NOT_SHORTEST, "the message is not in the shortest encoding", where="message"
     )
-
-
-def _trailing(where: str) -> CheckError:
-    return CheckError(NitroFinding.TRAILING_BYTES, "there are bytes behind the end", where=where)
-
-
-# --- CBOR ---
-
-
-def _refuse_tag(*_: object) -> NoReturn:
-    message = "a tag"
-    raise ValueError(message)
-
-
-def _decode(data: bytes, *, indefinite: bool = False, duplicates: bool = False) -> Any:
-    return cbor2.loads(
-        data,
-        # A tag may mean a date, a regular expression or a circle: none belongs here.
-        semantic_decoders=defaultdict(lambda: _refuse_tag),
-        max_depth=MAX_DEPTH,
-        allow_indefinite=indefinite,
-        allow_duplicate_keys=duplicates,
-    )
-
-
-def _load(data: bytes, where: str) -> Any:
-    """Read one item, with nothing behind it."""
-    # The library ignores what is behind an item. Two neighbours that differ in every byte show
-    # where it ends: both can be the second item only if nothing stands between.
-    first, second = b"\x82" + data + b"\x00", b"\x82" + data + b"\x01"
-    try:
-        value, end = _decode(first)
-        trailing = end != 0 or type(end) is not int
-        trailing = trailing or _decode(second)[1] != 1
-    except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise _unreadable(first, where, str(error)) from error
-    if trailing:
-        raise _trailing(where)
-    return value
-
-
-def _unreadable(data: bytes, where: str, why: str) -> CheckError:
-    """Name what is wrong: the rule without which it could be read."""
-    for finding, rules, what in (
-        (NitroFinding.DUPLICATE_KEY, {"duplicates": True}, "a key occurs twice"),
-        (NitroFinding.CHUNKED_STRING, {"indefinite": True}, "something has no length of its own"),
-        # In a map whose length is left open, on purpose or not.
-        (
-            NitroFinding.DUPLICATE_KEY,
-            {"duplicates": True, "indefinite": True},
-            "a key occurs twice",
-        ),
-    ):
-        try:
-            _decode(data, **rules)
-        except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError):
-            continue
-        return CheckError(finding, what, where=where, actual=why[:200])
-    return CheckError(
-        NitroFinding.NOT_CBOR,
-        "this is not CBOR that a document may hold",
-        where=where,
-        actual=why[:200],
-    )
-
-
-def _with_length(payload: bytes) -> bytes:
-    """The map with its length said, if only that is left open."""
-    if payload[:1] != bytes([_NO_LENGTH]) or payload[-1:] != bytes([_BREAK]):
-        return payload
-    try:
-        fields = _decode(payload, indefinite=True)
-    except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError):
-        return payload
-    if type(fields) is not dict or len(fields) > _MAX_SHORT_MAP:
-        return payload
-    # Whatever else has no length is refused when the map is read again.
-    return bytes([_MAP + len(fields)]) + payload[1:-1]
