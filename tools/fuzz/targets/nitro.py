@@ -18,8 +18,8 @@ _LISTS: Final = tuple(item.data for item in _MINTED.endorsements.items)
 
 
 def _message(data: bytes) -> bytes:
-    tag, bare = (data[:1], data[1:]) if data[:1] == b"\xd2" else (b"", data)
-    return tag + Message.parse(bare if tag else data).to_bytes()
+    tag = b"\xd2" if data[:1] == b"\xd2" else b""
+    return tag + Message.parse(data).to_bytes()
 
 
 def _document(data: bytes) -> None:
