@@ -36,6 +36,11 @@ class Completion:
             choice.text.append(said)
             choice.finish = read_text(item.get("finish_reason"), "finish_reason") or choice.finish
 
+    @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        """Why each choice ended, in the order of their indexes; empty for one that did not."""
+        return tuple(choice.finish for _, choice in sorted(self._choices.by_index.items()))
+
     def digest(self, *, ended: bool) -> Digested:
         """Name what was gathered.
 

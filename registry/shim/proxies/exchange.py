@@ -1,0 +1,217 @@
+"""One HTTP request and its answer, on the client's side of a proxy.
+
+Also which headers go on and which stay: only what belongs to one connection (RFC 9110 §7.6.1) does.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+from registry.core import encoding
+from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
+from registry.shim.proxies.connection import TRAILERS
+from registry.shim.recorder.recorder import Sent
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""Bytes of a request: it is held until its intent is durable."""
+
+_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+_ASKED: Final = ("x-provreg-level", "x-provreg-deadline-ms")
+
+Headers = list[tuple[bytes, bytes]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class GoneError(Exception):
+    """Whoever asked is gone."""
+
+
+class Exchange:
+    """One request and its answer, on the client's side."""
+
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        query = scope["query_string"]
+        self.target = scope["raw_path"].decode("ascii") + (
+            f"?{query.decode('ascii')}" if query else ""
+        )
+        self._all: dict[str, str] = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in scope["headers"]
+        }
+        self.headers = forwarded(scope["headers"])
+        self._receive = receive
+        self._send = send
+        self._gone: asyncio.Future[None] | None = None
+        self._started = False
+        self._size = 0
+        self._hash = hashlib.sha256()
+
+    def header(self, name: str) -> str:
+        """A header of the request; empty if it has none of that name."""
+        return self._all.get(name, "")
+
+    async def body(self) -> bytes:
+        """The whole body of the request.
+
+        Raises:
+            LimitExceededError: ``BODY_TOO_LARGE``.
+        """
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise GoneError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > MAX_REQUEST_BYTES:
+                raise LimitExceededError(
+                    Reason.BODY_TOO_LARGE,
+                    "this request is too large",
+                    expected=f"at most {MAX_REQUEST_BYTES} bytes",
+                )
+            parts.append(part)
+            if not message.get("more_body", False):
+                break
+        self._gone = asyncio.ensure_future(self._until_gone())
+        return b"".join(parts)
+
+    async def unless_gone(self, task: "asyncio.Future[Any]") -> Any:
+        """The result of ``task``, unless whoever asked goes first.
+
+        Raises:
+            GoneError: They did.
+        """
+        gone = self._gone
+        assert gone is not None  # noqa: S101 - set before anything is asked
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not task.done():
+            task.cancel()
+            raise GoneError
+        return task.result()
+
+    def when_gone(self, act: Callable[[], None]) -> None:
+        """Have something done as soon as whoever asked is gone."""
+        if self._gone is not None:
+            self._gone.add_done_callback(lambda gone: None if gone.cancelled() else act())
+
+    def check_there(self) -> None:
+        """Go no further if whoever asked is gone.
+
+        Raises:
+            GoneError: They are.
+        """
+        if self._gone is not None and self._gone.done():
+            raise GoneError
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """Send the head of the answer."""
+        self._started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, piece: bytes) -> None:
+        """Send a piece of the answer; waits while the client takes nothing.
+
+        Raises:
+            GoneError: Whoever asked is gone.
+        """
+        self.check_there()
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._size += len(piece)
+        self._hash.update(piece)
+
+    async def end(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Send the end of the answer."""
+        if trailers:
+            await self._send({"type": TRAILERS, "headers": trailers})
+        else:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        self.close()
+
+    def sent(self) -> Sent:
+        """What went out so far."""
+        return Sent(self._size, self._hash.hexdigest() if self._size else "")
+
+    async def refuse(self, error: RegistryError) -> None:
+        """Answer with why this was not done, in the form that OpenAI's clients read."""
+        status = 400 if isinstance(error, MalformedError | LimitExceededError) else 503
+        await self._say(status, str(error), error.reason)
+
+    async def fail(self, error: Exception) -> None:
+        """Answer that the model server did not, or break off what began."""
+        await self._say(502, "the model server did not answer", type(error).__name__)
+
+    async def _say(self, status: int, message: str, code: str) -> None:
+        if self._started:
+            # Too late to say anything: an answer that is cut must not look whole.
+            raise ConnectionAbortedError
+        said = {"error": {"code": code, "message": message, "type": "provreg"}}
+        body = encoding.write_json(said)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        await self.begin(status, headers)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        self.close()
+
+    def close(self) -> None:
+        """Watch the client no more."""
+        if self._gone is not None:
+            self._gone.cancel()
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def forwarded(headers: Headers) -> Headers:
+    """Headers of a request that go on to the model server."""
+    named = _connection_named(headers)
+    dropped = {"host", "content-length", "accept-encoding", "expect", *_ASKED}
+    return [
+        (name, value)
+        for name, value in headers
+        if name.decode("latin-1").lower() not in _HOP | dropped | named
+    ]
+
+
+def passing(headers: Any) -> Headers:
+    """Headers of an answer that go on to the client."""
+    named = _connection_named(headers)
+    return [
+        (bytes(name), bytes(value))
+        for name, value in headers
+        if name.decode("latin-1").lower() not in _HOP | named
+    ]
+
+
+def _connection_named(headers: Any) -> set[str]:
+    """Headers that the sender said belong to its connection alone."""
+    return {
+        item.strip().lower()
+        for name, value in headers
+        if name.lower() == b"connection"
+        for item in value.decode("latin-1").split(",")
+    }

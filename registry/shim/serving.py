@@ -1,0 +1,225 @@
+"""Serving: a proxy on an address, in front of a model server, until it is told to stop.
+
+A model server at ``grpc://`` or ``grpcs://`` is spoken to in gRPC, one at ``http://`` or
+``https://`` in HTTP/1.1; the proxy speaks the same.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import grpc
+import grpc.aio
+import uvicorn
+
+from registry.errors import MalformedError, Reason, UnavailableError
+from registry.shim.proxies.connection import ProxyProtocol
+from registry.shim.proxies.http import CONNECT_SECONDS, HttpProxy
+from registry.shim.proxies.open_inference import OPTIONS, OpenInferenceProxy
+from registry.shim.recorder.calls import Calls
+
+MAX_CONNECTIONS = 1024
+"""Calls that are under way at once: no more than the journal takes."""
+
+STOP_SECONDS = 30.0
+"""How long calls under way may take to end once the proxy is told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the proxy listens.
+
+    Attributes:
+        certificate: PEM file of the proxy's chain; None for no TLS.
+        key: PEM file of its private key.
+    """
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The model server.
+
+    Attributes:
+        url: Its scheme, host and port, and for HTTP a path that goes before every path.
+        ca_file: PEM certificates to believe; None for those of the system.
+    """
+
+    url: str
+    ca_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a URL that is no model server's.
+
+        Raises:
+            MalformedError: ``BAD_SETTING``.
+        """
+        parts = urlsplit(self.url)
+        known = parts.scheme in ("grpc", "grpcs", "http", "https")
+        if not known or not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "this is not the address of a model server",
+                expected="grpc://HOST:PORT, grpcs://HOST:PORT, http://HOST:PORT or https://…",
+                actual=self.url[:200],
+            )
+
+    @property
+    def speaks_grpc(self) -> bool:
+        """Whether it is spoken to in gRPC."""
+        return urlsplit(self.url).scheme.startswith("grpc")
+
+
+@contextlib.asynccontextmanager
+async def serving(listen: Listen, upstream: Upstream, calls: Calls) -> AsyncIterator[int]:
+    """Serve while the block runs; gives the port.
+
+    Raises:
+        UnavailableError: ``UNREACHABLE`` if the address cannot be listened on.
+        MalformedError: ``BAD_SETTING`` if a TLS file cannot be used.
+    """
+    around = _serve_grpc if upstream.speaks_grpc else _serve_http
+    async with around(listen, upstream, calls) as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def _serve_grpc(listen: Listen, upstream: Upstream, calls: Calls) -> AsyncIterator[int]:
+    parts = urlsplit(upstream.url)
+    target = parts.netloc
+    async with contextlib.AsyncExitStack() as stack:
+        if parts.scheme == "grpcs":
+            roots = None if upstream.ca_file is None else _read(upstream.ca_file)
+            channel = grpc.aio.secure_channel(
+                target, grpc.ssl_channel_credentials(roots), options=OPTIONS
+            )
+        else:
+            channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        await stack.enter_async_context(channel)
+        server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_CONNECTIONS)
+        server.add_generic_rpc_handlers((OpenInferenceProxy(channel, calls),))
+        address = f"{listen.host}:{listen.port}"
+        try:
+            if listen.certificate is not None and listen.key is not None:
+                pair = (_read(listen.key), _read(listen.certificate))
+                port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            else:
+                port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise _taken(address) from error
+        await server.start()
+        stack.push_async_callback(server.stop, STOP_SECONDS)
+        yield port
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell when clients are answered."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _serve_http(listen: Listen, upstream: Upstream, calls: Calls) -> AsyncIterator[int]:
+    trust: ssl.SSLContext | bool = True
+    if upstream.ca_file is not None:
+        try:
+            trust = ssl.create_default_context(cafile=upstream.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise _unusable(upstream.ca_file, error) from error
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=trust),
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("user-agent", "accept", "accept-encoding", "content-type"),
+                max_line_size=64 * 1024,
+                max_field_size=64 * 1024,
+            )
+        )
+        config = uvicorn.Config(
+            HttpProxy(upstream.url, session, calls),
+            host=listen.host,
+            port=listen.port,
+            http=ProxyProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=int(STOP_SECONDS),
+            ssl_certfile=listen.certificate,
+            ssl_keyfile=listen.key,
+        )
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as error:
+            raise _unusable(listen.certificate or Path(), error) from error
+        server = _Server(config)
+        sock = _bind(listen)
+        task = asyncio.ensure_future(server.serve(sockets=[sock]))
+        try:
+            await server.up.wait()
+            yield sock.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
+
+
+def _bind(listen: Listen) -> socket.socket:
+    try:
+        return socket.create_server(
+            (listen.host, listen.port),
+            family=socket.AF_INET6 if ":" in listen.host else socket.AF_INET,
+            backlog=MAX_CONNECTIONS,
+        )
+    except OSError as error:
+        raise _taken(f"{listen.host}:{listen.port}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> MalformedError:
+    return MalformedError(
+        Reason.BAD_SETTING,
+        "this TLS file cannot be used",
+        where=str(path),
+        actual=str(error)[:200],
+    )
+
+
+def _taken(address: str) -> UnavailableError:
+    return UnavailableError(
+        Reason.UNREACHABLE,
+        "this address cannot be listened on",
+        where=address,
+        hint="choose another --listen, or stop what listens there",
+    )

@@ -1,0 +1,496 @@
+"""The HTTP proxy in front of a server of any behaviour: what passes, and what is written down."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.core import digest
+from registry.core.profiles import raw, tensor
+from registry.core.profiles.tensor import Tensor
+from registry.core.records import inference
+from registry.shim.app import Shim
+from registry.shim.proxies import answer_readers
+from registry.shim.proxies.http import MAX_HELD_BYTES
+from registry.shim.recorder.awaiting import Awaiting
+from registry.shim.recorder.calls import Calls, Mode
+from registry.shim.serving import Listen, Upstream, serving
+from tests.core.profiles.test_chat import HALVES_DIGEST, LOAN, LOAN_DIGEST, STREAMS, pieces
+from tests.shim.proxies.http_server import END, STREAM_HEAD, Script, chunk, plain, serve
+from tests.shim.world import DEPLOYMENT, MemoryRegistry, check_history, running, written
+
+MODES: tuple[Mode, ...] = ("strict", "stream", "best_effort")
+CHAT = b'{"choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
+JSON = b"content-type: application/json"
+
+
+class Client:
+    """Speaks HTTP to the proxy, byte for byte."""
+
+    def __init__(self, port: int, shim: Shim) -> None:
+        self.port = port
+        self.shim = shim
+
+    async def send(
+        self, head: bytes, body: bytes = b"", *headers: bytes
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        lines = [head + b" HTTP/1.1", b"host: x", b"connection: close", *headers]
+        if body:
+            lines.append(b"content-length: %d" % len(body))
+        writer.write(b"\r\n".join([*lines, b"", b""]) + body)
+        return reader, writer
+
+    async def ask(
+        self, head: bytes, body: bytes = b"", *headers: bytes
+    ) -> tuple[int, dict[bytes, bytes], bytes]:
+        """Status, headers and all bytes after the head."""
+        reader, writer = await self.send(head, body, *headers)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        top, _, rest = answer.partition(b"\r\n\r\n")
+        status, *lines = top.split(b"\r\n")
+        return int(status.split()[1]), dict(line.lower().split(b": ", 1) for line in lines), rest
+
+    async def until_recorded(self, n: int) -> None:
+        async with asyncio.timeout(20):
+            while self.shim.sequence.journal.durable_n < n:  # noqa: ASYNC110 - another thread
+                await asyncio.sleep(0.01)
+
+
+def run(
+    tmp_path: Path,
+    script: Script,
+    act: Callable[[Client], Awaitable[None]],
+    mode: Mode = "stream",
+) -> list[inference.Record]:
+    """Run ``act`` against the proxy and return what its shim wrote down."""
+
+    async def around(shim: Shim) -> None:
+        awaiting = Awaiting(asyncio.get_running_loop())
+        calls = Calls(shim.recorder, shim.unrecorded, DEPLOYMENT, awaiting, mode)
+        listen = Listen("127.0.0.1", 0)
+        async with serve(script) as url, serving(listen, Upstream(url), calls) as port:
+            await act(Client(port, shim))
+
+    with running(tmp_path, MemoryRegistry.build()) as shim:
+        asyncio.run(around(shim))
+    records = written(tmp_path)
+    check_history(records)
+    return [item for item in records if not isinstance(item, inference.Boot | inference.Stop)]
+
+
+def unchunked(data: bytes) -> tuple[bytes, bytes]:
+    """The body of a chunked answer, and its trailers; raises if it does not end as it must."""
+    body = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        if size == b"0":
+            assert data.endswith(b"\r\n")
+            return body, data
+        body += data[: int(size, 16)]
+        data = data[int(size, 16) + 2 :]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_whole_answer_passes_untouched_and_is_recorded(tmp_path: Path, mode: Mode) -> None:
+    body = CHAT % json.dumps(LOAN)[1:-1].encode()
+    script = Script([plain(body, JSON, b"x-unknown: Kept", b"set-cookie: a=1", b"set-cookie: b=2")])
+    asked = b'{"model":"m","temperature":0.10,"seed":7,"messages":[],"future":{"x":[1]}}'
+
+    async def act(client: Client) -> None:
+        status, headers, answer = await client.ask(
+            b"POST /v1/chat/completions?a=%20b",
+            asked,
+            b"x-own: 1",
+            b"traceparent: 00-1",
+            b"x-provreg-level: attested",
+            b"authorization: Bearer secret",
+        )
+        assert (status, answer) == (200, body)
+        assert headers[b"x-unknown"] == b"kept"
+        assert headers[b"x-receipt-id"] == f"{client.shim.shim_id}/1".encode()
+        assert headers[b"x-output-sha256"] == LOAN_DIGEST.encode()
+        [head] = script.heads
+        assert head.startswith(b"POST /v1/chat/completions?a=%20b HTTP/1.1\r\n")
+        assert b"x-own: 1\r\n" in head
+        assert b"authorization: Bearer secret\r\n" in head
+        assert b"x-provreg" not in head.lower()
+        assert script.bodies == [asked]
+
+    intent, completion = run(tmp_path, script, act, mode)
+    assert isinstance(intent, inference.Intent)
+    assert isinstance(completion, inference.Completion)
+    response = completion.response
+    assert (response.profile, response.content_digest) == ("output/chat/v1", LOAN_DIGEST)
+    assert response.wire_digest == digest.sha256(body).hex()
+    assert response.complete
+    assert completion.asked == "attested"
+    assert isinstance(completion.course, inference.Course)
+    assert completion.course.params == {"model": "m", "temperature": "0.10", "seed": "7"}
+    assert completion.course.finish_reasons == ("stop",)
+    assert completion.course.trace == "00-1"
+    assert b"secret" not in b"".join(path.read_bytes() for path in tmp_path.rglob("*.segment"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "name", ["four characters", "CRLF and keep-alives", "CR only", "raw UTF-8"]
+)
+def test_a_stream_passes_untouched_and_has_the_digest_of_the_whole(
+    tmp_path: Path, name: str, mode: Mode
+) -> None:
+    data = STREAMS[name]
+    cut = [data[at : at + 7] for at in range(0, len(data), 7)]
+    script = Script([STREAM_HEAD, *map(chunk, cut), END])
+
+    async def act(client: Client) -> None:
+        status, headers, answer = await client.ask(b"POST /v1/chat/completions", b"{}")
+        body, trailers = unchunked(answer)
+        assert (status, body) == (200, data)
+        assert headers[b"trailer"] == b"x-output-sha256"
+        assert trailers == f"x-output-sha256: {LOAN_DIGEST}\r\n\r\n".encode()
+
+    _, completion = run(tmp_path, script, act, mode)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.content_digest == LOAN_DIGEST
+    assert isinstance(completion.course, inference.Course)
+    assert completion.course.transport == "sse"
+    assert completion.course.chunks > 0
+
+
+def test_the_first_events_are_not_held_back(tmp_path: Path) -> None:
+    first, rest = pieces(9)[1], [*pieces(9)[2:], b"[DONE]"]
+    events = [chunk(b"data: " + item + b"\n\n") for item in (first, *rest)]
+    gate = asyncio.Event()
+    script = Script([STREAM_HEAD + events[0], b"".join(events[1:]) + END], gate=gate)
+
+    async def act(client: Client) -> None:
+        reader, writer = await client.send(b"POST /v1/chat/completions", b"{}")
+        await asyncio.wait_for(reader.readuntil(first), 20)
+        gate.set()
+        await reader.read()
+        writer.close()
+
+    run(tmp_path, script, act, "strict")
+
+
+def test_a_client_that_closes_after_the_end_got_its_answer(tmp_path: Path) -> None:
+    data = STREAMS["nine characters"]
+    script = Script([STREAM_HEAD + chunk(data)], hang=True)
+
+    async def act(client: Client) -> None:
+        reader, writer = await client.send(b"POST /v1/chat/completions", b"{}")
+        await reader.readuntil(b"[DONE]\n\n")
+        writer.close()
+        await client.until_recorded(3)
+        await asyncio.wait_for(script.gone.wait(), 20)
+
+    _, completion = run(tmp_path, script, act)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.complete
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_client_that_leaves_in_the_middle_stops_the_model_server(
+    tmp_path: Path, mode: Mode
+) -> None:
+    data = b"data: " + pieces(9)[1] + b"\n\n"
+    script = Script([STREAM_HEAD + chunk(data)], hang=True)
+
+    async def act(client: Client) -> None:
+        reader, writer = await client.send(b"POST /v1/chat/completions", b"{}")
+        await reader.readuntil(data)
+        writer.close()
+        await asyncio.wait_for(script.gone.wait(), 20)
+        await client.until_recorded(3)
+
+    _, gone = run(tmp_path, script, act, mode)
+    assert isinstance(gone, inference.ClientGone)
+    assert gone.sent_digest == digest.sha256(data).hex()
+    assert gone.sent_bytes == len(data)
+
+
+def test_a_client_that_leaves_before_any_answer_is_seen(tmp_path: Path) -> None:
+    script = Script([], hang=True)
+
+    async def act(client: Client) -> None:
+        _, writer = await client.send(b"POST /v1/chat/completions", b"{}")
+        await client.until_recorded(2)
+        writer.close()
+        await asyncio.wait_for(script.gone.wait(), 20)
+        await client.until_recorded(3)
+
+    _, gone = run(tmp_path, script, act)
+    assert isinstance(gone, inference.ClientGone)
+    assert gone.sent_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [STREAM_HEAD + chunk(b"data: " + pieces(9)[1] + b"\n\n")],
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this"],
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\nonly this"],
+        [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab"],
+        [b"no HTTP at all\r\n\r\n"],
+        [],
+    ],
+    ids=["stream", "short", "short and large", "half a chunk", "nonsense", "nothing"],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_that_is_cut_looks_cut_and_has_no_receipt(
+    tmp_path: Path, mode: Mode, answer: list[bytes]
+) -> None:
+    async def act(client: Client) -> None:
+        status, _, rest = await client.ask(b"POST /v1/chat/completions", b"{}")
+        assert status == 502 or not rest.endswith(b"0\r\n\r\n")
+        await client.until_recorded(3)
+
+    _, failure = run(tmp_path, Script(answer), act, mode)
+    assert isinstance(failure, inference.Failure)
+
+
+def test_a_stream_that_ends_early_is_no_answer(tmp_path: Path) -> None:
+    data = b"data: " + pieces(9)[1] + b"\n\n"
+    script = Script([STREAM_HEAD + chunk(data) + END])
+
+    async def act(client: Client) -> None:
+        _, _, rest = await client.ask(b"POST /v1/chat/completions", b"{}")
+        assert unchunked(rest)[0] == data
+        await client.until_recorded(3)
+
+    _, failure = run(tmp_path, script, act)
+    assert isinstance(failure, inference.Failure)
+    assert failure.error == "the stream ended before its end"
+    assert failure.sent_bytes == len(data)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_error_event_and_an_error_status_are_failures(tmp_path: Path, mode: Mode) -> None:
+    event = b'data: {"error":{"message":"out of memory"}}\n\ndata: [DONE]\n\n'
+    for place, answer in enumerate(
+        ([STREAM_HEAD + chunk(event) + END], [plain(b'{"error":1}', status=b"429 Slow down")])
+    ):
+
+        async def act(client: Client, expected: int = (200, 429)[place]) -> None:
+            status, _, _ = await client.ask(b"POST /v1/chat/completions", b"{}")
+            assert status == expected
+            await client.until_recorded(3)
+
+        _, failure = run(tmp_path / str(place), Script(answer), act, mode)
+        assert isinstance(failure, inference.Failure)
+        assert "memory" not in failure.error
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        (b"data: {not json}\n\ndata: [DONE]\n\n", "JSON"),
+        (b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\ndata: [DONE]\n\n', "JSON"),
+        (b'data: {"choices":[],"choices":[]}\n\ndata: [DONE]\n\n', "JSON"),
+        (b'data: {"choices":[{"delta":{"content":["x"]}}]}\n\ndata: [DONE]\n\n', "text"),
+    ],
+    ids=["malformed", "no UTF-8", "duplicate key", "content of parts"],
+)
+def test_a_stream_that_breaks_its_rules_passes_and_is_named_by_its_bytes(
+    tmp_path: Path, events: bytes, why: str
+) -> None:
+    async def act(client: Client) -> None:
+        _, _, rest = await client.ask(b"POST /v1/chat/completions", b"{}")
+        assert unchunked(rest)[0] == events
+
+    _, completion = run(tmp_path, Script([STREAM_HEAD + chunk(events) + END]), act)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.profile == raw.NAME
+    assert completion.response.content_digest == raw.content_digest(events).hex()
+    assert isinstance(completion.course, inference.Course)
+    assert why in completion.course.profile_error
+
+
+def test_a_character_cut_by_the_network_is_whole(tmp_path: Path) -> None:
+    data = 'data: {"choices":[{"delta":{"content":"🙂"},"finish_reason":"stop"}]}\n\n'.encode()
+    at = data.index("🙂".encode()) + 2
+    script = Script(
+        [STREAM_HEAD, chunk(data[:at]), chunk(data[at:] + b"data: [DONE]\n\n"), END], pause=0.05
+    )
+
+    async def act(client: Client) -> None:
+        await client.ask(b"POST /v1/chat/completions", b"{}")
+
+    _, completion = run(tmp_path, script, act)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.content_digest == HALVES_DIGEST
+
+
+def test_a_compressed_answer_passes_compressed_and_is_read(tmp_path: Path) -> None:
+    body = CHAT % "🙂".encode()
+    packed = gzip.compress(body)
+
+    async def act(client: Client) -> None:
+        _, headers, rest = await client.ask(
+            b"POST /v1/chat/completions", b"{}", b"accept-encoding: gzip"
+        )
+        assert headers[b"content-encoding"] == b"gzip"
+        assert rest == packed
+
+    _, completion = run(tmp_path, Script([plain(packed, b"content-encoding: gzip")]), act)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.content_digest == HALVES_DIGEST
+    assert completion.response.wire_digest == digest.sha256(body).hex()
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding"),
+    [
+        (gzip.compress(bytes(64 * 1024)), b"gzip"),
+        (b"no gzip", b"gzip"),
+        (gzip.compress(b"a") + gzip.compress(b"b"), b"gzip"),
+        (b"anything", b"br"),
+    ],
+    ids=["bomb", "broken", "two members", "unknown"],
+)
+def test_a_bomb_of_an_answer_is_named_by_its_bytes(
+    tmp_path: Path, packed: bytes, encoding: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_readers, "MAX_DECODED_BYTES", 1024)
+
+    async def act(client: Client) -> None:
+        _, _, rest = await client.ask(b"POST /v1/chat/completions", b"{}")
+        assert rest == packed
+
+    script = Script([plain(packed, b"content-encoding: " + encoding)])
+    _, completion = run(tmp_path, script, act)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.profile == raw.NAME
+    assert completion.response.content_digest == raw.content_digest(packed).hex()
+
+
+def test_open_inference_over_rest_has_the_digest_of_its_tensors(tmp_path: Path) -> None:
+    body = b'{"model_name":"m","outputs":[{"name":"y","datatype":"FP32","shape":[2],"data":[1,2]}]}'
+    expected = tensor.content_digest([Tensor("y", "FP32", (2,), b"\0\0\x80?\0\0\0@")])
+
+    async def act(client: Client) -> None:
+        _, headers, _ = await client.ask(b"POST /v2/models/m/versions/1/infer", b"{}")
+        assert headers[b"x-output-sha256"] == expected.hex().encode()
+
+    _, completion = run(tmp_path, Script([plain(body, JSON)]), act)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.profile == "output/tensor/v1"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_large_answer_is_not_held(tmp_path: Path, mode: Mode) -> None:
+    body = bytes(range(256)) * (MAX_HELD_BYTES // 256 + 1)
+
+    async def act(client: Client) -> None:
+        _, _, rest = await client.ask(b"POST /v1/images", b"{}")
+        found, trailers = unchunked(rest)
+        assert found == body
+        assert raw.content_digest(body).hex().encode() in trailers
+
+    _, completion = run(tmp_path, Script([plain(body)]), act, mode)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.complete
+
+
+def test_what_asks_nothing_of_the_model_passes_unrecorded(tmp_path: Path) -> None:
+    script = Script([plain(b'{"data":[]}', JSON)])
+
+    async def act(client: Client) -> None:
+        status, headers, rest = await client.ask(b"GET /v1/models")
+        assert (status, rest) == (200, b'{"data":[]}')
+        assert b"x-receipt-id" not in headers
+
+    assert run(tmp_path, script, act) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_journal_that_fails_stops_all_but_best_effort(tmp_path: Path, mode: Mode) -> None:
+    script = Script([plain(CHAT % b"x", JSON)])
+
+    async def act(client: Client) -> None:
+        client.shim.sequence.journal._latch("the disk is full", [])
+        status, headers, rest = await client.ask(b"POST /v1/chat/completions", b"{}")
+        assert b"x-receipt-id" not in headers
+        if mode == "best_effort":
+            assert (status, client.shim.unrecorded.count) == (200, 1)
+        else:
+            assert status == 503
+            assert b"JOURNAL_LATCHED" in rest
+            assert script.heads == []
+
+    assert run(tmp_path, script, act, mode) == []
+
+
+def test_a_model_server_that_is_not_there_is_a_bad_gateway(tmp_path: Path) -> None:
+    async def around(shim: Shim) -> None:
+        awaiting = Awaiting(asyncio.get_running_loop())
+        calls = Calls(shim.recorder, shim.unrecorded, DEPLOYMENT, awaiting)
+        nobody = Upstream("http://127.0.0.1:9")
+        async with serving(Listen("127.0.0.1", 0), nobody, calls) as port:
+            status, _, _ = await Client(port, shim).ask(b"POST /v1/chat/completions", b"{}")
+            assert status == 502
+
+    with running(tmp_path, MemoryRegistry.build()) as shim:
+        asyncio.run(around(shim))
+    [failure] = [item for item in written(tmp_path) if isinstance(item, inference.Failure)]
+    assert failure.sent_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "headers"),
+    [
+        (b"GET /" + b"a" * 70_000, ()),
+        (b"GET /", (b"x: " + b"a" * 70_000,)),
+        (b"POST /v1/chat/completions", (b"transfer-encoding: chunked", b"content-length: 5")),
+        (b"POST /v1/chat/completions", (b"content-length: x",)),
+        (b"POST /v1/chat/completions", (b"x-provreg-level: holy",)),
+    ],
+    ids=["long target", "long header", "two lengths", "no length", "unknown level"],
+)
+def test_a_request_that_is_none_is_refused(
+    tmp_path: Path, head: bytes, headers: tuple[bytes, ...]
+) -> None:
+    script = Script([plain(b"")])
+
+    async def act(client: Client) -> None:
+        status, _, _ = await client.ask(head, b"", *headers)
+        assert status == 400
+        assert script.heads == []
+
+    assert run(tmp_path, script, act) == []
+
+
+def test_headers_of_a_connection_stay_with_it(tmp_path: Path) -> None:
+    answer = plain(b"x", b"connection: x-hop", b"x-hop: 1", b"keep-alive: 5", b"x-kept: 1")
+    script = Script([answer])
+
+    async def act(client: Client) -> None:
+        _, headers, _ = await client.ask(b"GET /", b"", b"connection: x-mine", b"x-mine: 1")
+        assert b"x-hop" not in headers
+        assert headers[b"x-kept"] == b"1"
+        assert b"x-mine" not in script.heads[0]
+
+    run(tmp_path, script, act)
+
+
+def test_many_streams_at_once_are_kept_apart(tmp_path: Path) -> None:
+    data = STREAMS["four characters"]
+    script = Script(
+        [STREAM_HEAD, *[chunk(data[at : at + 50]) for at in range(0, len(data), 50)], END]
+    )
+
+    async def act(client: Client) -> None:
+        answers: Any = await asyncio.gather(
+            *(client.ask(b"POST /v1/chat/completions", b"%d" % i) for i in range(50))
+        )
+        assert {unchunked(rest)[0] for _, _, rest in answers} == {data}
+        assert len({headers[b"x-receipt-id"] for _, headers, _ in answers}) == 50
+
+    records = run(tmp_path, script, act)
+    assert len([item for item in records if isinstance(item, inference.Completion)]) == 50
