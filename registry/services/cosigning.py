@@ -12,6 +12,8 @@ does not answer, or not to quorum          the round ends when all have; another
 says that it cosigned a larger tree,       its stored checkpoint is fetched; if it carries our
 or that ours is another one                signature and is not of our history, the log latches
 answers with a foreign or wrong line       nothing of it is kept
+answers well, but the slot cannot be       the log latches, since the disk is in doubt; the next
+written                                    start finds the old checkpoint in the slot or the new
 =========================================  =====================================================
 
 A log that fails closed holds its answers back until a quorum has seen them: see :mod:`holding`.
@@ -236,8 +238,12 @@ class Cosigning:
 
     def _keep(self, asked: _Round) -> None:
         head = SignedCheckpoint(asked.head.checkpoint, str(asked.note()).encode())
-        with self._database.write() as connection:
-            cosigned.put(connection, head.checkpoint.size, head.note)
+        try:
+            with self._database.write() as connection:
+                cosigned.put(connection, head.checkpoint.size, head.note)
+        except Exception as error:  # noqa: BLE001 - the writer's disk is in doubt
+            self._sequencer.latch("keeping a cosigned checkpoint failed", error)
+            return
         # Durable here: a restart shows no smaller one.
         self._heads.put_cosigned(head)
         self._met_size, self._met_at = head.checkpoint.size, time.monotonic()

@@ -1,7 +1,8 @@
 """Answers of a log that fails closed, held back until a quorum has seen their entries.
 
-An answer waits for a bounded time. If that ends first, its entry *is* in the log: the same
-statement, sent again, keeps its place and gets its receipt as soon as there is one to be shown.
+An answer waits for a bounded time, and no longer than the log accepts anything. If that ends first,
+its entry *is* in the log: the same statement, sent again, keeps its place and gets its receipt as
+soon as there is one to be shown.
 """
 
 import threading
@@ -99,7 +100,9 @@ class Holding:
             self._wake()
 
     def _is_ready(self, held: _Held, now: float) -> bool:
-        return self._closed or held.ends <= now or self._covers(held.index)
+        # A log that latched asks no witness any more.
+        over = self._closed or self._sequencer.latched is not None
+        return over or held.ends <= now or self._covers(held.index)
 
     def _covers(self, index: int) -> bool:
         head = self._sequencer.heads.cosigned

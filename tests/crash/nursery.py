@@ -1,34 +1,58 @@
-"""Starts registries quickly, one after the other: ``python -m tests.crash.nursery DATA …``.
+"""Starts registries quickly, one after the other: ``python -m tests.crash.nursery DATA WORD…``.
 
 Everything is imported once, and each registry is a fork. Tell it ``start`` or ``kill`` on standard
-input; it answers with the lines that the registry prints, and with ``killed``. Behind the folder
-may stand ``hasty``, then background jobs hardly pause, and ``URL=CHAIN`` of authorities that shall
-stamp the log.
+input; it answers with the lines that the registry prints, and with ``killed``. The words behind the
+folder may be:
+
+================  ==================================================================================
+``hasty``         background jobs hardly pause
+``published``     the log is published inside the folder, where that job's operations are counted
+``merging``       outputs are merged after every other batch, in small steps, and only while there
+                  is a file :data:`GATE` beside the folder; :data:`DONE` says that it is over
+``policy=FILE``   witnesses are asked
+``closed``        nothing is acknowledged without them
+``URL=CHAIN``     an authority that shall stamp the log
+================  ==================================================================================
 """
 
 import os
 import signal
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
 from registry.config import ServerSettings, TimestampAuthority
 from registry.errors import RegistryError
 from registry.server.app import run
-from registry.services import publishing
+from registry.services import cosigning, publishing, sequencing
+from registry.services.sequencing import Sequencer
+from registry.storage.sql import outputs
+
+GATE = "merge"
+"""While this file is beside the folder, runs of the index are merged."""
+
+DONE = "merged"
+"""Beside the folder: how many entries there were when nothing was left to merge."""
+
+POLICY = "policy="
+"""What comes before the name of the policy file."""
 
 
-def serve(data: Path) -> None:
+def serve(data: Path, words: list[str]) -> None:
     """Be a registry, in a process of its own."""
+    policies = [Path(word.removeprefix(POLICY)) for word in words if word.startswith(POLICY)]
     try:
         run(
             ServerSettings(
                 data,
                 listen="127.0.0.1:0",
                 # Where its job's operations are not counted, unless they are what is looked at.
-                static=None if "hasty" in sys.argv else data.with_name("published"),
+                static=None if "published" in words else data.with_name("published"),
+                witness_policy=policies[0] if policies else None,
+                fail_closed="closed" in words,
                 timestamp_authorities=tuple(
-                    TimestampAuthority.parse(each) for each in sys.argv if "=" in each
+                    TimestampAuthority.parse(word) for word in words if "://" in word
                 ),
                 timestamp_interval=timedelta(seconds=0.05),
             )
@@ -39,16 +63,43 @@ def serve(data: Path) -> None:
         os._exit(0)
 
 
+def make_hasty() -> None:
+    """Let background jobs hardly pause."""
+    publishing.PAUSE_SECONDS = publishing.RETRY_SECONDS = 0.02
+    cosigning.PACE_SECONDS = cosigning.CLOSED_PACE_SECONDS = cosigning.TICK_SECONDS = 0.02
+    cosigning.RETRY_SECONDS = 0.1
+
+
+def make_merging(data: Path) -> None:
+    """Let runs be merged early, in small steps, and when a test says so."""
+    outputs.FAN_OUT = 2
+    outputs.STEP_ENTRIES = 8
+    sequencing.COMPACTION_STEPS = 1000
+    gate, done = data.with_name(GATE), data.with_name(DONE)
+    merge = Sequencer._compact
+
+    def merge_behind_gate(sequencer: Sequencer) -> None:
+        while not gate.exists():
+            time.sleep(0.002)
+        merge(sequencer)
+        done.write_text(str(sequencer.tree.size))
+
+    Sequencer._compact = merge_behind_gate  # type: ignore[method-assign,assignment]  # to hold it back
+
+
 def main() -> None:
     """Obey until standard input ends."""
-    if "hasty" in sys.argv:
-        publishing.PAUSE_SECONDS = publishing.RETRY_SECONDS = 0.02
+    data, words = Path(sys.argv[1]), sys.argv[2:]
+    if "hasty" in words:
+        make_hasty()
+    if "merging" in words:
+        make_merging(data)
     child = 0
     for line in sys.stdin:
         if line == "start\n":
             child = os.fork()
             if child == 0:
-                serve(Path(sys.argv[1]))
+                serve(data, words)
         else:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)

@@ -38,7 +38,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     """A registry whose jobs do not pause for long; each case goes on where the last one ended."""
     data = tmp_path_factory.mktemp("background") / "data"
     with Injector(
-        [sys.executable, "-u", "-m", "tests.crash.nursery", data, "hasty"],
+        [sys.executable, "-u", "-m", "tests.crash.nursery", data, "hasty", "published"],
         watch=data,
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,

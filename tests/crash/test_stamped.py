@@ -5,8 +5,6 @@ transaction that stores the token. Afterwards the log has everything that was ac
 stored of timestamps is whole, and the newest checkpoint is stamped again if its token was lost.
 """
 
-import errno
-import os
 import subprocess
 import sys
 import threading
@@ -21,9 +19,10 @@ from registry.storage.sql import timestamps
 from registry.storage.sql.engine import Database
 from registry.storage.sql.timestamps import StoredTimestamp
 from tests.crash import inject
-from tests.crash.inject import WRITES, Injector, Strike
+from tests.crash.inject import Injector
+from tests.crash.striking import CASES, HARMLESS, KILLED, check_hits, strike_each, trap
 from tests.crash.test_background import published
-from tests.crash.test_faults import MOST_OPERATIONS, REFUSALS, Victim
+from tests.crash.test_faults import REFUSALS, Victim
 from tests.crash.test_kill import Writer
 from tests.running import REPOSITORY
 from tests.stamping import Server, stamping
@@ -34,17 +33,6 @@ pytestmark = pytest.mark.skipif(
 
 SECONDS = 20.0
 """How long anything may take."""
-
-MISSES = 6
-"""Traps in a row that strike nothing: some rows split a page, and take more operations."""
-
-CASES = {
-    "EIO": (Strike.FAIL, errno.EIO),
-    "ENOSPC": (Strike.FAIL, errno.ENOSPC),
-    "short write": (Strike.SHORTEN, 0),
-    "SIGSTOP": (Strike.STOP, 0),
-    "SIGKILL": (Strike.KILL, 0),
-}
 
 
 class Stamped:
@@ -96,33 +84,28 @@ class Stamped:
             time.sleep(0.01)
         pytest.fail(f"{size} entries were not published")
 
-    def strike(self, writer: Writer, address: str, nth: int, case: str) -> str | None:
-        """Strike at the n-th operation that stores one more token; what was hit."""
-        strike, number = CASES[case]
+    def settle(self, writer: Writer, address: str) -> None:
+        """What was lost is stamped by the next start, and what was refused is taken."""
+        assert writer.pending is None
+        assert address
+        assert self.until_stamped(max(self.victim.memory.heads))
+
+    def work(self, writer: Writer, address: str, nth: int, case: str) -> None:
+        """Have one more token stored."""
         self.gate.clear()
         self.server.asked.clear()
         assert self.victim.write(writer, address) is None
         size = max(self.victim.memory.heads)
         assert self.server.asked.wait(SECONDS)
         self.until_published(size)
-        self.victim.injector.arm(
-            nth=nth,
-            errno=number,
-            strike=strike,
-            calls=WRITES if strike is Strike.SHORTEN else None,
-        )
+        trap(self.victim, nth, case)
         self.gate.set()
         stored = self.until_stamped(size)
-        hit = self.victim.injector.hit
-        if hit is not None and case != "SIGKILL":
+        assert stored or self.victim.injector.hit is not None
+        if not stored and case != KILLED:
             # Reads go on whatever happened, and writes go on or say why they do not.
             refused = self.victim.write(writer, address)
-            assert refused is None or refused.reason in REFUSALS
-        self.victim.injector.disarm()
-        if hit is None:
-            assert stored
-            return None
-        return f"{hit.name} {os.path.relpath(hit.path, self.victim.data)}"
+            assert refused is None or (case not in HARMLESS and refused.reason in REFUSALS)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +125,7 @@ def stamped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stamped]:
         with Injector(
             [
                 *(sys.executable, "-u", "-m", "tests.crash.nursery"),
-                *(home / "data", "hasty", f"{server.url}={chain}"),
+                *(home / "data", "hasty", "published", f"{server.url}={chain}"),
             ],
             watch=home / "data",
             cwd=REPOSITORY,
@@ -158,23 +141,7 @@ def stamped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stamped]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_failure_of_keeping_a_timestamp_harms_the_log(stamped: Stamped, case: str) -> None:
-    victim = stamped.victim
-    writer = Writer(victim.memory, victim.acme, 1 + list(CASES).index(case))
-    hits: list[str] = []
-    nth = misses = 0
-    while misses < MISSES:
-        nth += 1
-        assert nth < MOST_OPERATIONS, hits
-        with victim.running() as address:
-            victim.injector.arm()
-            victim.check(address)
-            # What was lost is stamped by the next start, and what was refused is taken.
-            assert writer.pending is None or victim.write(writer, address) is None
-            assert stamped.until_stamped(max(victim.memory.heads))
-            hit = stamped.strike(writer, address, nth, case)
-        misses = 0 if hit else misses + 1
-        hits += [hit] if hit else []
+    writer = Writer(stamped.victim.memory, stamped.victim.acme, 1 + list(CASES).index(case))
+    hits = strike_each(stamped.victim, writer, case, stamped)
     stamped.rows()
-    calls = {hit.split()[0] for hit in hits}
-    assert "pwrite64" in calls, hits
-    assert case == "short write" or calls & {"fsync", "fdatasync"}, hits
+    check_hits(hits, case)

@@ -15,8 +15,6 @@ from registry.errors import MalformedError, Reason, UnavailableError
 from registry.server.http.routing import TEXT, Response
 from registry.services import cosigning, holding
 from registry.signing.file import LogSigner
-from registry.storage.sql import cosigned
-from registry.storage.sql.engine import Connection
 from tests.contracts.registry_under_test import UnderTest
 from tests.cosigned import SECONDS, Place, cosigned_size, eventually, has_quorum, register, said
 from tests.growing import GrowingLog
@@ -255,34 +253,6 @@ def test_a_log_that_fails_closed_only_now_may_have_been_published_further(place:
         witness.go_on()
         eventually(lambda: registry.size >= size)
         eventually(lambda: policy.standing(Note.parse(published.read_bytes())).met)
-
-
-@pytest.mark.parametrize("persisted", [False, True])
-def test_a_slot_that_cannot_be_written_costs_a_round_and_nothing_else(
-    place: Place, persisted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cosigning, "RETRY_SECONDS", 0.1)
-    policy = place.trust("w1", place.witness())
-    put = cosigned.put
-    failed: list[int] = []
-
-    def failing(connection: Connection, size: int, note: bytes) -> None:
-        if len(failed) < 3:
-            if persisted:
-                put(connection, size, note)
-                connection.commit()
-            failed.append(size)
-            raise OSError(5, "Input/output error")
-        put(connection, size, note)
-
-    monkeypatch.setattr(cosigned, "put", failing)
-    with place.open() as registry:
-        register(registry, 1)
-        eventually(lambda: len(failed) == 3 and has_quorum(registry) and registry.size > 1)
-        assert registry.services.sequencer.latched is None
-        head = registry.services.sequencer.heads.cosigned
-        assert head is not None
-        policy.verify(head.note)
 
 
 def test_each_witness_is_seen_to_fail_and_to_recover(

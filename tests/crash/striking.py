@@ -1,0 +1,127 @@
+"""Strikes at every file operation of a job in turn, and starts the registry again after each.
+
+::
+
+    hits = strike_each(victim, writer, "EIO", world)
+
+A ``Job`` says how the job is brought to do its work once, behind a trap, and how it is seen that it
+is done. What was struck must be made up for by the next start, which is asked for first of all.
+"""
+
+import errno
+import os
+from typing import Protocol
+
+from tests.crash.inject import WRITES, Strike
+from tests.crash.test_faults import MOST_OPERATIONS, Victim
+from tests.crash.test_kill import Writer, check
+
+MISSES = 6
+"""Traps in a row that strike nothing: some rows split a page, and take more operations."""
+
+CASES = {
+    "EIO": (Strike.FAIL, errno.EIO),
+    "ENOSPC": (Strike.FAIL, errno.ENOSPC),
+    "EINTR": (Strike.FAIL, errno.EINTR),
+    "short write": (Strike.SHORTEN, 0),
+    "SIGSTOP": (Strike.STOP, 0),
+    "SIGKILL": (Strike.KILL, 0),
+}
+"""What happens to an operation."""
+
+KILLED = "SIGKILL"
+"""The case after which nobody answers any more."""
+
+HARMLESS = {"short write", "SIGSTOP"}
+"""The cases that no job may even notice."""
+
+
+class Job(Protocol):
+    """What is struck at."""
+
+    def settle(self, writer: Writer, address: str) -> None:
+        """Wait until the job has made up for whatever was lost, and has nothing left to do."""
+
+    def work(self, writer: Writer, address: str, nth: int, case: str) -> None:
+        """Let it work once, with a trap at the n-th operation; return when it is over."""
+
+
+def trap(victim: Victim, nth: int, case: str) -> None:
+    """From here, strike at the n-th operation."""
+    strike, number = CASES[case]
+    victim.injector.arm(
+        nth=nth,
+        errno=number,
+        strike=strike,
+        calls=WRITES if strike is Strike.SHORTEN else None,
+    )
+
+
+class Striking:
+    """Strikes at each operation of one job in turn, until there is none.
+
+    Attributes:
+        hits: What was struck.
+    """
+
+    def __init__(self, victim: Victim, writer: Writer, case: str, job: Job) -> None:
+        self.hits: list[str] = []
+        self._victim = victim
+        self._writer = writer
+        self._case = case
+        self._job = job
+        self._nth = self._misses = 0
+        self._checked = 0
+
+    def run(self) -> None:
+        """Strike, and start again wherever somebody might have noticed."""
+        while self._misses < MISSES:
+            with self._victim.running() as address:
+                # Nothing was struck since this start.
+                self._victim.injector.arm()
+                self._check(address)
+                while self._misses < MISSES:
+                    self._strike(address)
+                    if self._case not in HARMLESS:
+                        break
+        with self._victim.running() as address:
+            self._victim.check(address)
+
+    def _check(self, address: str) -> None:
+        """What came since the last start is there, under a log that extends all that it was."""
+        memory = self._victim.memory
+        items, heads = memory.items[self._checked :], list(memory.heads.values())
+        check(address, memory, self._victim.acme, items, heads[-len(items) - 1 :])
+        self._checked = len(memory.items)
+        # What was asked for and not answered is taken now.
+        assert self._writer.pending is None or self._victim.write(self._writer, address) is None
+
+    def _strike(self, address: str) -> None:
+        self._nth += 1
+        assert self._nth < MOST_OPERATIONS, self.hits
+        self._job.settle(self._writer, address)
+        self._job.work(self._writer, address, self._nth, self._case)
+        self._victim.injector.disarm()
+        hit = self._victim.injector.hit
+        self._misses = 0 if hit else self._misses + 1
+        if hit is not None:
+            self.hits.append(f"{hit.name} {os.path.relpath(hit.path, self._victim.data)}")
+        # So that nobody who waits for a strike sees the last one.
+        self._victim.injector.arm()
+
+
+def strike_each(victim: Victim, writer: Writer, case: str, job: Job) -> list[str]:
+    """Strike at each operation of the job in turn; what was hit.
+
+    Before each strike everything acknowledged must be there, under a log that only grew.
+    """
+    striking = Striking(victim, writer, case, job)
+    striking.run()
+    return striking.hits
+
+
+def check_hits(hits: list[str], case: str) -> None:
+    """What was struck is a durable write."""
+    calls = {hit.split()[0] for hit in hits}
+    assert "pwrite64" in calls, hits
+    assert case == "short write" or calls & {"fsync", "fdatasync"}, hits
