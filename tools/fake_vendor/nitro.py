@@ -193,7 +193,9 @@ def mint(spec: Spec | None = None) -> Minted:
 
 def sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     """An ES384 signature: r and s, big-endian."""
-    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA384())))
+    r, s = decode_dss_signature(
+        key.sign(data, ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
+    )
     size = (key.curve.key_size + 7) // 8
     return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 

@@ -1,5 +1,6 @@
 """Certificates and CRLs of the fake vendor: whatever a test wants signed, by real keys."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,15 +24,20 @@ FOREVER: Final = timedelta(days=25 * 365)
 
 
 @cache
-def p256(_name: str) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key of that name: one for each name in a process."""
-    return ec.generate_private_key(ec.SECP256R1())
+def p256(name: str) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key of that name: the same in every process."""
+    return ec.derive_private_key(_secret(name, 256), ec.SECP256R1())
 
 
 @cache
-def p384(_name: str) -> ec.EllipticCurvePrivateKey:
-    """The P-384 key of that name."""
-    return ec.generate_private_key(ec.SECP384R1())
+def p384(name: str) -> ec.EllipticCurvePrivateKey:
+    """The P-384 key of that name: the same in every process."""
+    return ec.derive_private_key(_secret(name, 384), ec.SECP384R1())
+
+
+def _secret(name: str, bits: int) -> int:
+    """A number below the order of a curve of that size, which begins with 32 ones."""
+    return int.from_bytes(hashlib.sha512(name.encode()).digest(), "big") >> (512 - bits + 32)
 
 
 @cache
@@ -106,7 +112,7 @@ def issue(
         .subject_name(subject)
         .issuer_name(issuer.certificate.subject if issuer is not None else subject)
         .public_key(key.public_key())
-        .serial_number(serial if serial is not None else x509.random_serial_number())
+        .serial_number(serial if serial is not None else _serial(subject, key, issuer))
         .not_valid_before(start)
         .not_valid_after(start + life)
     )
@@ -129,7 +135,23 @@ def issue(
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
     salted = padding.PSS(padding.MGF1(chosen), chosen.digest_size) if pss else None
-    return Holder(builder.sign(signer, chosen, rsa_padding=salted), key)
+    signed = builder.sign(signer, chosen, rsa_padding=salted, ecdsa_deterministic=_fixed(signer))
+    return Holder(signed, key)
+
+
+def _serial(subject: x509.Name, key: PrivateKey, issuer: Holder | None) -> int:
+    """The same number for the same certificate, whichever process makes it."""
+    spki = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    by = issuer.certificate.subject.public_bytes() if issuer is not None else b""
+    named = b"\0".join((subject.public_bytes(), by, spki))
+    return int.from_bytes(hashlib.sha256(named).digest()[:16], "big") | 1 << 120
+
+
+def _fixed(signer: PrivateKey) -> bool | None:
+    """Whether the signature shall be the same every time; RSA does not ask."""
+    return True if isinstance(signer, ec.EllipticCurvePrivateKey) else None
 
 
 def revocation_list(
@@ -140,6 +162,7 @@ def revocation_list(
     life: timedelta = timedelta(days=30),
     hash_: Hash | None = None,
     pss: bool = False,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> bytes:
     """A CRL as DER: serial number, revocation date and reason of each entry."""
     curve = issuer.key.curve if isinstance(issuer.key, ec.EllipticCurvePrivateKey) else None
@@ -152,11 +175,15 @@ def revocation_list(
         .last_update(this_update)
         .next_update(this_update + life)
     )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
     for serial, date, reason in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(date)
         if reason is not None:
             entry = entry.add_extension(x509.CRLReason(reason), critical=False)
         builder = builder.add_revoked_certificate(entry.build())
     salted = padding.PSS(padding.MGF1(chosen), chosen.digest_size) if pss else None
-    signed = builder.sign(issuer.key, chosen, rsa_padding=salted)
+    signed = builder.sign(
+        issuer.key, chosen, rsa_padding=salted, ecdsa_deterministic=_fixed(issuer.key)
+    )
     return signed.public_bytes(serialization.Encoding.DER)
