@@ -24,6 +24,7 @@ NOUNS = {
     "model": "Publish, fetch, show and list model versions.",
     "dataset": "Register datasets.",
     "attribution": "Say which datasets a model version owes how much to.",
+    "shim": "Record every output of a model server.",
     "trace": "Find where an output comes from.",
     "verify": "Judge a capsule, offline.",
     "witness": "Cosign the checkpoints of other people's logs.",

@@ -96,7 +96,7 @@ def open_shim(
     key: StatementSigner,
     registry: Registry,
     release: PinnedRelease,
-    model_folder: Path,
+    model_folder: Path | None,
     *,
     log_key: VerifierKey,
     clock: Clock = _now,
@@ -111,7 +111,8 @@ def open_shim(
         key: The node's key, which signs batches.
         registry: Where batches go; it need not be there yet.
         release: The verified release that will answer.
-        model_folder: Where its files are on this host.
+        model_folder: Where its files are on this host; None if whoever opens the shim compares
+            them, or if there are none.
         log_key: The pinned key of the registry's log.
         clock: Says when things happened.
         pace: When a batch is closed.
@@ -125,7 +126,8 @@ def open_shim(
         DamagedError: ``JOURNAL_DAMAGED``.
         MalformedError: ``MALFORMED_KEY``.
     """
-    release.verify_folder(model_folder)
+    if model_folder is not None:
+        release.verify_folder(model_folder)
     make_folder(folder)
     request_key = RequestKey(folder / "request.key")
     software = f"provreg-shim/{metadata.version('provreg')}"

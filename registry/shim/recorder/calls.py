@@ -6,7 +6,7 @@ wait for in which mode, and what to do with a call that the journal cannot take.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -73,8 +73,21 @@ class Calls:
         deployment: Deployment,
         awaiting: Awaiting,
         mode: Mode = "stream",
+        *,
+        allowed: Callable[[], None] = lambda: None,
     ) -> None:
+        """Take where calls are written down, and what answers.
+
+        Args:
+            recorder: Where they are written down.
+            unrecorded: Where those are counted that cannot be.
+            deployment: What answers.
+            awaiting: How this loop waits for the journal.
+            mode: What is durable before an answer goes out.
+            allowed: Raises :class:`UnavailableError` while no call may be forwarded.
+        """
         self.mode = mode
+        self._allowed = allowed
         self.deployment = deployment
         self._recorder = recorder
         self._unrecorded = unrecorded
@@ -92,9 +105,16 @@ class Calls:
             The call. In ``strict`` and ``stream`` its intent is durable.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``: it must not be forwarded.
+            UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``, or why no call is allowed
+                now: it must not be forwarded.
         """
         call = Call(self, asked or Asked())
+        try:
+            self._allowed()
+        except UnavailableError as error:
+            call.open = self._recorder.begin(self.deployment, request_digest)
+            call.refused(error.reason)
+            raise
         if self.mode == "best_effort":
             try:
                 call.open = self._recorder.begin(self.deployment, request_digest)

@@ -1,0 +1,197 @@
+"""``provreg shim``: record every output of a model server, as a proxy in front of it."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import click
+
+from registry.cli.connection import connect, settings
+from registry.cli.output import say
+from registry.cli.trust import known_logs, parse_log_key
+from registry.client.channel import Connection, Target
+from registry.client.registry import RegistryClient
+from registry.core.records.names import split_reference
+from registry.errors import MalformedError, Reason, UnavailableError
+from registry.shim.app import Shim, open_shim
+from registry.shim.deployment import Engine, describe
+from registry.shim.durable import make_folder
+from registry.shim.model_watch import ModelWatch
+from registry.shim.pinned import PinnedFile
+from registry.shim.recorder.awaiting import Awaiting
+from registry.shim.recorder.calls import Calls, Mode
+from registry.shim.recorder.recorder import Deployment
+from registry.shim.release import PinnedRelease
+from registry.shim.serving import Listen, Upstream, serving
+from registry.signing.file import StatementSigner
+
+DEFAULT_LISTEN = "127.0.0.1:8790"
+"""Where the proxy listens unless told otherwise."""
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@click.command()
+@click.option("--model", "reference", required=True, metavar="acme/x@1.2.0")
+@click.option("--upstream", required=True, metavar="URL", help="The model server's address.")
+@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="HOST:PORT")
+@click.option("--key", type=_FILE, required=True, help="The node's key.")
+@click.option(
+    "--files",
+    type=_FOLDER,
+    help="The version's files that the model server uses, as `model fetch` made them. Without it "
+    "records say that the model is known by name only.",
+)
+@click.option(
+    "--folder",
+    type=_FOLDER,
+    default=Path("shim-data"),
+    show_default=True,
+    help="What the shim remembers; for this shim alone.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["strict", "stream", "best_effort"]),
+    default="stream",
+    show_default=True,
+    help="What is durable before an answer goes out: intent and outcome, the intent, or nothing.",
+)
+@click.option("--upstream-ca", type=_FILE, help="PEM certificates to believe of the model server.")
+@click.option("--tls-cert", type=_FILE, help="PEM certificate chain of the proxy.")
+@click.option("--tls-key", type=_FILE, help="PEM private key of the proxy.")
+@click.option("--engine", default="unknown", help="What the model server is, such as vllm.")
+@click.option("--engine-version", default="")
+@click.option("--quantization", default="")
+@click.option(
+    "--adapter", "adapters", type=_FILE, multiple=True, help="A file on top of the model."
+)
+@click.option("--tokenizer", type=_FILE)
+@click.option("--chat-template", type=_FILE)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    reference: str,
+    upstream: str,
+    listen: str,
+    key: Path,
+    files: Path | None,
+    folder: Path,
+    mode: str,
+    upstream_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    engine: str,
+    engine_version: str,
+    quantization: str,
+    adapters: tuple[Path, ...],
+    tokenizer: Path | None,
+    chat_template: Path | None,
+) -> None:
+    """Stand in front of a model server and record every output with its model version.
+
+    A model server at grpc:// or grpcs:// speaks the Open Inference Protocol, one at http:// or
+    https:// any HTTP: OpenAI-compatible, Open Inference REST, or another. Clients use the proxy's
+    address instead of the server's, and nothing else changes.
+    """
+    where = _listen(listen, tls_cert, tls_key)
+    server = Upstream(upstream, upstream_ca)
+    said = Engine(engine, engine_version, quantization, adapters, tokenizer, chat_template)
+    signer = StatementSigner.load(key)
+    name, version = split_reference(reference)
+    make_folder(folder)
+    with _client(ctx) as client:
+        release = _release(client, name, version, PinnedFile(folder / "release.json"))
+        watch = None if files is None else ModelWatch(release, files)
+        with open_shim(folder, signer, client, release, None, log_key=client.log_key) as shim:
+            deployment = describe(
+                shim.recorder,
+                release,
+                said,
+                upstream=upstream,
+                files_verified=0 if watch is None else watch.count,
+            )
+            serve = _serve(shim, where, server, deployment, watch=watch, mode=cast("Mode", mode))
+            asyncio.run(serve)
+
+
+async def _serve(
+    shim: Shim,
+    listen: Listen,
+    upstream: Upstream,
+    deployment: Deployment,
+    *,
+    watch: ModelWatch | None,
+    mode: Mode,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    allowed = (lambda: None) if watch is None else watch.check
+    calls = Calls(shim.recorder, shim.unrecorded, deployment, Awaiting(loop), mode, allowed=allowed)
+    async with serving(listen, upstream, calls) as port:
+        model = deployment.model
+        say(f"recording {model.name}@{model.version} for {upstream.url}, mode {mode}")
+        say(f"  listening on {listen.host}:{port}, shim {shim.shim_id}")
+        if watch is None:
+            say("  the model is known by name only; --files would compare and watch its files")
+        await stop.wait()
+        say("stopping: calls under way may end, and what was recorded is sent")
+
+
+@contextmanager
+def _client(ctx: click.Context) -> Iterator[RegistryClient]:
+    """A client that need not be answered, once the log's key is known."""
+    chosen = settings(ctx)
+    known = known_logs(chosen.folder).keys.get(chosen.server)
+    log_key = parse_log_key(chosen.log_key) if chosen.log_key else known
+    if log_key is None:
+        with connect(ctx) as client:
+            yield client
+        return
+    connection = Connection(Target.parse(chosen.server), token=chosen.token, ca_file=chosen.ca_file)
+    with RegistryClient(connection, log_key) as client:
+        yield client
+
+
+def _release(client: RegistryClient, name: str, version: str, pinned: PinnedFile) -> PinnedRelease:
+    """The release, verified down to the log; the one that was kept if the registry is down."""
+    log = str(client.log_key)
+    try:
+        known = client.release(name, version)
+    except UnavailableError:
+        kept = pinned.read(name, version, log)
+        if kept is None:
+            raise
+        say("the registry does not answer: going on with the release that was verified before")
+        return kept
+    release = PinnedRelease(known.logged.envelope.record_id, name, version, known.manifest)
+    pinned.write(release, log)
+    return release
+
+
+def _listen(address: str, certificate: Path | None, key: Path | None) -> Listen:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+        raise MalformedError(
+            Reason.BAD_SETTING, "this is no address", expected="HOST:PORT", actual=address[:100]
+        )
+    if (certificate is None) != (key is None):
+        raise MalformedError(
+            Reason.BAD_SETTING, "TLS takes a certificate and its key", where="--tls-cert, --tls-key"
+        )
+    if host not in _LOOPBACK and certificate is None:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "prompts and answers would travel readably for everybody",
+            where=address,
+            hint="listen on 127.0.0.1, or give --tls-cert and --tls-key",
+        )
+    return Listen(host, int(port), certificate, key)
