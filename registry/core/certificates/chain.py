@@ -83,9 +83,12 @@ def load(der: bytes) -> x509.Certificate:
         raise malformed("it is too long", f"{len(der)} bytes")
     try:
         certificate = x509.load_der_x509_certificate(der)
-        # Both are parsed lazily: a certificate that fails here must not fail later, elsewhere.
+        # All are parsed lazily: a certificate that fails here must not fail later, elsewhere.
         certificate.extensions  # noqa: B018
         certificate.public_key()
+        for name in (certificate.subject, certificate.issuer):
+            name.rfc4514_string()
+        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     except (
         ValueError,
         x509.InvalidVersion,

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from registry.core.certificates.chain import (
     CODE_SIGNING,
@@ -222,3 +222,15 @@ def test_a_serial_number_that_is_not_positive_is_refused_where_it_is_no_more_tha
 
 def test_a_window_says_what_it_spans() -> None:
     assert str(Window(NOON)) == "2026-06-01T12:00:00+00:00 to now"
+
+
+def test_a_certificate_whose_names_cannot_be_read_is_refused_at_once() -> None:
+    der = ROOT.authority().chain[0]
+    name = load(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    assert isinstance(name, str)
+    # A tag that no text has, in the names of issuer and subject; the signature is not looked at.
+    spelled = bytes([0x0C, len(name)]) + name.encode()
+    assert spelled in der
+    with pytest.raises(MalformedError) as caught:
+        load(der.replace(spelled, b"\0" + spelled[1:]))
+    assert caught.value.reason is Reason.MALFORMED_CERTIFICATE
