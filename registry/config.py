@@ -207,6 +207,70 @@ def attestation_required() -> bool:
     return said == "1"
 
 
+DEFAULT_INTEL_PCS = "https://api.trustedservices.intel.com"
+"""Intel's Provisioning Certification Service."""
+
+DEFAULT_INTEL_ROOT_CRL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
+"""The revocation list of Intel's root."""
+
+DEFAULT_AMD_KDS = "https://kdsintf.amd.com"
+"""AMD's Key Distribution Service."""
+
+DEFAULT_NVIDIA_RIM = "https://rim.attestation.nvidia.com/v1/rim"
+"""NVIDIA's reference manifests."""
+
+DEFAULT_NVIDIA_OCSP = "https://ocsp.ndis.nvidia.com/"
+"""NVIDIA's OCSP responder."""
+
+DEFAULT_CRL_HOSTS = (
+    "aws-nitro-enclaves-crl.s3.amazonaws.com",
+    "crl-*-aws-nitro-enclaves.s3.*.amazonaws.com",
+    "crl-*-aws-nitro-enclaves.s3.*.amazonaws.com.cn",
+)
+"""Where AWS publishes the revocation lists of Nitro, by its certificates."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorSettings:
+    """Where vendors of trusted execution environments are asked for endorsements.
+
+    Attributes:
+        intel_pcs: Intel's service, or a cache that speaks as it, without path. [PROVREG_INTEL_PCS]
+        intel_root_crl: The list of Intel's root, as DER. [PROVREG_INTEL_ROOT_CRL]
+        amd_kds: AMD's service. [PROVREG_AMD_KDS]
+        nvidia_rim: NVIDIA's manifests, up to the slash before an id. [PROVREG_NVIDIA_RIM]
+        nvidia_ocsp: NVIDIA's responder. [PROVREG_NVIDIA_OCSP]
+        crl_hosts: Hosts of revocation lists whose addresses stand in evidence; a star stands for
+            letters, digits and dashes. [PROVREG_CRL_HOSTS, with a comma between several]
+        ca_file: PEM authorities to believe instead of those of the operating system.
+            [PROVREG_VENDOR_CA_FILE]
+    """
+
+    intel_pcs: str = DEFAULT_INTEL_PCS
+    intel_root_crl: str = DEFAULT_INTEL_ROOT_CRL
+    amd_kds: str = DEFAULT_AMD_KDS
+    nvidia_rim: str = DEFAULT_NVIDIA_RIM
+    nvidia_ocsp: str = DEFAULT_NVIDIA_OCSP
+    crl_hosts: tuple[str, ...] = DEFAULT_CRL_HOSTS
+    ca_file: Path | None = None
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment; the vendors' own services where it says nothing."""
+        environment = os.environ
+        hosts = environment.get("PROVREG_CRL_HOSTS", "").split(",")
+        authorities = environment.get("PROVREG_VENDOR_CA_FILE")
+        return cls(
+            environment.get("PROVREG_INTEL_PCS") or DEFAULT_INTEL_PCS,
+            environment.get("PROVREG_INTEL_ROOT_CRL") or DEFAULT_INTEL_ROOT_CRL,
+            environment.get("PROVREG_AMD_KDS") or DEFAULT_AMD_KDS,
+            environment.get("PROVREG_NVIDIA_RIM") or DEFAULT_NVIDIA_RIM,
+            environment.get("PROVREG_NVIDIA_OCSP") or DEFAULT_NVIDIA_OCSP,
+            tuple(host.strip() for host in hosts if host.strip()) or DEFAULT_CRL_HOSTS,
+            Path(authorities) if authorities else None,
+        )
+
+
 def identity_token(file: Path | None) -> str | None:
     """The identity token in ``file``, or of the environment [SIGSTORE_IDENTITY_TOKEN].
 
