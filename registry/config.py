@@ -105,108 +105,6 @@ class TimestampAuthority:
         return cls(url, Path(file), policy or None)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """How to serve.
-
-    Attributes:
-        data: The data folder.
-        listen: Host and port; port 0 takes any free one.
-        database: SQLAlchemy URL; None for SQLite inside the data folder.
-        origin: The log's name, a bare host name; None to keep or make one.
-        tls_cert: PEM certificate chain.
-        tls_key: PEM private key.
-        http: Host and port for HTTP; None for the host of ``listen`` and its port + 1 (any free
-            port if that is 0); ``none`` for no HTTP at all.
-        checkpoint_lock: SQLAlchemy URL of the store of the newest checkpoint, made by ``provreg log
-            init``; None for a SQLite file of its own inside the data folder.
-        witness_policy: A C2SP tlog-policy with the witnesses to be asked and their quorum.
-        fail_closed: Whether nothing is acknowledged or shown that the quorum has not seen.
-        post_quantum: Whether to make an ML-DSA-44 key that signs beside the log's main one.
-        static: The folder that the log is published into, for any file server; None for one inside
-            the data folder.
-        admit: A file that says whose signatures are logged without a statement, beside those of
-            publishers' keys; None for nobody else's.
-        refuse_duplicates: Whether to refuse a signature that is in the log already, instead of
-            proving it once more.
-        tsa: Whether requests for RFC 3161 timestamps are answered.
-        tsa_policy: The policy that tokens name, an object identifier; the default is below the arc
-            that is free for examples.
-        ca: Whether to issue certificates.
-        oidc_issuers: Whose tokens are good for a certificate.
-        sigstore_root: A trusted root; None to take no statements in Sigstore bundles.
-        require_attestation: Whether batches are taken only from keys for which a result about
-            evidence is in force.
-        least_free_bytes: Bytes that must stay free on the data folder's disk; with less, nothing
-            new is taken.
-    """
-
-    data: Path
-    listen: str = DEFAULT_LISTEN
-    database: str | None = None
-    origin: str | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    http: str | None = None
-    checkpoint_lock: str | None = None
-    witness_policy: Path | None = None
-    fail_closed: bool = False
-    post_quantum: bool = False
-    static: Path | None = None
-    admit: Path | None = None
-    refuse_duplicates: bool = False
-    tsa: bool = False
-    tsa_policy: str = DEFAULT_TSA_POLICY
-    timestamp_authorities: tuple[TimestampAuthority, ...] = ()
-    timestamp_interval: timedelta = DEFAULT_TIMESTAMP_INTERVAL
-    ca: bool = False
-    oidc_issuers: tuple[OIDCIssuer, ...] = ()
-    sigstore_root: Path | None = None
-    require_attestation: bool = False
-    least_free_bytes: int = LEAST_FREE_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class WitnessSettings:
-    """How to witness.
-
-    Attributes:
-        data: The witness's folder.
-        logs: A policy file whose log lines say whose checkpoints are cosigned.
-        listen: Host and port; port 0 takes any free one.
-        name: The witness's name; None to keep or make one.
-        tls_cert: PEM certificate chain.
-        tls_key: PEM private key.
-        post_quantum: Whether to make an ML-DSA-44 key that cosigns beside the Ed25519 key.
-    """
-
-    data: Path
-    logs: Path
-    listen: str
-    name: str | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    post_quantum: bool = False
-
-
-def attestation_required() -> bool:
-    """Whether the environment says that batches must be attested [PROVREG_REQUIRE_ATTESTATION].
-
-    Raises:
-        MalformedError: ``BAD_SETTING`` if it says neither yes nor no.
-    """
-    said = os.environ.get("PROVREG_REQUIRE_ATTESTATION", "")
-    if said not in ("", "0", "1"):
-        raise MalformedError(
-            Reason.BAD_SETTING,
-            "this setting is yes or no",
-            where="PROVREG_REQUIRE_ATTESTATION",
-            expected="1 or 0",
-            actual=said[:80],
-        )
-    return said == "1"
-
-
 DEFAULT_INTEL_PCS = "https://api.trustedservices.intel.com"
 """Intel's Provisioning Certification Service."""
 
@@ -269,6 +167,111 @@ class VendorSettings:
             tuple(host.strip() for host in hosts if host.strip()) or DEFAULT_CRL_HOSTS,
             Path(authorities) if authorities else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How to serve.
+
+    Attributes:
+        data: The data folder.
+        listen: Host and port; port 0 takes any free one.
+        database: SQLAlchemy URL; None for SQLite inside the data folder.
+        origin: The log's name, a bare host name; None to keep or make one.
+        tls_cert: PEM certificate chain.
+        tls_key: PEM private key.
+        http: Host and port for HTTP; None for the host of ``listen`` and its port + 1 (any free
+            port if that is 0); ``none`` for no HTTP at all.
+        checkpoint_lock: SQLAlchemy URL of the store of the newest checkpoint, made by ``provreg log
+            init``; None for a SQLite file of its own inside the data folder.
+        witness_policy: A C2SP tlog-policy with the witnesses to be asked and their quorum.
+        fail_closed: Whether nothing is acknowledged or shown that the quorum has not seen.
+        post_quantum: Whether to make an ML-DSA-44 key that signs beside the log's main one.
+        static: The folder that the log is published into, for any file server; None for one inside
+            the data folder.
+        admit: A file that says whose signatures are logged without a statement, beside those of
+            publishers' keys; None for nobody else's.
+        refuse_duplicates: Whether to refuse a signature that is in the log already, instead of
+            proving it once more.
+        tsa: Whether requests for RFC 3161 timestamps are answered.
+        tsa_policy: The policy that tokens name, an object identifier; the default is below the arc
+            that is free for examples.
+        ca: Whether to issue certificates.
+        oidc_issuers: Whose tokens are good for a certificate.
+        sigstore_root: A trusted root; None to take no statements in Sigstore bundles.
+        require_attestation: Whether batches are taken only from keys for which a result about
+            evidence is in force.
+        vendors: Where endorsements are fetched that a submitter of evidence did not bring; None to
+            fetch none.
+        least_free_bytes: Bytes that must stay free on the data folder's disk; with less, nothing
+            new is taken.
+    """
+
+    data: Path
+    listen: str = DEFAULT_LISTEN
+    database: str | None = None
+    origin: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    http: str | None = None
+    checkpoint_lock: str | None = None
+    witness_policy: Path | None = None
+    fail_closed: bool = False
+    post_quantum: bool = False
+    static: Path | None = None
+    admit: Path | None = None
+    refuse_duplicates: bool = False
+    tsa: bool = False
+    tsa_policy: str = DEFAULT_TSA_POLICY
+    timestamp_authorities: tuple[TimestampAuthority, ...] = ()
+    timestamp_interval: timedelta = DEFAULT_TIMESTAMP_INTERVAL
+    ca: bool = False
+    oidc_issuers: tuple[OIDCIssuer, ...] = ()
+    sigstore_root: Path | None = None
+    require_attestation: bool = False
+    vendors: VendorSettings | None = None
+    least_free_bytes: int = LEAST_FREE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessSettings:
+    """How to witness.
+
+    Attributes:
+        data: The witness's folder.
+        logs: A policy file whose log lines say whose checkpoints are cosigned.
+        listen: Host and port; port 0 takes any free one.
+        name: The witness's name; None to keep or make one.
+        tls_cert: PEM certificate chain.
+        tls_key: PEM private key.
+        post_quantum: Whether to make an ML-DSA-44 key that cosigns beside the Ed25519 key.
+    """
+
+    data: Path
+    logs: Path
+    listen: str
+    name: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    post_quantum: bool = False
+
+
+def attestation_required() -> bool:
+    """Whether the environment says that batches must be attested [PROVREG_REQUIRE_ATTESTATION].
+
+    Raises:
+        MalformedError: ``BAD_SETTING`` if it says neither yes nor no.
+    """
+    said = os.environ.get("PROVREG_REQUIRE_ATTESTATION", "")
+    if said not in ("", "0", "1"):
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "this setting is yes or no",
+            where="PROVREG_REQUIRE_ATTESTATION",
+            expected="1 or 0",
+            actual=said[:80],
+        )
+    return said == "1"
 
 
 def identity_token(file: Path | None) -> str | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import TimestampAuthority
+from registry.config import TimestampAuthority, VendorSettings
 from registry.errors import MalformedError, Reason
 
 
@@ -28,3 +28,27 @@ def test_what_is_no_timestamp_authority_is_refused(text: str) -> None:
     with pytest.raises(MalformedError) as caught:
         TimestampAuthority.parse(text)
     assert caught.value.reason is Reason.BAD_SETTING
+
+
+def test_vendors_are_asked_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = VendorSettings.read()
+    assert own == VendorSettings()
+    for name, value in (
+        ("PROVREG_INTEL_PCS", "https://pccs.example"),
+        ("PROVREG_INTEL_ROOT_CRL", "https://pccs.example/root.der"),
+        ("PROVREG_AMD_KDS", "https://kds.example"),
+        ("PROVREG_NVIDIA_RIM", "https://rim.example"),
+        ("PROVREG_NVIDIA_OCSP", "https://ocsp.example"),
+        ("PROVREG_CRL_HOSTS", "a.example, crl-*.example:8443,"),
+        ("PROVREG_VENDOR_CA_FILE", "/etc/ca.pem"),
+    ):
+        monkeypatch.setenv(name, value)
+    assert VendorSettings.read() == VendorSettings(
+        "https://pccs.example",
+        "https://pccs.example/root.der",
+        "https://kds.example",
+        "https://rim.example",
+        "https://ocsp.example",
+        ("a.example", "crl-*.example:8443"),
+        Path("/etc/ca.pem"),
+    )

@@ -13,6 +13,7 @@ from registry.config import (
     OIDCIssuer,
     ServerSettings,
     TimestampAuthority,
+    VendorSettings,
     attestation_required,
 )
 from registry.server.app import run
@@ -124,6 +125,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     is_flag=True,
     help="Take batches only from attested keys. [PROVREG_REQUIRE_ATTESTATION]",
 )
+@click.option(
+    "--fetch-endorsements",
+    is_flag=True,
+    help="Ask the vendors of attested devices for what a submitter did not bring.",
+)
 @click.option("--ca", is_flag=True, help="Issue short-lived certificates, each of them logged.")
 @click.option(
     "--oidc-issuer",
@@ -155,6 +161,7 @@ def command(
     timestamp_interval: int,
     sigstore_root: Path | None,
     require_attestation: bool,
+    fetch_endorsements: bool,
     ca: bool,
     oidc_issuers: tuple[str, ...],
 ) -> None:
@@ -179,6 +186,7 @@ def command(
             timestamp_interval=timedelta(seconds=timestamp_interval),
             sigstore_root=sigstore_root,
             require_attestation=require_attestation or attestation_required(),
+            vendors=VendorSettings.read() if fetch_endorsements else None,
             ca=ca,
             oidc_issuers=tuple(OIDCIssuer.parse(text) for text in oidc_issuers),
             static=static,

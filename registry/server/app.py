@@ -29,6 +29,7 @@ from registry.api.v1 import (
     statement_service_pb2_grpc,
 )
 from registry.config import ServerSettings
+from registry.remote.endorser import VendorEndorser
 from registry.server import listening
 from registry.server.artifacts import add_artifacts
 from registry.server.cosigning import open_cosigning
@@ -196,6 +197,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         scrubber = Scrubber(database, sequencer)
         resources.callback(scrubber.close)
         scrubber.start()
+        endorser = VendorEndorser.open(settings.vendors, now) if settings.vendors else None
         evidence = resources.enter_context(
             open_evidence(
                 database=database,
@@ -204,6 +206,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 keyring=keyring,
                 operator=says,
                 clock=now,
+                endorser=endorser,
             )
         )
         registration = Registration(
