@@ -112,14 +112,15 @@ def _open(evidence: bytes, at: int, *, many: bool) -> tuple[Submission, Ledger]:
     ledger = Ledger(CHECKS, at)
     submission = Submission()
     with ledger.check("G1", evidence):
-        submission = container.read(evidence)
-        if not many and len(submission.devices) > 1:
+        read = container.read(evidence)
+        if not many and len(read.devices) > 1:
             raise CheckError(
                 Found.CONTAINER,
                 "this is the evidence of several devices",
                 expected="one device; a set is of family nvidia-set",
-                actual=str(len(submission.devices)),
+                actual=str(len(read.devices)),
             )
+        submission = read
     if submission.tokens:
         ledger = Ledger(CHECKS, at)
     for token in submission.tokens:

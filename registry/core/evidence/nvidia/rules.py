@@ -11,7 +11,7 @@ from registry.core.evidence.nvidia.tables import CHECKS
 from registry.core.evidence.rules import Rules, TrustClaim, Weight
 
 _WEIGHTS: Final[Mapping[StrEnum, Weight]] = {
-    Found.CERTIFICATE_HOLD: Weight("fatal", {"hardware": 96}),
+    Found.CERTIFICATE_HOLD: Weight("fatal", {"hardware": 32}),
     Found.NOT_COMPARED: Weight("warning", {"executables": 33}),
     Found.MODE_UNKNOWN: Weight("warning", {"configuration": 36}),
     # Contradictions, and fatal whatever a policy says; what differs is which claim they concern.
