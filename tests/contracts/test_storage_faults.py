@@ -61,6 +61,7 @@ class Story:
     folder: Path
     url: str
     keys: dict[str, StatementSigner] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     witness: LocalWitness = field(default_factory=LocalWitness)
     acknowledged: list[tuple[int, Statement[Any]]] = field(default_factory=list)
     count: int = 0
@@ -68,7 +69,7 @@ class Story:
     @contextmanager
     def running(self) -> Iterator[UnderTest]:
         """The registry; at both ends everything acknowledged must be there."""
-        with opened(self.folder, self.url, self.keys) as registry:
+        with opened(self.folder, self.url, self.keys, **self.settings) as registry:
             self.check(registry)
             yield registry
             self.check(registry)
