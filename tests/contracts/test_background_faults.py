@@ -302,7 +302,7 @@ def test_a_connection_that_is_cut_at_any_statement_latches_and_loses_nothing(
         with story.running() as registry:
             # What the last cut left undone is done again.
             job.settle(registry)
-            engine = registry.services.database.writer_engine
+            engine = registry.services.database._writer
             event.listen(engine, "before_cursor_execute", cut)
             event.listen(engine, "commit", cut)
             cut.is_armed = True

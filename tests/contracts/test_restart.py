@@ -305,7 +305,7 @@ def test_a_first_start_that_died_early_goes_on(tmp_path: Path, url: str) -> None
 
 def test_a_first_start_that_died_between_two_revisions_goes_on(tmp_path: Path, url: str) -> None:
     database = Database(url)
-    with database.writer_engine.connect() as connection:
+    with database.migrating() as connection:
         command_upgrade(migrate._config(connection), "0002")
     database.close()
     with opened(tmp_path / "data", url) as registry:
@@ -318,7 +318,7 @@ def test_a_log_of_the_previous_release_is_not_upgraded_by_starting(
     with opened(tmp_path / "data", url) as registry:
         assert registry.size > 0
     database = Database(url)
-    with database.writer_engine.connect() as connection:
+    with database.migrating() as connection:
         command_downgrade(migrate._config(connection), "0002")
     database.close()
     assert refusal(tmp_path / "data", url).reason is Reason.SCHEMA_BEHIND

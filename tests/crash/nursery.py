@@ -1,8 +1,8 @@
 """Starts registries quickly, one after the other: ``python -m tests.crash.nursery DATA WORD…``.
 
 Everything is imported once, and each registry is a fork. Tell it ``start`` or ``kill`` on standard
-input; it answers with the lines that the registry prints, and with ``killed``. The words behind the
-folder may be:
+input, in turn; it answers with the lines that the registry prints, and once with ``killed`` when it
+has died, of itself or because it was told to. The words behind the folder may be:
 
 ================  ==================================================================================
 ``hasty``         background jobs hardly pause
@@ -12,18 +12,22 @@ folder may be:
 ``policy=FILE``   witnesses are asked
 ``closed``        nothing is acknowledged without them
 ``URL=CHAIN``     an authority that shall stamp the log
+``logs=FILE``     it is not a registry but a witness of these logs
 ================  ==================================================================================
 """
 
 import os
 import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from registry.config import ServerSettings, TimestampAuthority
+from registry.config import ServerSettings, TimestampAuthority, WitnessSettings
 from registry.errors import RegistryError
+from registry.server import witness
 from registry.server.app import run
 from registry.services import cosigning, publishing, sequencing
 from registry.services.sequencing import Sequencer
@@ -38,11 +42,18 @@ DONE = "merged"
 POLICY = "policy="
 """What comes before the name of the policy file."""
 
+LOGS = "logs="
+"""What comes before the name of the file that names the logs of a witness."""
+
 
 def serve(data: Path, words: list[str]) -> None:
-    """Be a registry, in a process of its own."""
+    """Be a registry, or a witness, in a process of its own."""
     policies = [Path(word.removeprefix(POLICY)) for word in words if word.startswith(POLICY)]
+    logs = [Path(word.removeprefix(LOGS)) for word in words if word.startswith(LOGS)]
     try:
+        if logs:
+            witness.run(WitnessSettings(data, logs[0], "127.0.0.1:0", name="witness.example"))
+            return
         run(
             ServerSettings(
                 data,
@@ -57,8 +68,12 @@ def serve(data: Path, words: list[str]) -> None:
                 timestamp_interval=timedelta(seconds=0.05),
             )
         )
-    except RegistryError as error:
+    except (RegistryError, OSError) as error:
+        # What the command line turns into plain words.
         print(f"refused {error}", flush=True)  # noqa: T201 - whoever started us reads it
+    except BaseException as error:
+        print(f"broken {error!r}", flush=True)  # noqa: T201 - as above
+        raise
     finally:
         os._exit(0)
 
@@ -87,6 +102,29 @@ def make_merging(data: Path) -> None:
     Sequencer._compact = merge_behind_gate  # type: ignore[method-assign,assignment]  # to hold it back
 
 
+class Child:
+    """A registry in a process of its own; when it has died, that is said."""
+
+    def __init__(self, data: Path, words: list[str]) -> None:
+        number = os.fork()
+        if number == 0:
+            serve(data, words)
+        self._process = os.pidfd_open(number)
+        self._watch = threading.Thread(target=self._wait, args=(number,))
+        self._watch.start()
+
+    def kill(self) -> None:
+        """Kill it, if it lives."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        self._watch.join()
+        os.close(self._process)
+
+    def _wait(self, number: int) -> None:
+        os.waitpid(number, 0)
+        print("killed", flush=True)  # noqa: T201 - as above
+
+
 def main() -> None:
     """Obey until standard input ends."""
     data, words = Path(sys.argv[1]), sys.argv[2:]
@@ -94,16 +132,12 @@ def main() -> None:
         make_hasty()
     if "merging" in words:
         make_merging(data)
-    child = 0
+    child: Child | None = None
     for line in sys.stdin:
         if line == "start\n":
-            child = os.fork()
-            if child == 0:
-                serve(data, words)
-        else:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            print("killed", flush=True)  # noqa: T201 - as above
+            child = Child(data, words)
+        elif child is not None:
+            child.kill()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import errno
 import os
 from typing import Protocol
 
-from tests.crash.inject import WRITES, Strike
+from tests.crash.inject import WRITES, Injector, Strike
 from tests.crash.test_faults import MOST_OPERATIONS, Victim
 from tests.crash.test_kill import Writer, check
 
@@ -46,7 +46,13 @@ class Job(Protocol):
         """Let it work once, with a trap at the n-th operation; return when it is over."""
 
 
-def trap(victim: Victim, nth: int, case: str) -> None:
+class Harmed(Protocol):
+    """Somebody in the hands of an injector."""
+
+    injector: Injector
+
+
+def trap(victim: Harmed, nth: int, case: str) -> None:
     """From here, strike at the n-th operation."""
     strike, number = CASES[case]
     victim.injector.arm(

@@ -25,7 +25,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def connection(url: str) -> Iterator[Connection]:
     """The writer's connection, as migrations get it."""
     database = Database(url)
-    with database.writer_engine.connect() as connection:
+    with database.migrating() as connection:
         yield connection
     database.close()
 

@@ -118,10 +118,11 @@ class Database:
         self._readers.dispose()
         self._writer.dispose()
 
-    @property
-    def writer_engine(self) -> Engine:
-        """For migrations only."""
-        return self._writer
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """The writer connection without a transaction: each migration is one of its own."""
+        with self._lock, _reachable(), self._writer.connect() as connection:
+            yield connection
 
 
 @contextmanager

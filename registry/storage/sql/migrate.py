@@ -31,13 +31,13 @@ def _config(connection: Connection | None = None) -> Config:
 
 def upgrade(database: Database) -> None:
     """Bring the schema to the newest revision, one transaction for each."""
-    with database.writer_engine.connect() as connection:
+    with database.migrating() as connection:
         command.upgrade(_config(connection), "head")
 
 
 def revision(database: Database) -> str | None:
     """The schema's revision; None for an empty database."""
-    with database.writer_engine.connect() as connection:
+    with database.migrating() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
