@@ -8,14 +8,21 @@ from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tools.fake_vendor import pki
-from tools.fake_vendor.pki import Holder
+from tools.fake_vendor.pki import Holder, PrivateKey
 
 NOON: Final = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """When evidence is judged if nobody says otherwise."""
+
+_ECDSA_SHA384 = bytes.fromhex("300a06082a8648ce3d040303")
+"""The algorithm's identifier."""
+
+_BASIC = bytes.fromhex("06092b0601050507300101")
+"""The type of a basic response (RFC 6960 §4.2.1)."""
 
 _DELEGATED = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])
 
@@ -115,4 +122,33 @@ def _answer(subject: Holder, issuer: Holder, said: Said) -> bytes:
     if said.responder != "issuer":
         builder = builder.certificates([responder.certificate])
     signed = builder.sign(responder.key, hashes.SHA384())
-    return said.data(signed.public_bytes(serialization.Encoding.DER))
+    return said.data(_produced(signed, responder.key, said.this_update))
+
+
+def _produced(response: ocsp.OCSPResponse, key: PrivateKey, at: datetime) -> bytes:
+    """The response, signed at a chosen time; the library takes that of the clock."""
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        message = "responders sign with P-384"
+        raise TypeError(message)
+    stated = at.strftime("%Y%m%d%H%M%SZ").encode()
+    clock = response.produced_at_utc.strftime("%Y%m%d%H%M%SZ").encode()
+    # The first time in the response is the one when it was made.
+    signed = response.tbs_response_bytes.replace(clock, stated, 1)
+    signature = key.sign(signed, ec.ECDSA(hashes.SHA384()))
+    certificates = b"".join(
+        item.public_bytes(serialization.Encoding.DER) for item in response.certificates
+    )
+    basic = signed + _ECDSA_SHA384 + _element(0x03, b"\0" + signature)
+    if certificates:
+        basic += _element(0xA0, _element(0x30, certificates))
+    body = _BASIC + _element(0x04, _element(0x30, basic))
+    return _element(0x30, b"\x0a\x01\x00" + _element(0xA0, _element(0x30, body)))
+
+
+def _element(tag: int, content: bytes) -> bytes:
+    """One element in DER (X.690 §8.1.3)."""
+    size = len(content)
+    if size < 0x80:  # noqa: PLR2004 - the short form
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content

@@ -91,6 +91,7 @@ def load(der: bytes) -> x509.Certificate:
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     except (
         ValueError,
+        TypeError,  # a name of another ASN.1 type than its attribute may have
         x509.InvalidVersion,
         x509.DuplicateExtension,
         x509.UnsupportedGeneralNameType,

@@ -224,7 +224,8 @@ def test_a_window_says_what_it_spans() -> None:
     assert str(Window(NOON)) == "2026-06-01T12:00:00+00:00 to now"
 
 
-def test_a_certificate_whose_names_cannot_be_read_is_refused_at_once() -> None:
+@pytest.mark.parametrize("tag", [b"\0", b"\x03"], ids=["none", "bit string"])
+def test_a_certificate_whose_names_cannot_be_read_is_refused_at_once(tag: bytes) -> None:
     der = ROOT.authority().chain[0]
     name = load(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
     assert isinstance(name, str)
@@ -232,5 +233,5 @@ def test_a_certificate_whose_names_cannot_be_read_is_refused_at_once() -> None:
     spelled = bytes([0x0C, len(name)]) + name.encode()
     assert spelled in der
     with pytest.raises(MalformedError) as caught:
-        load(der.replace(spelled, b"\0" + spelled[1:]))
+        load(der.replace(spelled, tag + spelled[1:]))
     assert caught.value.reason is Reason.MALFORMED_CERTIFICATE

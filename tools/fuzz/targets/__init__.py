@@ -10,6 +10,7 @@ from tools.fuzz.targets import (
     identity,
     log,
     nitro,
+    nvidia,
     requests,
     sigstore,
     statements,
@@ -26,6 +27,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *admission.TARGETS,
         *formats.TARGETS,
         *nitro.TARGETS,
+        *nvidia.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""

@@ -56,8 +56,8 @@ def examine_device(
     material = Material.of(endorsements, roots)
     examined = [open_device(submission.devices[0], moment, evidence)]
     _run(examined, material)
-    for name in ("G10", "G11", "G12"):
-        examined[0].ledger.skip(name, Finding.NOT_APPLICABLE, "one device, alone")
+    examined[0].ledger.skip("G10", Finding.NOT_APPLICABLE, "one device has no topology")
+    _skip_the_rest(examined[0].ledger)
     return _examination(examined[0])
 
 
@@ -87,8 +87,7 @@ def examine_set(
     if len(read) == len(examined):
         with ledger.check("G10", *(item.report.data for item in read)):
             topology.check(read)
-    for name in ("G11", "G12"):
-        ledger.skip(name, Finding.NOT_APPLICABLE, "nothing was submitted that this looks at")
+    _skip_the_rest(ledger)
     members = [_examination(item) for item in examined]
     ids = [item.evidence_id for item in members if item.evidence_id is not None]
     windows = [item.window for item in members if item.window is not None]
@@ -127,6 +126,11 @@ def _open(evidence: bytes, at: int, *, many: bool) -> tuple[Submission, Ledger]:
         with ledger.check("G12", token.encode("ascii", "replace")):
             eat.verify(token, None)
     return submission, ledger
+
+
+def _skip_the_rest(ledger: Ledger) -> None:
+    ledger.skip("G11", Finding.NOT_APPLICABLE, "nobody says what the devices were asked for")
+    ledger.skip("G12", Finding.NOT_APPLICABLE, "no token was submitted")
 
 
 def _run(examined: Sequence[Examined], material: Material) -> None:

@@ -17,6 +17,9 @@ NVDEC0_OFF: Final = 0x55
 NVDEC0_INDEX: Final = 35
 """The golden index of the video decoder's firmware."""
 
+MAX_ISSUES: Final = 8
+"""Issues of one manifest that are tried; each costs a signature."""
+
 _FIRMWARE_VERSION = re.compile(r"[0-9A-F]{2}(\.[0-9A-F]{2}){4}")
 _FIRMWARE_BYTES = 8
 _SWITCH_PROJECT = "5612_0002_890"
@@ -126,9 +129,17 @@ def choose(
 
     Raises:
         CheckError: ``RIM_VERSION`` if what is at hand in its stead is for another version,
-            ``MISSING`` if nothing is.
+            ``MISSING`` if nothing is, ``RIM_ISSUES`` if there are too many.
     """
     found = tuple(item for item in manifests if wanted.is_met_by(item))
+    if len(found) > MAX_ISSUES:
+        raise CheckError(
+            Found.RIM_ISSUES,
+            "nobody signs one manifest this often",
+            where=wanted.name,
+            expected=f"at most {MAX_ISSUES}",
+            actual=str(len(found)),
+        )
     if found:
         return found
     near = [

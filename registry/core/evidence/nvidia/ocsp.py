@@ -25,7 +25,7 @@ from registry.core.evidence.nvidia import chain
 from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.validity import Validity, seconds
 
-MAX_ANSWER_BYTES: Final = 64 * 1024
+MAX_ANSWER_BYTES: Final = 16 * 1024
 """Bytes of one answer; NVIDIA's take about 1,000."""
 
 MAX_CERTIFICATES: Final = 4
@@ -270,9 +270,7 @@ def check_responder(data: bytes, issuer_der: bytes) -> None:
     """
     try:
         response = _loaded(data)
-        embedded = response.certificates
-        issuer = chain.certificate(issuer_der)
-        signer = _responder(response, embedded, issuer_der) or issuer
+        signer = _responder(response, issuer_der)
         if not isinstance(response.signature_hash_algorithm, hashes.SHA384):
             raise _responder_error("the answer is not signed with SHA-384")
         window = (signer.not_valid_before_utc, signer.not_valid_after_utc)
@@ -280,27 +278,25 @@ def check_responder(data: bytes, issuer_der: bytes) -> None:
             raise _responder_error("the responder's certificate was not valid at that time")
         key = chain.public_key(signer)
         key.verify(response.signature, response.tbs_response_bytes, _ECDSA)
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
         raise _responder_error("the answer's signature does not verify") from error
 
 
-def _responder(
-    response: ocsp.OCSPResponse, embedded: Sequence[x509.Certificate], issuer_der: bytes
-) -> x509.Certificate | None:
-    """The delegated responder; None if the issuer answers itself."""
-    if len(embedded) > MAX_CERTIFICATES:
-        raise _responder_error("too many certificates come with the answer")
+def _responder(response: ocsp.OCSPResponse, issuer_der: bytes) -> x509.Certificate:
+    """Who answered: the issuer, or whom it lets answer."""
     issuer = chain.certificate(issuer_der)
     if _names(response, issuer):
-        return None
-    named = [item for item in embedded if _names(response, item)]
-    if len(named) != 1:
-        raise _responder_error("the answer does not come with its responder's certificate")
-    der = named[0].public_bytes(serialization.Encoding.DER)
+        return issuer
+    embedded = [item.public_bytes(serialization.Encoding.DER) for item in response.certificates]
+    if len(embedded) > MAX_CERTIFICATES:
+        raise _responder_error("too many certificates come with the answer")
     try:
-        signer = chain.certificate(der)
+        named = [item for item in embedded if _names(response, chain.certificate(item))]
+        if len(named) != 1:
+            raise _responder_error("the answer does not come with its responder's certificate")
+        signer = chain.certificate(named[0])
         chain.check_leaf(signer)
-        chain.check_issued(der, issuer_der, 0)
+        chain.check_issued(named[0], issuer_der, 0)
     except CheckError as error:
         raise _responder_error(error.what, error.actual) from error
     usage = find(signer, x509.ExtendedKeyUsage)

@@ -35,7 +35,7 @@ except ImportError:
 else:
     HAS_XML = True
 
-MAX_MANIFEST_BYTES: Final = 512 * 1024
+MAX_MANIFEST_BYTES: Final = 256 * 1024
 """Bytes of one manifest; NVIDIA's take about 25,000."""
 
 MAX_RESOURCES: Final = 255
@@ -57,7 +57,7 @@ _DIGEST_SHA384 = "http://www.w3.org/2001/04/xmldsig-more#sha384"
 _HASH = re.compile(r"\{" + re.escape(_SHA384) + r"\}Hash(0|[1-9][0-9]{0,3})")
 _BODY_ORDER = ("Entity", "Meta", "Payload", "Signature")
 _ONCE = ("SoftwareIdentity", "Meta", "Payload", "SignedInfo", "SignatureValue", "KeyInfo")
-_CACHED_MANIFESTS = 256
+_CACHED_MANIFESTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,6 @@ def read(data: bytes) -> Manifest:
     return _manifest(data, _parse(data))
 
 
-@lru_cache(maxsize=_CACHED_MANIFESTS)
 def verify(data: bytes) -> None:
     """Check the signature of a manifest by the first certificate in it.
 
@@ -130,6 +129,23 @@ def verify(data: bytes) -> None:
             ``RIM_SIGNATURE`` if the signature is another's, ``CHAIN_CERTIFICATE``.
         UnavailableError: ``MISSING_EXTRA``.
     """
+    error = _refusal(data)
+    if error is not None:
+        # Remembered, and without the places where it was raised before.
+        raise error.with_traceback(None)
+
+
+@lru_cache(maxsize=_CACHED_MANIFESTS)
+def _refusal(data: bytes) -> CheckError | None:
+    """Why a manifest's signature does not hold, if it does not: either answer costs the same."""
+    try:
+        _verify(data)
+    except CheckError as error:
+        return error
+    return None
+
+
+def _verify(data: bytes) -> None:
     manifest = read(data)
     signer = chain.certificate(manifest.certificates[0])
     root = _parse(data)
