@@ -1,0 +1,56 @@
+"""Which device attests is said by an address."""
+
+import pytest
+
+from registry.errors import MalformedError, Reason
+from registry.shim.attester.choice import open_attester
+from registry.shim.attester.configfs_tsm import ConfigfsTSM
+from registry.shim.attester.guest_agent import GuestAgent
+from registry.shim.attester.nsm import NitroNSM
+from registry.shim.attester.nvml import NVMLAttester
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("tsm:", ConfigfsTSM),
+        ("tsm:/sys/kernel/config/tsm/report", ConfigfsTSM),
+        ("tsm:?privilege=1", ConfigfsTSM),
+        ("tsm:/folder?privilege=3", ConfigfsTSM),
+        ("nsm:", NitroNSM),
+        ("nsm:/dev/nsm0", NitroNSM),
+        ("nvml:", NVMLAttester),
+        ("agent:http://127.0.0.1:7090", GuestAgent),
+        ("agent:https://agent.example", GuestAgent),
+        ("agent:unix:/run/agent.sock", GuestAgent),
+    ],
+)
+def test_an_address_names_a_device(address: str, kind: type) -> None:
+    assert type(open_attester(address)) is kind
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "tsm",
+        "tsm:relative",
+        "tsm:/x?other=1",
+        "nsm:/x?privilege=1",
+        "nvml:/x",
+        "agent:",
+        "agent:http://example.com",
+        "agent:file:///x",
+        "sgx:",
+        "http://127.0.0.1",
+    ],
+)
+def test_what_names_none_is_refused(address: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        open_attester(address)
+    assert caught.value.reason is Reason.BAD_SETTING
+
+
+def test_a_privilege_level_is_a_number() -> None:
+    with pytest.raises(MalformedError):
+        open_attester("tsm:?privilege=high")
