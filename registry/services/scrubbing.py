@@ -10,7 +10,7 @@ import logging
 import threading
 
 from registry.core.tlog.tile import TILE_WIDTH
-from registry.errors import DamagedError, Reason, RegistryError
+from registry.errors import DamagedError, Reason
 from registry.services.sequencing import Sequencer
 from registry.storage.sql import log
 from registry.storage.sql.engine import Database
@@ -89,5 +89,6 @@ class Scrubber:
             except DamagedError:
                 # Latched, and told of by that: there is nothing more to find out from here.
                 return
-            except RegistryError as error:
-                logger.warning("the log could not be read again", exc_info=error)
+            except Exception:
+                # Nothing was written, so nothing is in doubt: it is read when that is possible.
+                logger.warning("the log could not be read again just now", exc_info=True)

@@ -6,6 +6,7 @@
 """
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from registry.client.tiled_log import TiledLog
 from registry.config import ServerSettings
 from registry.core.records import dataset
 from registry.core.tlog.selection import Selection
-from registry.errors import DamagedError, Reason, RegistryError
+from registry.errors import DamagedError, Reason, RegistryError, UnavailableError
 from registry.remote.http import HTTPClient
 from registry.server.offline import check_offline
 from registry.services.faults import Kind
@@ -204,6 +205,32 @@ def test_the_log_is_read_again_by_itself(registry: Served) -> None:
         assert time.monotonic() < until
         time.sleep(0.01)
     scrubber.close()
+
+
+@pytest.mark.parametrize(
+    "fault", [UnavailableError(Reason.UNREACHABLE, "no database"), OSError(5, "no disk")], ids=type
+)
+def test_a_log_that_cannot_be_read_just_now_is_read_later(
+    registry: Served, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    services = registry.services
+    failing = iter([fault, fault])
+    compare, read = Scrubber._compare, threading.Event()
+
+    def fail_first(scrubber: Scrubber, start: int, end: int) -> None:
+        for error in failing:
+            raise error
+        compare(scrubber, start, end)
+        read.set()
+
+    monkeypatch.setattr(Scrubber, "_compare", fail_first)
+    scrubber = Scrubber(services.database, services.sequencer, pause_seconds=0.01)
+    scrubber.start()
+    try:
+        assert read.wait(SECONDS)
+    finally:
+        scrubber.close()
+    assert services.sequencer.latched is None
 
 
 @pytest.mark.parametrize("what", FLIPS)
