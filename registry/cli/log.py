@@ -196,7 +196,11 @@ def freeze(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """End the log with a final checkpoint, for good. With the registry stopped."""
+    """End the log with a final checkpoint, for good. With the registry stopped.
+
+    Trusted roots written from then on say when it ended. Bundles from before stay good by their
+    timestamps; one that has none, and a bare key, is refused (NO_TRUSTED_TIME).
+    """
     # As above.
     from registry.server.offline import freeze_log  # noqa: PLC0415
 

@@ -4,6 +4,11 @@ A frozen log is read like any other, for ever. What would be written is refused 
 own, which tells clients to go to the log that follows. Freezing is one row in the same database as
 the entries, so no start can miss it; nothing takes it back.
 
+A trusted root that is written afterwards says when the log ended, since whoever gets hold of its
+key later could sign any tree with it. So a bundle from before needs proof that it is from before:
+an RFC 3161 timestamp over its signature. All bundles with certificates carry one; a bare-key bundle
+without one is not believed any more (``NO_TRUSTED_TIME``), and a later stamp does not mend it.
+
 ====================  =============================================================
 dies                  afterwards
 ====================  =============================================================
@@ -12,6 +17,7 @@ after the commit      frozen; freezing again shows the same final checkpoint
 ====================  =============================================================
 """
 
+import math
 from datetime import datetime
 
 from registry.core.tlog.checkpoint import SignedCheckpoint
@@ -50,7 +56,8 @@ def freeze(
         if newest is None or newest[0] < final.size:
             log.add_checkpoint(connection, final.size, head.note)
         if log.ended(connection) is None:
-            log.end(connection, final.size, int(at.timestamp()))
+            # Rounded up: whatever was stamped in the log's last second was stamped before its end.
+            log.end(connection, final.size, math.ceil(at.timestamp()))
     refusal(database)
     return head
 

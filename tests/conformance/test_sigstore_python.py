@@ -5,6 +5,7 @@ Everything is signed while a real registry runs; it is gone when everything is v
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from registry.core.attestation.identity import Identity
 from registry.core.attestation.trusted_root import Trust
 from registry.core.attestation.verify import open_bundle
 from registry.core.digest import sha256
+from registry.errors import Reason, VerificationError
 from tests.conformance.instance import run
 from tests.conformance.signed import ARTIFACT, EMAIL, Signed
 from tests.oidc import SUBJECT
@@ -96,3 +98,50 @@ def test_a_log_of_such_entries_is_found_in_order_and_its_catalog_made_again(
 ) -> None:
     done = run("registry", *command, "--data", signed.path("data"))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def ended(signed: Signed, tmp_path_factory: pytest.TempPathFactory) -> Signed:
+    """The same after the log was frozen, with a trust config that says so."""
+    folder = tmp_path_factory.mktemp("ended")
+    data = shutil.copytree(signed.path("data"), folder / "data")
+    frozen = run("registry", "log", "freeze", "--yes", "--data", data)
+    assert frozen.returncode == 0, frozen.stderr
+    written = run(
+        *("registry", "log", "trust-config", folder / "trust", "--url", "http://localhost:1"),
+        *("--data", data, "--oidc-issuer", signed.issuer),
+    )
+    assert written.returncode == 0, written.stderr
+    return replace(signed, trust=folder / "trust")
+
+
+@pytest.mark.parametrize("bundle", ["message.json", "dsse.json"])
+def test_what_was_signed_before_the_log_was_frozen_stays_good(ended: Signed, bundle: str) -> None:
+    (log,) = json.loads((ended.trust / "trusted_root.json").read_text())["tlogs"]
+    assert "end" in log["publicKey"]["validFor"]
+    done = ended.verify("weights", bundle)
+    assert done.returncode == 0, done.stderr
+    assert ended.verify("tampered", bundle).returncode != 0
+    trust = Trust.parse((ended.trust / "trusted_root.json").read_bytes())
+    expected = Identity(ended.issuer, SUBJECT)
+    ours = OurBundle.parse(ended.path(bundle).read_bytes())
+    assert open_bundle(ours, trust, expected, artifact=sha256(ARTIFACT)).signer == expected
+
+
+def test_stock_model_signing_takes_what_was_signed_before_the_log_was_frozen(ended: Signed) -> None:
+    done = ended.verify_model(ended.path("model"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_without_a_time_nothing_of_a_frozen_log_is_believed(ended: Signed) -> None:
+    trust = Trust.parse((ended.trust / "trusted_root.json").read_bytes())
+    bundle = OurBundle.parse(ended.path("message.json").read_bytes())
+    with pytest.raises(VerificationError) as refused:
+        open_bundle(
+            replace(bundle, timestamps=()),
+            trust,
+            Identity(ended.issuer, SUBJECT),
+            artifact=sha256(ARTIFACT),
+        )
+    assert refused.value.reason is Reason.NO_TRUSTED_TIME
+    assert "from before its end" in refused.value.hint

@@ -1,6 +1,6 @@
 """The end of a log: durable, final, and told to whoever still writes."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,15 @@ def test_freezing_again_changes_nothing(data: Path, url: str, settings: ServerSe
     assert freeze_log(settings, datetime(2030, 1, 1, tzinfo=UTC)) == head
     with open_offline(settings) as stopped, stopped.database.read() as connection:
         assert log.ended(connection) == (head.checkpoint.size, int(AT.timestamp()))
+
+
+def test_what_is_stamped_in_the_last_second_is_stamped_before_the_end(
+    data: Path, url: str, settings: ServerSettings
+) -> None:
+    filled(data, url)
+    freeze_log(settings, AT + timedelta(milliseconds=500))
+    with open_offline(settings) as stopped, stopped.database.read() as connection:
+        assert log.ended(connection)[1] == int(AT.timestamp()) + 1  # type: ignore[index]
 
 
 def test_a_running_log_is_not_frozen(data: Path, url: str, settings: ServerSettings) -> None:

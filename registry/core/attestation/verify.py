@@ -176,7 +176,9 @@ def _check_log_time(logged: Logged, times: tuple[datetime, ...]) -> None:
         raise VerificationError(
             Reason.NO_TRUSTED_TIME,
             "nothing proves that the entry was made while its log was in use",
+            where=logged.log.host,
             expected=str(window),
+            hint="the log has ended: its bundles need RFC 3161 timestamps from before its end",
         )
     for at in times if logged.at is None else (logged.at,):
         if at not in window:
