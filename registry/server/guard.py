@@ -15,10 +15,12 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from registry.core.access import Principal
 from registry.errors import (
     ForbiddenError,
+    MalformedError,
     Reason,
     RegistryError,
     UnavailableError,
@@ -149,7 +151,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self, handler: "grpc.RpcMethodHandler[Any, Any]", rule: str | None, *, writes: bool
     ) -> "grpc.RpcMethodHandler[Any, Any]":
         codec = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": _reader(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         if handler.request_streaming and handler.response_streaming:
@@ -173,7 +175,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: Context) -> Any:
             try:
                 self._admit(context, rule, writes=writes)
-                return await method(request, context)
+                return await method(_read(request), context)
             except Exception as error:  # noqa: BLE001 - the one place where errors leave
                 await refuse(context, error)
 
@@ -183,7 +185,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 self._admit(context, rule, writes=writes)
-                answers = method(request, context)
+                answers = method(_read(request), context)
                 if hasattr(answers, "__aiter__"):
                     async for item in answers:
                         yield item
@@ -194,6 +196,51 @@ class Guard(grpc.aio.ServerInterceptor):
                 await refuse(context, error)
 
         return answer
+
+
+class _Unreadable:
+    """What came instead of a message; told of where errors leave, and after who is calling."""
+
+    def __init__(self, error: DecodeError) -> None:
+        self._error = error
+
+    def refusal(self) -> MalformedError:
+        return MalformedError(
+            Reason.MALFORMED_MESSAGE,
+            "this is not the message that the method takes",
+            actual=str(self._error),
+            hint="does the client speak this version of registry.api.v1?",
+        )
+
+
+def _reader(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """Read messages without ever failing: gRPC would answer that by a text of its own."""
+    if parse is None:
+        return None
+
+    def read(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError as error:
+            return _Unreadable(error)
+
+    return read
+
+
+def _read(request: Any) -> Any:
+    """A request, or a stream of them, that could be read.
+
+    Raises:
+        MalformedError: ``MALFORMED_MESSAGE``; of a stream, when that message is reached.
+    """
+    if isinstance(request, _Unreadable):
+        raise request.refusal()
+    return _read_all(request) if hasattr(request, "__aiter__") else request
+
+
+async def _read_all(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _read(request)
 
 
 def check_role(principal: Principal, rule: str | None) -> None:

@@ -74,6 +74,27 @@ _UNREACHABLE: Final = frozenset(
 )
 
 
+_ANSWERED: Final = {
+    "http1.x server": (
+        "what answers at this address speaks HTTP, and not gRPC as a registry does",
+        "a registry prints both when it starts; by default HTTP has the port after that of gRPC",
+    ),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "the certificate of what answers at this address is not to be trusted",
+        "name the authority that issued it: --ca-file, or PROVREG_CA_FILE",
+    ),
+    "WRONG_VERSION_NUMBER": (
+        "what answers at this address does not speak TLS",
+        "on a loopback address say http://HOST:PORT; anywhere else a registry needs --tls-cert",
+    ),
+    "Socket closed": (
+        "what answers at this address ended the connection",
+        "it may be stopping; or it speaks TLS, and wants https://HOST:PORT",
+    ),
+}
+"""What gRPC says of somebody who answers, and is no registry that we can talk to, in our words."""
+
+
 def to_status(error: RegistryError) -> tuple[grpc.StatusCode, str, Metadata]:
     """The status code, message and trailing metadata that tell a caller of ``error``."""
     code = _TABLE.get(type(error))
@@ -153,6 +174,9 @@ def _foreign(code: grpc.StatusCode, text: str) -> RegistryError:
             Reason.MESSAGE_TOO_LARGE, "a message is larger than may be sent", actual=text
         )
     if code in _UNREACHABLE:
+        for mark, (what, hint) in _ANSWERED.items():
+            if mark in text:
+                return UnavailableError(Reason.UNREACHABLE, what, hint=hint)
         return UnavailableError(
             Reason.UNREACHABLE,
             "the registry cannot be reached",

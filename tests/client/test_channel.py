@@ -13,9 +13,11 @@ from registry.client.channel import Connection, Target
 from registry.client.registry import RegistryClient
 from registry.core.digest import sha256
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
+from registry.server.http.routing import Routes
 from tests.certificates import certificate
 from tests.client.conftest import Place
 from tests.client.liar import Liar
+from tests.server.http.facing import facing
 
 SERVICE = "registry.api.v1.LogService"
 
@@ -205,6 +207,32 @@ def test_tls_does_not_believe_anybody_else(tls: tuple[str, Path]) -> None:
     address, _ = tls
     error = refusal(lambda: ask(Connection(Target.parse(f"https://{address}"))))
     assert error.reason is Reason.UNREACHABLE
+    assert "certificate" in error.what
+    assert "--ca-file" in error.hint
+
+
+def test_a_registry_without_tls_is_told_of_in_plain_words(serves: Callable[..., str]) -> None:
+    address = serves(pb.GetLogKeyResponse)
+    error = refusal(lambda: ask(Connection(Target.parse(f"https://{address}"))))
+    assert error.reason is Reason.UNREACHABLE
+    assert error.what == "what answers at this address does not speak TLS"
+    assert error.actual == ""
+
+
+def test_a_registry_with_tls_is_told_of_in_plain_words(tls: tuple[str, Path]) -> None:
+    address, _ = tls
+    error = refusal(lambda: ask(Connection(Target.parse(address))))
+    assert error.reason is Reason.UNREACHABLE
+    assert "https://" in error.hint
+
+
+def test_the_port_of_http_is_told_of_in_plain_words() -> None:
+    with facing(Routes(())) as (host, port):
+        error = refusal(lambda: ask(Connection(Target.parse(f"{host}:{port}"))))
+    assert error.reason is Reason.UNREACHABLE
+    assert "speaks HTTP" in error.what
+    assert "port" in error.hint
+    assert error.actual == ""
 
 
 def test_a_file_of_authorities_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -430,3 +430,43 @@ def test_a_question_for_this_is_refused(registry: Served, what: str) -> None:
     ask, reason = QUESTIONS[what]
     registry.put(DATA)
     assert registry.refused(lambda: ask(registry, registry.acme.metadata)) == reason
+
+
+METHODS = [
+    "/registry.api.v1.StatementService/Register",
+    "/registry.api.v1.LogService/GetLogKey",
+    "/registry.api.v1.LogService/GetProof",
+    "/registry.api.v1.LogService/Watch",
+    "/registry.api.v1.LineageService/Trace",
+    "/dev.sigstore.rekor.v2.Rekor/CreateEntry",
+]
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x0a\x05ab", b"\x00"], ids=bytes.hex)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_message_that_is_none_is_refused(registry: Served, method: str, data: bytes) -> None:
+    # As an answer that is a stream of one, whatever the method's is.
+    call: grpc.UnaryStreamMultiCallable[bytes, bytes] = registry.channel.unary_stream(method)
+    refused = registry.refused(
+        lambda: list(call(data, metadata=registry.acme.metadata, timeout=SECONDS))
+    )
+    assert refused == "MALFORMED_MESSAGE"
+
+
+def test_a_message_that_is_none_in_a_stream_is_refused(registry: Served) -> None:
+    method = "/registry.api.v1.ArtifactService/Upload"
+    call: grpc.StreamUnaryMultiCallable[bytes, bytes] = registry.channel.stream_unary(method)
+    first = header(sha256(DATA), len(DATA)).SerializeToString()
+    for sent in ([b"\xff"], [first, b"\xff"]):
+        refused = registry.refused(
+            lambda sent=sent: call(  # type: ignore[misc]
+                iter(sent), metadata=registry.acme.metadata, timeout=SECONDS
+            )
+        )
+        assert refused == "MALFORMED_MESSAGE"
+
+
+def test_who_may_not_call_is_not_told_what_is_wrong_with_the_message(registry: Served) -> None:
+    method = "/registry.api.v1.StatementService/Register"
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = registry.channel.unary_unary(method)
+    assert registry.refused(lambda: call(b"\xff", timeout=SECONDS)) == "NO_TOKEN"
