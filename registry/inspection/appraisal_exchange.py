@@ -165,12 +165,16 @@ class Task:
             material.evidence, material.endorsements, self.at, material.policy.trusted_roots()
         )
         appraisal = appraise(examination, material.policy, rules, question)
+        disputed = ""
+        if rules.second_opinion is not None:
+            disputed = rules.second_opinion(material.evidence, material.endorsements, examination)
         return build(
             appraisal,
             material,
             question,
             issued_at=int(self.at.timestamp()),
             verifier=self.verifier,
+            disputed=disputed,
         )
 
 

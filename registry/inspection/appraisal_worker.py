@@ -68,7 +68,10 @@ def _warm_up() -> None:
     for rules in FAMILIES.values():
         # A family whose extra is not installed says so when it is asked for.
         with contextlib.suppress(RegistryError):
-            rules.examine(b"", Endorsements(), datetime(2026, 1, 1, tzinfo=UTC), Roots())
+            nothing = Endorsements()
+            examined = rules.examine(b"", nothing, datetime(2026, 1, 1, tzinfo=UTC), Roots())
+            if rules.second_opinion is not None:
+                rules.second_opinion(b"", nothing, examined)
     with contextlib.suppress(MalformedError):
         Task.of_parts([b"{}", b""])
 

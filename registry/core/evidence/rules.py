@@ -17,6 +17,12 @@ Raises only :class:`registry.errors.RegistryError`: ``BAD_TIME``, ``EVIDENCE_SIZ
 ``MISSING_EXTRA``. Whatever is wrong with the evidence or an endorsement is the result of a check.
 """
 
+SecondOpinion = Callable[[bytes, Endorsements, Examination], str]
+"""``(evidence, endorsements, examination)`` → what another engine says otherwise, or nothing.
+
+A result that is disputed decides nothing.
+"""
+
 Treatment = Literal["fatal", "warning", "accept"]
 """What a policy makes of a finding: refuse, lower the tier, or take note."""
 
@@ -63,6 +69,7 @@ class Rules:
             it.
         distrust: Claims that a distrust entry may select by, and the check; the first is the
             product line.
+        second_opinion: Another engine beside ours; None if there is none for the family.
     """
 
     family: Family
@@ -74,3 +81,4 @@ class Rules:
     affirms: Mapping[TrustClaim, int]
     binding: tuple[str, str]
     distrust: tuple[tuple[str, ...], str]
+    second_opinion: SecondOpinion | None = None

@@ -4,6 +4,7 @@ Source: Intel SGX PCK Certificate and CRL Profile Specification. Every key is P-
 ECDSA with SHA-256. Windows are not judged here, so that what is read can be kept.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -95,9 +96,14 @@ def read_pem(data: bytes) -> tuple[bytes, ...]:
         )
     except (MalformedError, UnicodeDecodeError) as error:
         raise CheckError(Found.PEM, "this is no PEM chain", actual=str(error)) from error
-    if b"".join(_pem(item) for item in ders) != text:
+    if write_pem(ders) != text:
         raise CheckError(Found.PEM, "this PEM chain is spelled in another way than RFC 7468's")
     return ders
+
+
+def write_pem(ders: Iterable[bytes]) -> bytes:
+    """Certificates in the spelling that :func:`read_pem` reads."""
+    return b"".join(_pem(item) for item in ders)
 
 
 def _pem(data: bytes) -> bytes:

@@ -1,10 +1,12 @@
 """What certifies the platform and the quoting enclave: checks I5 to I9, and I23."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from registry.core.digest import sha256
 from registry.core.evidence.checks import CheckError, Ledger, Severity
 from registry.core.evidence.claims import ClaimValue
+from registry.core.evidence.crl import CRLFinding, check_not_revoked
 from registry.core.evidence.endorsements import Role
 from registry.core.evidence.intel.certificate import AUTHORITIES, PCK_NAME, Chain, common_name
 from registry.core.evidence.intel.collateral import (
@@ -16,6 +18,7 @@ from registry.core.evidence.intel.collateral import (
 from registry.core.evidence.intel.findings import Found
 from registry.core.evidence.intel.inputs import Inputs, Vouched
 from registry.core.evidence.intel.platform import Platform, read_platform
+from registry.core.evidence.validity import Validity
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +159,12 @@ def _revocation(chain: Chain, inputs: Inputs, signers: list[Chain]) -> None:
         if crl is None:
             continue
         for certificate, name in certificates:
-            with ledger.check("I6", crl.data):
-                later = crl.check(certificate, name, ledger.at)
-                if later:
-                    ledger.find("I6", Found.REVOKED_LATER, later)
+            with ledger.check("I6", crl.der):
+                check_not_revoked(crl, certificate, ledger.at)
+                entry = crl.entry(certificate.serial_number)
+                if entry is not None:
+                    text = f"{name} is revoked from {Validity.text(entry.date)} on"
+                    ledger.find("I6", Found.REVOKED_LATER, text)
     # The quote has the chain of the PCK CRL, too; what is handed in must not be another one.
     for pem in inputs.endorsements.all(Role.INTEL_PCK_CRL_CHAIN)[:1]:
         inputs.use(pem)
@@ -168,10 +173,10 @@ def _revocation(chain: Chain, inputs: Inputs, signers: list[Chain]) -> None:
             with ledger.check("I5", pem):
                 name = again.leaf.subject.rfc4514_string()
                 expected = authority.subject.rfc4514_string()
-                _expect(Found.CRL_ISSUER, "authority of the PCK CRL", name, expected)
+                _expect(CRLFinding.CRL_ISSUER, "authority of the PCK CRL", name, expected)
 
 
-def _expect(found: Found, what: str, actual: str, *allowed: str) -> None:
+def _expect(found: StrEnum, what: str, actual: str, *allowed: str) -> None:
     if actual not in allowed:
         raise CheckError(
             found,

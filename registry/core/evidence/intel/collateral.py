@@ -1,4 +1,4 @@
-"""Collateral: TCB info, QE identity and CRLs, as the raw bytes that Intel signed.
+"""Collateral: TCB info and QE identity, as the raw bytes that Intel signed.
 
 Intel answers ``{"tcbInfo":{…},"signature":hex}`` and ``{"enclaveIdentity":{…},"signature":hex}``;
 the signature is over the exact bytes of the value. Source: Intel SGX and TDX Provisioning
@@ -12,13 +12,10 @@ from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
 from registry.core import encoding
-from registry.core.evidence.checks import CheckError, Finding, Severity
+from registry.core.evidence.checks import CheckError
 from registry.core.evidence.intel.certificate import verify_signature
 from registry.core.evidence.intel.findings import Found
 from registry.core.evidence.intel.platform import COMPONENTS
@@ -260,104 +257,3 @@ def verify_raw(signer: bytes, signature: bytes, raw: bytes) -> None:
         raise CheckError(
             Found.COLLATERAL_SIGNATURE, "the signature is not over these bytes by this signer"
         )
-
-
-# --- Revocation. ---
-
-_RETROACTIVE = (x509.ReasonFlags.key_compromise, x509.ReasonFlags.ca_compromise)
-_UNDERSTOOD = (ExtensionOID.CRL_NUMBER, ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
-
-
-@dataclass(frozen=True, slots=True)
-class RevocationList:
-    """A CRL.
-
-    Attributes:
-        data: As DER.
-        parsed: As it was read.
-        window: From this update to the last second before the next.
-    """
-
-    data: bytes
-    parsed: x509.CertificateRevocationList
-    window: Validity
-
-    def check(self, certificate: x509.Certificate, what: str, at: int) -> str:
-        """Refuse a certificate that is revoked at a moment; what will be said of it later.
-
-        An entry counts from its date on, and at any moment if the key was compromised.
-
-        Raises:
-            CheckError: ``REVOKED``, or ``CRL`` for an entry that cannot be read.
-        """
-        try:
-            entry = self.parsed.get_revoked_certificate_by_serial_number(certificate.serial_number)
-            if entry is None:
-                return ""
-            reason = _reason(entry)
-            date = seconds(entry.revocation_date_utc)
-        except ValueError as error:
-            raise _malformed(str(error)) from error
-        text = f"{what} is revoked from {Validity.text(date)} on"
-        text += f" ({reason.value})" if reason is not None else ""
-        if date <= at or reason in _RETROACTIVE:
-            raise CheckError(Finding.REVOKED, text, severity=Severity.IDENTITY)
-        return text
-
-
-def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags | None:
-    reason: x509.ReasonFlags | None = None
-    for extension in entry.extensions:
-        if isinstance(extension.value, x509.CRLReason):
-            reason = extension.value.reason
-        elif extension.critical or extension.oid == CRLEntryExtensionOID.CERTIFICATE_ISSUER:
-            raise ValueError(extension.oid.dotted_string)
-    return reason
-
-
-@lru_cache(maxsize=_CACHED)
-def read_crl(data: bytes) -> RevocationList:
-    """Read a CRL; deltas, indirect and partial ones are refused.
-
-    Raises:
-        CheckError: ``CRL``.
-    """
-    try:
-        parsed = x509.load_der_x509_crl(data)
-        unknown = [item.oid for item in parsed.extensions if item.oid not in _UNDERSTOOD]
-        again = parsed.public_bytes(serialization.Encoding.DER)
-        this_update, next_update = parsed.last_update_utc, parsed.next_update_utc
-        algorithm = parsed.signature_hash_algorithm
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
-        raise _malformed(str(error)[:200]) from error
-    if unknown:
-        raise _malformed(f"extension {unknown[0].dotted_string}")
-    if again != data or next_update is None or not isinstance(algorithm, hashes.SHA256):
-        raise _malformed("not canonical, without end, or not signed with SHA-256")
-    return RevocationList(data, parsed, Validity.until_next(this_update, next_update))
-
-
-@lru_cache(maxsize=_CACHED)
-def verify_crl(data: bytes, issuer: bytes) -> None:
-    """Check that a CRL was issued by the holder of a certificate.
-
-    Raises:
-        CheckError: ``CRL``, ``CRL_ISSUER`` or ``CRL_SIGNATURE``.
-    """
-    crl = read_crl(data).parsed
-    certificate = x509.load_der_x509_certificate(issuer)
-    if crl.issuer != certificate.subject:
-        raise CheckError(
-            Found.CRL_ISSUER,
-            "this CRL is of another authority",
-            severity=Severity.IDENTITY,
-            expected=certificate.subject.rfc4514_string(),
-            actual=crl.issuer.rfc4514_string(),
-        )
-    key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not crl.is_signature_valid(key):
-        raise CheckError(Found.CRL_SIGNATURE, "this CRL is not signed by its authority")
-
-
-def _malformed(what: str) -> CheckError:
-    return CheckError(Found.CRL, "this CRL cannot be read", actual=what)

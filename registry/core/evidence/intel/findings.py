@@ -51,7 +51,7 @@ class Found(StrEnum):
     QUOTE_SIGNATURE = "QUOTE_SIGNATURE"
     ATTESTATION_KEY = "ATTESTATION_KEY"
 
-    # Certificates and CRLs.
+    # Certificates.
     PEM = "PEM"
     CERTIFICATE = "CERTIFICATE"
     CHAIN_LENGTH = "CHAIN_LENGTH"
@@ -61,9 +61,6 @@ class Found(StrEnum):
     PCK_NAME = "PCK_NAME"
     PCK_AUTHORITY = "PCK_AUTHORITY"
     PCK_EXTENSION = "PCK_EXTENSION"
-    CRL = "CRL"
-    CRL_ISSUER = "CRL_ISSUER"
-    CRL_SIGNATURE = "CRL_SIGNATURE"
     REVOKED_LATER = "REVOKED_LATER"
 
     # Signed JSON.

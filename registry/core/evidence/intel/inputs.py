@@ -12,7 +12,9 @@ from typing import Generic, TypeVar
 from cryptography import x509
 
 from registry.core.digest import sha256
+from registry.core.evidence import crl as crls
 from registry.core.evidence.checks import CheckError, Ledger, Severity, missing
+from registry.core.evidence.crl import RevocationList
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.intel.certificate import (
     TCB_SIGNER_NAME,
@@ -22,11 +24,8 @@ from registry.core.evidence.intel.certificate import (
 )
 from registry.core.evidence.intel.collateral import (
     QEIdentity,
-    RevocationList,
     Signed,
     TCBInfo,
-    read_crl,
-    verify_crl,
     verify_raw,
 )
 from registry.core.evidence.intel.findings import Found
@@ -108,17 +107,17 @@ class Inputs:
         name = x509.load_der_x509_certificate(issuer).subject
 
         def rank(crl: RevocationList) -> tuple[int, ...]:
-            return (crl.parsed.issuer == name, self.ledger.at in crl.window, crl.window.start)
+            return (crl.issuer == name, self.ledger.at in crl.window, crl.window.start)
 
         chosen: RevocationList | None = None
         with self.ledger.check("I6"):
-            chosen = _choose(self._held(role), read_crl, rank, what)
+            chosen = _choose(self._held(role), crls.read, rank, what)
         if chosen is None:
             return None
         verified: RevocationList | None = None
-        with self.ledger.check("I6", chosen.data):
-            self.use(chosen.data)
-            verify_crl(chosen.data, issuer)
+        with self.ledger.check("I6", chosen.der):
+            self.use(chosen.der)
+            chosen.verify(issuer)
             verified = chosen
         if verified is not None:
             self.within("I6", [(what, verified.window)])

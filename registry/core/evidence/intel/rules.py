@@ -5,6 +5,7 @@ from typing import Final
 from registry.core.evidence.claims import Family
 from registry.core.evidence.intel.examine import examine
 from registry.core.evidence.intel.findings import TABLE, WEIGHTS
+from registry.core.evidence.intel.second_engine import second_opinion
 from registry.core.evidence.rules import Rules
 
 _ENCLAVE: Final = ("mr_enclave", "mr_signer", "isv_prod_id", "config_id")
@@ -43,5 +44,6 @@ RULES: Final = Rules(
     affirms={"hardware": 2, "configuration": 3, "runtime-opaque": 2},
     binding=("report_data", "I22"),
     distrust=(("fmspc", "ppid", "piid", "pck_authority_sha256", "tcb_status"), "I23"),
+    second_opinion=second_opinion,
 )
 """SGX enclaves and TDX trust domains."""

@@ -4,11 +4,17 @@ from datetime import timedelta
 
 import pytest
 
+from registry.core.evidence.appraisal import appraise
 from registry.core.evidence.checks import Finding, Severity
+from registry.core.evidence.crl import CRLFinding
 from registry.core.evidence.endorsements import Role
 from registry.core.evidence.intel.findings import TABLE, WEIGHTS, Found
 from registry.core.evidence.intel.quote import Quote
+from registry.core.evidence.intel.rules import RULES
+from registry.core.evidence.trust import Tier
 from registry.core.evidence.validity import seconds
+from registry.core.verdict import Verdict
+from tests.core.evidence.intel.minted import POLICY
 from tests.core.evidence.intel.sets import NO_SETS, SECOND, SETS, Set, failures, load, needs_sets
 
 FLAGGED = {
@@ -54,6 +60,17 @@ def test_a_real_quote_has_its_published_result(name: str) -> None:
     assert {item.check for item in result.checks} == set(TABLE)
     assert len(result.endorsements) == len(set(case.roles.values()))
     assert not result.configured_roots
+
+
+@each_set
+def test_a_real_quote_has_its_published_verdict(name: str) -> None:
+    case = load(name)
+    appraisal = appraise(case.examine(), POLICY, RULES)
+    assert appraisal.verdict.value.lower() == case.expected["verdict"]
+    assert appraisal.tier == case.expected["tier"]
+    for at in (case.start - SECOND, case.end + SECOND):
+        outside = appraise(case.examine(at), POLICY, RULES)
+        assert (outside.verdict, outside.tier) == (Verdict.INDETERMINATE, Tier.NONE)
 
 
 @each_set
@@ -134,7 +151,7 @@ def test_the_identity_of_the_other_quoting_enclave_is_refused() -> None:
 def test_the_root_crl_is_no_pck_crl(name: str) -> None:
     case = load(name)
     result = case.examine(INTEL_PCK_CRL=case.roles[Role.INTEL_ROOT_CRL])
-    assert ("I6", Found.CRL_ISSUER) in failures(result)
+    assert ("I6", CRLFinding.CRL_ISSUER) in failures(result)
     assert ("I6", Finding.MISSING) in failures(case.examine(INTEL_PCK_CRL=b""))
 
 
