@@ -1,4 +1,4 @@
-"""Appraisal of evidence: promised ≥ 180 Nitro documents a second on one core.
+"""Appraisal of evidence: promised ≥ 180 Nitro documents, ≥ 200 Intel quotes a second and core.
 
 What comes again is cached by its bytes: intermediate certificates, lists, endorsements. The leaf
 certificate and the signature of a document are verified each time, since a registry sees each but
@@ -62,8 +62,40 @@ def nitro() -> bool:
     return measure("nitro document", 180, len(minted), act)
 
 
+def intel() -> bool:
+    """Intel TDX: quotes of many trust domains, whose platforms and collateral come again."""
+    from registry.core.evidence.intel.rules import RULES  # noqa: PLC0415 - one family at a time
+    from tools.fake_vendor.intel import NOON, Spec, mint  # noqa: PLC0415
+
+    minted = [mint(Spec(report_data=number.to_bytes(64, "big"))) for number in range(400)]
+    policy = _skipping(RULES)
+
+    def act(number: int) -> None:
+        one = minted[number]
+        examination = RULES.examine(one.evidence, one.endorsements, NOON, one.roots)
+        if appraise(examination, policy, RULES).verdict is not Verdict.VALID:
+            message = "a good quote was refused"
+            raise AssertionError(message)
+
+    def afresh(number: int) -> None:
+        read_pem.cache_clear()
+        read_chain.cache_clear()
+        read_platform.cache_clear()
+        act(number)
+
+    from registry.core.evidence.intel.certificate import (  # noqa: PLC0415
+        read_chain,
+        read_pem,
+    )
+    from registry.core.evidence.intel.platform import read_platform  # noqa: PLC0415
+
+    kept = measure("intel quote, platform known", 200, len(minted), act)
+    return measure("intel quote, platform new", 200, len(minted), afresh) and kept
+
+
 FAMILIES: Final[Mapping[str, Callable[[], bool]]] = {
     Family.AWS_NITRO: nitro,
+    Family.INTEL_DCAP: intel,
 }
 """Each family, and what measures it."""
 

@@ -89,6 +89,7 @@ def load(der: bytes) -> x509.Certificate:
         for name in (certificate.subject, certificate.issuer):
             name.rfc4514_string()
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+        _ = certificate.signature_hash_algorithm
     except (
         ValueError,
         TypeError,  # a name of another ASN.1 type than its attribute may have

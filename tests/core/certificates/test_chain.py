@@ -235,3 +235,13 @@ def test_a_certificate_whose_names_cannot_be_read_is_refused_at_once(tag: bytes)
     with pytest.raises(MalformedError) as caught:
         load(der.replace(spelled, tag + spelled[1:]))
     assert caught.value.reason is Reason.MALFORMED_CERTIFICATE
+
+
+def test_a_certificate_signed_by_an_unknown_algorithm_is_refused_at_once() -> None:
+    # ecdsa-with-SHA256 is 1.2.840.10045.4.3.2; .9 is nothing.
+    known, unknown = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06082a8648ce3d040309")
+    der = ROOT.authority().chain[0]
+    assert known in der
+    with pytest.raises(MalformedError) as caught:
+        load(der.replace(known, unknown))
+    assert caught.value.reason is Reason.MALFORMED_CERTIFICATE

@@ -8,6 +8,7 @@ from tools.fuzz.targets import (
     admission,
     formats,
     identity,
+    intel,
     log,
     nitro,
     nvidia,
@@ -28,6 +29,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *formats.TARGETS,
         *nitro.TARGETS,
         *nvidia.TARGETS,
+        *intel.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""
