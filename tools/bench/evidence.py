@@ -1,4 +1,4 @@
-"""Appraisal of evidence: promised ≥ 180 Nitro documents, ≥ 200 Intel quotes a second and core.
+"""Appraisal of evidence: so many documents, quotes and reports a second on one core.
 
 What comes again is cached by its bytes: intermediate certificates, lists, endorsements. The leaf
 certificate and the signature of a document are verified each time, since a registry sees each but
@@ -93,7 +93,56 @@ def intel() -> bool:
     return measure("intel quote, platform new", 200, len(minted), afresh) and kept
 
 
+def nvidia() -> bool:
+    """NVIDIA GPUs: each seen for the first time; manifests and authorities known, and not."""
+    from registry.core.evidence.endorsements import Endorsements  # noqa: PLC0415 - one at a time
+    from registry.core.evidence.nvidia import chain, ocsp, rim  # noqa: PLC0415
+    from registry.core.evidence.nvidia.rules import DEVICE_RULES as RULES  # noqa: PLC0415
+    from tools.fake_vendor.nvidia import Spec, mint  # noqa: PLC0415
+    from tools.fake_vendor.nvidia_ocsp import NOON  # noqa: PLC0415
+
+    count = 60
+    minted = [mint(Spec(number=number)) for number in range(2 * ROUNDS * count)]
+    # No device comes twice: what is remembered of one must not speed up the next round.
+    bare, full = iter(minted), iter(reversed(minted))
+    policy = _skipping(RULES)
+
+    def report(_: int) -> None:
+        one = next(bare)
+        examination = RULES.examine(one.evidence, Endorsements(), NOON, one.roots)
+        passed = {item.check for item in examination.checks if item.outcome == "pass"}
+        if not passed >= {"G1", "G2", "G3", "G4"}:
+            message = "a good report was refused"
+            raise AssertionError(message)
+
+    def whole(_: int) -> None:
+        one = next(full)
+        examination = RULES.examine(one.evidence, one.endorsements, NOON, one.roots)
+        if appraise(examination, policy, RULES).verdict is not Verdict.VALID:
+            message = "good evidence was refused"
+            raise AssertionError(message)
+
+    def unknown(number: int) -> None:
+        for room in (chain, ocsp, rim):
+            for value in vars(room).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+        one = minted[number]
+        examination = RULES.examine(one.evidence, one.endorsements, NOON, one.roots)
+        if appraise(examination, policy, RULES).verdict is not Verdict.VALID:
+            message = "good evidence was refused"
+            raise AssertionError(message)
+
+    kept = [
+        measure("NVIDIA report and chain", 200, count, report),
+        measure("NVIDIA GPU, manifests known", 20, count, whole),
+        measure("NVIDIA GPU, nothing known", 20, count, unknown),
+    ]
+    return all(kept)
+
+
 FAMILIES: Final[Mapping[str, Callable[[], bool]]] = {
+    Family.NVIDIA_SPDM: nvidia,
     Family.AWS_NITRO: nitro,
     Family.INTEL_DCAP: intel,
 }
