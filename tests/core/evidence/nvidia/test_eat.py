@@ -1,0 +1,78 @@
+"""Tests of registry.core.evidence.nvidia.eat."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.core.evidence.checks import CheckError, Finding
+from registry.core.evidence.nvidia import eat
+from registry.core.evidence.nvidia.findings import Found
+from tests.core.evidence.nvidia.tokens import jwk_set, token
+
+GOOD = token({"x": 1}, "ES384")
+
+
+def finding(text: str, jwks: bytes | None) -> str:
+    with pytest.raises(CheckError) as caught:
+        eat.verify(text, jwks)
+    return caught.value.finding
+
+
+def test_a_token_that_its_issuer_signed_says_what_it_says() -> None:
+    read = eat.verify(GOOD, jwk_set())
+    assert read.claims == {"x": 1}
+    assert read.header["alg"] == "ES384"
+
+
+def test_without_its_issuers_keys_nothing_can_be_said_of_a_token() -> None:
+    assert finding(GOOD, None) == Finding.MISSING
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"kid": "other"},
+        {"kty": "RSA"},
+        {"crv": "P-256"},
+        {"x": "AAAA"},
+        {"y": "AA=="},
+        {"x": "A" * 64, "y": "A" * 64},
+        {"kid": None},
+    ],
+    ids=["name", "kind", "curve", "short", "padded", "off the curve", "no name"],
+)
+def test_only_a_p384_key_of_that_name_counts(changed: dict[str, object]) -> None:
+    assert finding(GOOD, jwk_set(**changed)) in (Found.TOKEN_KEY, Found.TOKEN_MALFORMED)
+
+
+def test_two_keys_of_one_name_are_none() -> None:
+    twice = jwk_set().replace(b'{"keys": [', b'{"keys": [' + jwk_set()[10:-2] + b",")
+    assert finding(GOOD, twice) == Found.TOKEN_KEY
+    assert finding(GOOD, b"[]") == Found.TOKEN_KEY
+    assert finding(GOOD, b"{") == Found.TOKEN_KEY
+
+
+@pytest.mark.parametrize("header", [{"crit": ["b64"]}, {"b64": False}], ids=["crit", "b64"])
+def test_headers_that_change_what_is_signed_are_refused(header: dict[str, object]) -> None:
+    assert finding(token({}, "ES384", **header), jwk_set()) == Found.TOKEN_ALGORITHM
+
+
+@given(st.integers(0, len(GOOD) - 1), st.sampled_from("AQgw_-.01"))
+def test_no_character_of_a_token_can_change(at: int, character: str) -> None:
+    if GOOD[at] != character:
+        with pytest.raises(CheckError):
+            eat.verify(GOOD[:at] + character + GOOD[at + 1 :], jwk_set())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a.b", "a.b.c.d", "....", "e30.e30.!", "e30.W10.", "e31.e30.AA", "A" * 70_000],
+    ids=range(8),
+)
+def test_other_text_is_no_token(text: str) -> None:
+    assert finding(text, jwk_set()) == Found.TOKEN_MALFORMED
+
+
+def test_a_signature_of_another_length_is_refused() -> None:
+    head, _, _ = GOOD.rpartition(".")
+    assert finding(f"{head}.AAAA", jwk_set()) == Found.TOKEN_SIGNATURE
