@@ -9,10 +9,13 @@ from registry.core.evidence.checks import CheckError
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.nitro.rules import RULES as NITRO
+from registry.core.evidence.nvidia.rules import DEVICE_RULES as NVIDIA
 from registry.errors import Reason, UnavailableError
 from registry.remote.endorser import VendorEndorser, gather
 from registry.remote.vendor_cache import Items
+from tools.fake_vendor import nvidia
 from tools.fake_vendor.nitro import NOON, Spec, mint
+from tools.fake_vendor.publishing import publish
 from tools.fake_vendor.services import Services
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -26,7 +29,7 @@ def services() -> Iterator[Services]:
 
 def test_a_nitro_document_gets_all_its_lists_and_passes(services: Services) -> None:
     minted = mint(Spec(crl_base=services.crl_base))
-    services.add_nitro(minted, NOON)
+    publish(services, Family.AWS_NITRO, minted.evidence, minted.endorsements)
     endorser = VendorEndorser.open(services.settings(), lambda: NOON)
     fetched = Endorsements.of(endorser.endorse(Family.AWS_NITRO, minted.evidence, NOON))
     assert len(fetched.all(Role.NITRO_CRL)) == 2
@@ -44,8 +47,8 @@ def test_a_document_that_leads_elsewhere_gets_nothing_and_asks_nobody(services: 
 
 def test_one_list_that_is_not_to_be_had_is_a_gap(services: Services) -> None:
     minted = mint(Spec(crl_base=services.crl_base))
-    first, _ = services.add_nitro(minted, NOON)
-    services.edit(first, status=500)
+    publish(services, Family.AWS_NITRO, minted.evidence, minted.endorsements)
+    services.edit("/nitro/crl/root.crl", status=500)
     endorser = VendorEndorser.open(services.settings(), lambda: NOON)
     assert len(list(endorser.endorse(Family.AWS_NITRO, minted.evidence, NOON))) == 1
 
@@ -70,3 +73,42 @@ def test_when_time_is_up_what_was_answered_is_kept() -> None:
 
 def test_nothing_to_ask_is_nothing_missing() -> None:
     assert gather([]) == ()
+
+
+NVIDIA_SPECS = (nvidia.Spec(), nvidia.Spec(number=2), nvidia.blackwell(number=3))
+
+
+@pytest.mark.parametrize("spec", NVIDIA_SPECS, ids=["hopper", "another", "blackwell"])
+def test_a_gpu_gets_its_manifests_and_an_answer_for_every_certificate(
+    services: Services, spec: nvidia.Spec
+) -> None:
+    minted = nvidia.mint(spec)
+    publish(services, Family.NVIDIA_SPDM, minted.evidence, minted.endorsements)
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = Endorsements.of(endorser.endorse(Family.NVIDIA_SPDM, minted.evidence, NOON))
+    assert fetched == minted.endorsements
+    examination = NVIDIA.examine(minted.evidence, fetched, NOON, minted.roots)
+    assert [item for item in examination.checks if item.outcome == "fail"] == []
+
+
+def test_devices_of_one_machine_are_asked_about_once(services: Services) -> None:
+    minted = nvidia.mint_set(nvidia.machine(gpus=2, switches=1))
+    publish(services, Family.NVIDIA_SET, minted.evidence, minted.endorsements)
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = Endorsements.of(endorser.endorse(Family.NVIDIA_SET, minted.evidence, NOON))
+    assert fetched == minted.endorsements
+    assert len(services.asked) == len(fetched.items)
+    assert len(set(services.asked)) > 1
+    again = Endorsements.of(endorser.endorse(Family.NVIDIA_SET, minted.evidence, NOON))
+    assert (again, len(services.asked)) == (fetched, len(fetched.items))
+
+
+def test_a_manifest_that_cannot_be_read_leads_to_no_further_question(services: Services) -> None:
+    minted = nvidia.mint()
+    publish(services, Family.NVIDIA_SPDM, minted.evidence, minted.endorsements)
+    for target in list(services.replies):
+        if target.startswith("/nvidia/rim/"):
+            services.add_rim(target.rpartition("/")[2], b"<no manifest")
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = list(endorser.endorse(Family.NVIDIA_SPDM, minted.evidence, NOON))
+    assert Role.NVIDIA_OCSP in {role for role, _ in fetched}

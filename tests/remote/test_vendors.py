@@ -43,7 +43,7 @@ class World:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.now = NOW
-        self.clients = VendorEndorser.open(services.settings(), lambda: self.now)
+        self.clients = VendorEndorser.open(services.settings(), lambda: self.now).vendors
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_a_service_that_is_silent_is_left_in_time() -> None:
 def test_nobody_there_is_said_so() -> None:
     with Services() as services:
         settings = services.settings()
-    clients = VendorEndorser.open(settings, lambda: NOW)
+    clients = VendorEndorser.open(settings, lambda: NOW).vendors
     assert refusal(clients.intel.root_crl) is Reason.UNREACHABLE
 
 

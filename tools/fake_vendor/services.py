@@ -3,7 +3,7 @@
 ::
 
     with Services() as services:
-        services.add_nitro(minted)
+        publish(services, Family.AWS_NITRO, minted.evidence, minted.endorsements)
         endorser = VendorEndorser.open(services.settings(), clock)
 
 It answers what it was given and nothing else, remembers what it was asked, and misbehaves on
@@ -29,7 +29,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from registry.config import VendorSettings
-from tools.fake_vendor.nitro import Minted, revocation_lists
 from tools.fake_vendor.pki import Holder
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -150,33 +149,33 @@ class Services:
 
     def add_root_crl(self, der: bytes) -> str:
         """The list of Intel's root."""
-        return self._add("/intel/root.der", Reply(der, DER))
+        return self.add("/intel/root.der", Reply(der, DER))
 
     # --- AMD ---
 
     def add_vcek(self, line: str, hwid: bytes, query: str, der: bytes) -> str:
         """The certificate of a chip for a firmware, as ``blSPL=03&teeSPL=00&…``."""
-        return self._add(f"/amd/vcek/v1/{line}/{hwid.hex()}?{query}", Reply(der))
+        return self.add(f"/amd/vcek/v1/{line}/{hwid.hex()}?{query}", Reply(der))
 
     def add_amd_chain(self, key: Literal["vcek", "vlek"], line: str, pem: bytes) -> str:
         """The intermediate and root of a line."""
-        return self._add(f"/amd/{key}/v1/{line}/cert_chain", Reply(pem, PEM))
+        return self.add(f"/amd/{key}/v1/{line}/cert_chain", Reply(pem, PEM))
 
     def add_amd_crl(self, key: Literal["vcek", "vlek"], line: str, der: bytes) -> str:
         """The list of a line's root."""
-        return self._add(f"/amd/{key}/v1/{line}/crl", Reply(der, DER))
+        return self.add(f"/amd/{key}/v1/{line}/crl", Reply(der, DER))
 
     # --- NVIDIA ---
 
     def add_rim(self, rim_id: str, manifest: bytes) -> str:
         """A reference manifest."""
         said = {"id": rim_id, "rim": base64.b64encode(manifest).decode("ascii")}
-        return self._add(f"/nvidia/rim/{rim_id}", Reply(json.dumps(said).encode(), JSON))
+        return self.add(f"/nvidia/rim/{rim_id}", Reply(json.dumps(said).encode(), JSON))
 
     def add_ocsp(self, serial: int, response: bytes) -> str:
         """What the responder says of a certificate."""
         self._ocsp[serial] = response
-        return self._add("/nvidia/ocsp", self._answer_ocsp)
+        return self.add("/nvidia/ocsp", self._answer_ocsp)
 
     def _answer_ocsp(self, body: bytes) -> Reply:
         try:
@@ -197,20 +196,18 @@ class Services:
         """What :class:`tools.fake_vendor.nitro.Spec` needs to name lists that are here."""
         return f"{self.url}/nitro"
 
-    def add_nitro(self, minted: Minted, at: datetime) -> list[str]:
-        """The lists of a document's authorities."""
-        return [
-            self._add(f"/nitro/crl/{name}.crl", Reply(der, DER))
-            for name, der in revocation_lists(minted.chain, at).items()
-        ]
+    def add_nitro_crl(self, url: str, der: bytes) -> str:
+        """A list at the address that a certificate names."""
+        return self.add(urlsplit(url).path, Reply(der, DER))
 
     def _chained(
         self, target: str, body: bytes, header: str, chain: bytes, media_type: str = JSON
     ) -> str:
         headers = {header: quote(chain.decode("ascii"))}
-        return self._add(target, Reply(body, media_type, headers=headers))
+        return self.add(target, Reply(body, media_type, headers=headers))
 
-    def _add(self, target: str, reply: Reply | Answering) -> str:
+    def add(self, target: str, reply: Reply | Answering) -> str:
+        """Answer at ``target``, a path with its query; where that is."""
         self.replies[target] = reply
         return target
 

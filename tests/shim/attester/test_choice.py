@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.errors import MalformedError, Reason
+from registry.errors import MalformedError, Reason, UnavailableError
 from registry.shim.attester.choice import open_attester
 from registry.shim.attester.configfs_tsm import ConfigfsTSM
 from registry.shim.attester.guest_agent import GuestAgent
@@ -19,7 +19,6 @@ from registry.shim.attester.nvml import NVMLAttester
         ("tsm:/folder?privilege=3", ConfigfsTSM),
         ("nsm:", NitroNSM),
         ("nsm:/dev/nsm0", NitroNSM),
-        ("nvml:", NVMLAttester),
         ("agent:http://127.0.0.1:7090", GuestAgent),
         ("agent:https://agent.example", GuestAgent),
         ("agent:unix:/run/agent.sock", GuestAgent),
@@ -54,3 +53,15 @@ def test_what_names_none_is_refused(address: str) -> None:
 def test_a_privilege_level_is_a_number() -> None:
     with pytest.raises(MalformedError):
         open_attester("tsm:?privilege=high")
+
+
+def test_gpus_are_asked_with_nvmls_binding() -> None:
+    pytest.importorskip("pynvml", reason="the extra provreg[gpu] is not installed")
+    assert type(open_attester("nvml:")) is NVMLAttester
+
+
+def test_without_the_binding_it_says_what_to_install() -> None:
+    with pytest.raises(UnavailableError) as caught:
+        NVMLAttester(None)
+    assert caught.value.reason is Reason.MISSING_EXTRA
+    assert "provreg[gpu]" in caught.value.hint

@@ -5,6 +5,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
+from cryptography import x509
+
 from registry.core.digest import sha256
 from registry.core.evidence import crl as revocation
 from registry.core.evidence.checks import CheckError, Finding, Ledger, Severity
@@ -85,14 +87,14 @@ def examine(evidence: bytes, endorsements: Endorsements, at: datetime, roots: Ro
     )
 
 
-def distribution_points(evidence: bytes) -> tuple[str, ...]:
-    """Where a document says that its CRLs are published: addresses that nobody vouches for.
+def distribution_points(evidence: bytes) -> Mapping[str, x509.Name]:
+    """Where a document says that CRLs are published, and whose: nobody vouches for either.
 
     Raises:
         CheckError: The document, or a certificate in it, cannot be read.
     """
     chain = certificates.read(Document.parse(Message.parse(evidence).payload))
-    return tuple(dict.fromkeys(point for link in chain for point in link.distribution_points))
+    return {point: link.certificate.issuer for link in chain for point in link.distribution_points}
 
 
 def _check_windows(ledger: Ledger, chain: Sequence[Link], document: Document) -> None:

@@ -93,7 +93,7 @@ def test_another_documents_intermediates_do_not_fit() -> None:
 
 def test_a_document_says_where_its_revocation_lists_are() -> None:
     minted = mint(Spec(crl_base="http://crl.example"))
-    assert distribution_points(minted.evidence) == (
-        "http://crl.example/crl/root.crl",
-        "http://crl.example/crl/region.crl",
-    )
+    assert distribution_points(minted.evidence) == {
+        "http://crl.example/crl/root.crl": minted.chain[0].certificate.subject,
+        "http://crl.example/crl/region.crl": minted.chain[1].certificate.subject,
+    }
