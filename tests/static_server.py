@@ -28,6 +28,7 @@ class StaticServer:
 
     Attributes:
         shown: The checkpoint that is served instead of the newest one.
+        cosigned: What is served as the newest cosigned checkpoint; None if the log has no such.
         gone: Paths that are not there any more.
         only_full: Whether incomplete tiles and bundles are gone where full ones are there.
         change: What is done to every body before it is sent.
@@ -38,6 +39,7 @@ class StaticServer:
     log: StaticLog
     url: str = ""
     shown: SignedCheckpoint | None = None
+    cosigned: bytes | None = None
     gone: frozenset[str] = frozenset()
     only_full: bool = False
     packed: bool = False
@@ -49,6 +51,8 @@ class StaticServer:
         """The body of a path; None if there is none."""
         if path == "checkpoint":
             return (self.shown or self.log.head()).note
+        if path == "checkpoint/cosigned":
+            return self.cosigned
         is_bundle = path.startswith("tile/entries/")
         tile = TilePath.parse(path.replace("entries", "0", 1) if is_bundle else path)
         have = len(self.log.hashes(tile.level)) - tile.index * TILE_WIDTH

@@ -11,6 +11,7 @@ import click
 
 from registry.cli.connection import settings
 from registry.cli.output import complain, json_option, say, show
+from registry.cli.policy import policy_option, read_policy
 from registry.cli.trust import parse_log_key
 from registry.client.channel import Connection, Target
 from registry.client.following_state import StateFolder
@@ -85,6 +86,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
     help="Give up after so many seconds without a verified checkpoint.",
 )
 @click.option("--once", is_flag=True, help="One round only.")
+@policy_option
 @json_option
 @click.pass_context
 def command(
@@ -101,6 +103,7 @@ def command(
     interval: float,
     max_age: float,
     once: bool,
+    policy_file: Path | None,
     as_json: bool,
 ) -> None:
     """Follow a log, which must only ever grow.
@@ -108,7 +111,8 @@ def command(
     URL is any log that publishes C2SP tlog-tiles; HOST:PORT is a registry over gRPC, with a token.
 
     Every checkpoint is proved to extend the one before, every entry to be in it. Without
-    --identity, --issuer, --key and --digest every entry is told of.
+    --identity, --issuer, --key and --digest every entry is told of. With --policy a checkpoint
+    counts from when its quorum says that it saw it.
 
     Exit status: 1 the log contradicted itself (both signed checkpoints are kept in --state) or
     served what does not verify, 3 no checkpoint could be verified for --max-age.
@@ -138,6 +142,7 @@ def command(
             selection,
             started_at=now(),
             max_age=timedelta(seconds=max_age),
+            policy=read_policy(policy_file),
         )
         teller = _Teller(as_json=as_json)
         while True:
@@ -148,6 +153,9 @@ def command(
                 if once:
                     raise
                 complain(error, as_json=as_json)
+            else:
+                # What was shown may be old, if witnesses say so.
+                monitor.verify_fresh(now())
             if once:
                 return
             time.sleep(interval)

@@ -11,14 +11,18 @@ from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 class RegistryLog(LogCalls):
     """Reads the log of one registry. Belongs to one thread."""
 
-    def newest(self) -> bytes:
+    def newest(self, *, cosigned: bool = False) -> bytes:
         """The newest checkpoint that is shown, a note that nobody has verified yet.
+
+        With ``cosigned`` it is the newest that enough witnesses have seen, if there is one.
 
         Raises:
             NotFoundError: ``BEYOND_TREE`` for an empty log.
             RegistryError: As :meth:`Connection.call`.
         """
-        answer = self.connection.call(self._log.GetCheckpoint, pb.GetCheckpointRequest())
+        answer = self.connection.call(
+            self._log.GetCheckpoint, pb.GetCheckpointRequest(cosigned=cosigned)
+        )
         return answer.checkpoint
 
     def verify_extends(self, older: Checkpoint, newer: Checkpoint) -> None:

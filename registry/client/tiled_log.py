@@ -37,14 +37,22 @@ class TiledLog:
         self._http = http
         self._tiles: VerifiedTiles | None = None
 
-    def newest(self) -> bytes:
+    def newest(self, *, cosigned: bool = False) -> bytes:
         """The newest checkpoint that is shown, a note that nobody has verified yet.
+
+        With ``cosigned`` it is the newest that witnesses saw, if the log shows that one apart.
 
         Raises:
             UnavailableError: ``UNREACHABLE``, ``DEADLINE`` or ``REMOTE_STATUS``.
             LimitExceededError: ``ANSWER_TOO_LARGE``.
         """
         url = f"{self._prefix}/checkpoint"
+        if cosigned:
+            answer = self._http.get(
+                f"{url}/cosigned", max_bytes=MAX_NOTE_BYTES, redirects=REDIRECTS
+            )
+            if answer.status == _FOUND:
+                return answer.body
         answer = self._http.get(url, max_bytes=MAX_NOTE_BYTES, redirects=REDIRECTS)
         return answer.expect().body
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import pytest
 from registry.cli import main
 from registry.core.digest import text as digest_text
 from registry.core.tlog.merkle import leaf_hash
+from registry.core.tlog.note import Note
+from registry.signing.cosigner import Cosigner
 from tests.cli.conftest import Said, Shell
 from tests.core.tlog.trees import StaticLog
 from tests.static_server import StaticServer, serving
@@ -131,6 +133,22 @@ def test_a_monitor_fails_closed_after_its_time(
     *waited, last = (json.loads(line)["error"]["reason"] for line in said.err.splitlines())
     assert (said.status, last) == (3, "LOG_STALE")
     assert set(waited) == {"REMOTE_STATUS"}
+    assert clock.at - NOON == timedelta(seconds=660)
+
+
+def test_a_monitor_fails_closed_if_witnesses_saw_nothing_new(
+    watch: Watch, server: StaticServer, log: StaticLog, clock: Clock, home: Path
+) -> None:
+    witness = Cosigner.generate("w1.example")
+    (home / "policy").write_text(f"witness w1 {witness.key}\nquorum w1\n")
+    said = watch("--once", "--policy", "policy")
+    assert (said.status, said.error["reason"]) == (3, "QUORUM")
+    note = Note.parse(log.head().note)
+    line = witness.cosign(log.checkpoint(), NOON)
+    server.shown = replace(log.head(), note=str(Note(note.text, (*note.signatures, line))).encode())
+    said = watch("--interval", 60, "--max-age", 600, "--policy", "policy")
+    # It answers all the time, always the same.
+    assert (said.status, said.error["reason"]) == (3, "LOG_STALE")
     assert clock.at - NOON == timedelta(seconds=660)
 
 

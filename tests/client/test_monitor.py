@@ -1,6 +1,7 @@
 """A monitor believes what extends what it has seen, and keeps evidence of everything else."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import pytest
 from registry.client.following_state import StateFolder
 from registry.client.monitor import Found, Monitor, Verified
 from registry.client.tiled_log import TiledLog
+from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.merkle import leaf_hash
+from registry.core.tlog.note import Note
+from registry.core.tlog.policy import Policy
 from registry.core.tlog.selection import Selection
-from registry.errors import Reason, RegistryError, UnavailableError
+from registry.errors import Reason, RegistryError, UnavailableError, VerificationError
 from registry.remote.http import HTTPClient
+from registry.signing.cosigner import Cosigner
 from registry.signing.file import LogSigner
 from tests.core.tlog.trees import StaticLog
 from tests.static_server import StaticServer, serving
@@ -29,6 +34,7 @@ class Watcher:
         self.folder = folder
         self.selection = selection
         self.told: list[Found | Verified] = []
+        self.policy: Policy | None = None
 
     def round(self, at: datetime = NOON, *, only_new: bool = False) -> list[int]:
         """Run a monitor for one round; the indices that it told of."""
@@ -42,6 +48,7 @@ class Watcher:
                 self.selection,
                 started_at=NOON,
                 max_age=HOUR,
+                policy=self.policy,
             )
             monitor.round(at, self.told.append, only_new=only_new)
             monitor.verify_fresh(at)
@@ -210,3 +217,91 @@ def test_a_monitor_that_never_saw_a_checkpoint_fails_closed_too(
         monitor.verify_fresh(NOON + HOUR)
         with pytest.raises(UnavailableError):
             monitor.verify_fresh(NOON + 2 * HOUR)
+
+
+W1, W2 = Cosigner.generate("w1.example"), Cosigner.generate("w2.example")
+
+
+def with_witnesses(watcher: Watcher) -> None:
+    """From now on, ask for both witnesses."""
+    watcher.policy = Policy.parse(
+        f"witness w1 {W1.key}\nwitness w2 {W2.key}\ngroup both all w1 w2\nquorum both\n".encode()
+    )
+
+
+def seen(head: SignedCheckpoint, *by: Cosigner, at: datetime = NOON) -> SignedCheckpoint:
+    """The same checkpoint, cosigned."""
+    note = Note.parse(head.note)
+    lines = tuple(each.cosign(head.checkpoint, at) for each in by)
+    return replace(head, note=str(Note(note.text, (*note.signatures, *lines))).encode())
+
+
+def test_only_what_a_quorum_has_seen_is_followed(watcher: Watcher, log: StaticLog) -> None:
+    with_witnesses(watcher)
+    for shown in (log.head(), seen(log.head(), W1)):
+        watcher.server.shown = shown
+        error = watcher.refusal()
+        assert isinstance(error, UnavailableError)
+        assert error.reason is Reason.QUORUM
+        assert watcher.told == []
+    watcher.server.shown = seen(log.head(), W1, W2)
+    assert watcher.round() == list(range(300))
+
+
+def test_the_cosigned_checkpoint_is_asked_for_where_the_log_has_one(
+    watcher: Watcher, log: StaticLog
+) -> None:
+    with_witnesses(watcher)
+    watcher.server.cosigned = seen(log.head(200), W1, W2).note
+    assert watcher.round() == list(range(200))
+    watcher.server.cosigned = seen(log.head(), W1, W2).note
+    assert watcher.round() == list(range(200, 300))
+
+
+def test_witnesses_that_are_behind_what_was_seen_before_are_waited_for(
+    watcher: Watcher, log: StaticLog
+) -> None:
+    watcher.round()
+    with_witnesses(watcher)
+    watcher.server.cosigned = seen(log.head(200), W1, W2).note
+    assert watcher.refusal().reason is Reason.QUORUM
+    # But a log that takes back what it showed is told of.
+    watcher.server.shown = log.head(250)
+    assert watcher.refusal().reason is Reason.LOG_ROLLBACK
+    assert len(watcher.evidence()) == 2
+
+
+def test_a_fork_is_noticed_whether_or_not_witnesses_saw_it(
+    watcher: Watcher, log: StaticLog
+) -> None:
+    with_witnesses(watcher)
+    watcher.server.shown = seen(log.head(), W1, W2)
+    watcher.round()
+    other = StaticLog(log.signer)
+    other.grow(300, "other")
+    watcher.server.shown = other.head()
+    assert watcher.refusal().reason is Reason.FORK
+
+
+def test_a_checkpoint_is_as_old_as_its_cosignatures(watcher: Watcher, log: StaticLog) -> None:
+    with_witnesses(watcher)
+    watcher.server.shown = seen(seen(log.head(), W1), W2, at=NOON - HOUR)
+    watcher.round(NOON)
+    late = NOON + timedelta(seconds=1)
+    with pytest.raises(UnavailableError) as caught:
+        watcher.round(late)
+    assert caught.value.reason is Reason.LOG_STALE
+    # Witnesses saw the same tree once more: nothing new happened, and that is known now.
+    watcher.server.shown = seen(log.head(), W1, W2, at=late + 2 * HOUR)
+    assert watcher.round(late) == []
+
+
+def test_a_known_witness_that_did_not_sign_is_told_of(watcher: Watcher, log: StaticLog) -> None:
+    with_witnesses(watcher)
+    wrong = W1.cosign(log.checkpoint(5), NOON)
+    note = Note.parse(log.head().note)
+    forged = str(Note(note.text, (*note.signatures, wrong))).encode()
+    watcher.server.shown = replace(log.head(), note=forged)
+    error = watcher.refusal()
+    assert isinstance(error, VerificationError)
+    assert error.reason is Reason.COSIGNATURE

@@ -14,7 +14,7 @@ or as witness: the policy then demands the post-quantum signature.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -82,12 +82,15 @@ class Standing:
         cosigned: Witness → seconds since 1970 at which it cosigned.
         missing: Witnesses of the quorum that did not.
         met: Whether it is enough.
+        seen_at: Seconds since 1970: the latest time at or after which enough of them cosigned;
+            None if it is not enough, or nobody is asked for.
     """
 
     quorum: str
     cosigned: dict[str, int]
     missing: tuple[str, ...]
     met: bool
+    seen_at: int | None = None
 
     def __str__(self) -> str:
         """``quorum NAME met|not met: cosigned by …; missing …``."""
@@ -145,16 +148,22 @@ class Policy:
         for key, line in note.lines_by(tuple(names)):
             timestamp, _ = cosignature.split(line.signature)
             cosigned[names[key]] = max(timestamp, cosigned.get(names[key], 0))
-        seen = set(cosigned)
+        wanted = self._witnesses_of(self.quorum)
+        missing = tuple(name for name in wanted if name not in cosigned)
+        times = (at for at in sorted(set(cosigned.values()), reverse=True))
+        seen_at = next((at for at in times if self._is_met(cosigned, at)), None)
+        met = self.quorum == NONE or seen_at is not None
+        fit = {shown(name): timestamp for name, timestamp in cosigned.items()}
+        return Standing(shown(self.quorum), fit, tuple(map(shown, missing)), met, seen_at)
+
+    def _is_met(self, cosigned: Mapping[str, int], since: int) -> bool:
+        """Whether those who cosigned since then are the quorum."""
+        seen = {name for name, at in cosigned.items() if at >= since}
         # A group names only what stands before it, so one pass is enough.
         for group in self.groups:
             if len(seen.intersection(group.members)) >= group.threshold:
                 seen.add(group.name)
-        wanted = self._witnesses_of(self.quorum)
-        missing = tuple(name for name in wanted if name not in cosigned)
-        met = self.quorum == NONE or self.quorum in seen
-        fit = {shown(name): timestamp for name, timestamp in cosigned.items()}
-        return Standing(shown(self.quorum), fit, tuple(map(shown, missing)), met)
+        return self.quorum in seen
 
     def verify(self, data: bytes) -> None:
         """Check that a signed checkpoint is good enough.

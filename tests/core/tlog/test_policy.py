@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from registry.core.encoding import base64_text
 from registry.core.tlog.checkpoint import Checkpoint
-from registry.core.tlog.note import ED25519_COSIGNATURE, Note, VerifierKey, key_id
+from registry.core.tlog.cosignature import ed25519_message, join
+from registry.core.tlog.note import (
+    ED25519_COSIGNATURE,
+    Note,
+    SignatureLine,
+    VerifierKey,
+    key_id,
+)
 from registry.core.tlog.policy import MAX_OF_A_KIND, MAX_POLICY_BYTES, Group, Log, Policy, Witness
 from registry.errors import MalformedError, Reason, VerificationError
 from registry.signing.cosigner import Cosigner
@@ -231,3 +238,36 @@ def test_every_policy_is_read_back(order: list[int], threshold: int) -> None:
         f"group g {threshold} {' '.join(f'w{n}' for n in order)}\nquorum g\n"
     )
     assert str(policy(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("quorum", "times", "seen_at"),
+    [
+        ("w0", {0: 5}, 5),
+        ("w0", {1: 5}, None),
+        ("none", {0: 5}, None),
+        ("any", {0: 5, 1: 9, 2: 7}, 9),
+        ("two", {0: 5, 1: 9, 2: 7}, 7),
+        ("two", {0: 5, 1: 9}, 5),
+        ("all", {0: 5, 1: 9, 2: 7}, 5),
+        ("two", {0: 2**62, 1: 9}, 9),
+    ],
+)
+def test_a_quorum_has_seen_what_enough_of_it_saw(
+    quorum: str, times: dict[int, int], seen_at: int | None
+) -> None:
+    lines = tuple(
+        SignatureLine(
+            W[n].key.name,
+            W[n].key.key_id,
+            join(at, W[n]._key.sign(ed25519_message(at, str(HEAD).encode()))),
+        )
+        for n, at in times.items()
+    )
+    groups = {"any": "any", "two": "2", "all": "all"}
+    group = f"group {quorum} {groups[quorum]} w0 w1 w2\n" if quorum in groups else ""
+    parsed = policy(f"{DEFINITIONS}{group}quorum {quorum}\n")
+    note = Note.parse(LOG.sign(HEAD).note)
+    standing = parsed.standing(Note(note.text, (*note.signatures, *lines)))
+    assert standing.seen_at == seen_at
+    assert standing.met is (seen_at is not None or quorum == "none")
