@@ -22,9 +22,9 @@ MAX_ENDORSEMENTS = 256
 class Role(StrEnum):
     """What an endorsement is for.
 
-    The values are stable. Certificates and CRLs are DER, chains are PEM, JSON is the exact body of
-    the vendor's answer: for Intel ``{"tcbInfo":{…},"signature":hex}`` and
-    ``{"enclaveIdentity":{…},"signature":hex}``.
+    The values are stable. Certificates, CRLs and OCSP answers are DER, chains are PEM, NVIDIA's
+    manifests are the XML that was signed, JSON is the exact body of the vendor's answer: for Intel
+    ``{"tcbInfo":{…},"signature":hex}`` and ``{"enclaveIdentity":{…},"signature":hex}``.
     """
 
     INTEL_TCB_INFO = "intel-tcb-info"

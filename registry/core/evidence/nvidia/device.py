@@ -180,7 +180,12 @@ def examine_identity(examined: Examined, roots: Roots) -> None:
     device, ledger, report = examined.device, examined.ledger, examined.report
     with ledger.check("G2", *device.chain):
         if not device.chain:
-            raise missing("the device's chain of certificates")
+            # Not MISSING, which a policy may waive: without certificates nothing is verified.
+            raise CheckError(
+                Found.CHAIN_MISSING,
+                "the device's certificates were not submitted with its report",
+                severity=Severity.TIME,
+            )
         only_named = chain.check_links(
             device.chain, chain.DEVICE_CERTIFICATES, Vendor.NVIDIA_DEVICE, roots
         )

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from registry.core.encoding import base64_bytes, base64_text, read_foreign_json
-from registry.core.evidence.checks import CheckError, missing
+from registry.core.evidence.checks import CheckError, Severity
 from registry.core.evidence.nvidia.findings import Found
 from registry.errors import MalformedError
 
@@ -95,7 +95,7 @@ def verify(text: str, jwks: bytes | None) -> Token:
 
     Raises:
         CheckError: ``TOKEN_MALFORMED``, ``TOKEN_UNSIGNED``, ``TOKEN_ALGORITHM``, ``TOKEN_KEY``,
-            ``TOKEN_SIGNATURE``, or ``MISSING`` without a key set.
+            ``TOKEN_SIGNATURE``, or ``TOKEN_UNVERIFIED`` without a key set.
     """
     token = Token.parse(text)
     algorithm = token.header.get("alg")
@@ -109,7 +109,12 @@ def verify(text: str, jwks: bytes | None) -> Token:
             actual=str(algorithm)[:40],
         )
     if jwks is None:
-        raise missing("the key set of the token's issuer")
+        # Not MISSING, which a policy may waive: nothing at all is verified of a token alone.
+        raise CheckError(
+            Found.TOKEN_UNVERIFIED,
+            "the keys of the token's issuer are not at hand, and no report is",
+            severity=Severity.TIME,
+        )
     key = _key(jwks, token.header.get("kid"))
     half = len(token.signature) // 2
     if half != _COORDINATE_BYTES or len(token.signature) % 2:

@@ -15,6 +15,7 @@ class Found(StrEnum):
     NONCE_FIELD = "NONCE_FIELD"
 
     # G2: the device's certificates.
+    CHAIN_MISSING = "CHAIN_MISSING"
     CHAIN_LENGTH = "CHAIN_LENGTH"
     CHAIN_CERTIFICATE = "CHAIN_CERTIFICATE"
     CHAIN_SIGNATURE = "CHAIN_SIGNATURE"
@@ -83,4 +84,5 @@ class Found(StrEnum):
     TOKEN_UNSIGNED = "TOKEN_UNSIGNED"  # noqa: S105 - as above
     TOKEN_ALGORITHM = "TOKEN_ALGORITHM"  # noqa: S105 - as above
     TOKEN_KEY = "TOKEN_KEY"  # noqa: S105 - as above
+    TOKEN_UNVERIFIED = "TOKEN_UNVERIFIED"  # noqa: S105 - as above
     TOKEN_SIGNATURE = "TOKEN_SIGNATURE"  # noqa: S105 - as above

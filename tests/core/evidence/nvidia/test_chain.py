@@ -77,6 +77,21 @@ def test_every_issuer_is_an_authority(place: int) -> None:
 def test_the_leaf_is_no_authority() -> None:
     assert links(built(0, ca=True)) == Found.CHAIN_CERTIFICATE
     assert links(built(0, usage=False)) == Found.CHAIN_CERTIFICATE
+    signing = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    authority = x509.BasicConstraints(ca=True, path_length=None)
+    for said, finding in (((signing,), ""), ((signing, authority), Found.CHAIN_CERTIFICATE)):
+        extensions = [(item, True) for item in said]
+        assert links(built(0, usage=False, extensions=extensions)) == finding
 
 
 @pytest.mark.parametrize(("place", "allowed"), [(1, 0), (2, 1), (3, 2)])

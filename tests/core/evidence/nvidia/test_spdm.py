@@ -99,8 +99,9 @@ def test_only_one_request_and_one_kind_of_answer_count(at: int, value: int) -> N
 
 
 def test_a_report_is_bounded() -> None:
+    long = {index: bytes(MAX_REPORT_BYTES // 3) for index in (1, 2, 3)}
     with pytest.raises(CheckError) as caught:
-        Report.parse(bytes(MAX_REPORT_BYTES + 1))
+        Report.parse(written(bytes(32), long, bytes(32), {}, bytes(96)))
     assert caught.value.finding is Found.REPORT_LAYOUT
 
 
