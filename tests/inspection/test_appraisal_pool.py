@@ -14,8 +14,11 @@ import pytest
 
 from registry.core.evidence.appraisal import Question
 from registry.core.evidence.endorsements import Endorsements
-from registry.core.evidence.policy import Policy
+from registry.core.evidence.intel.rules import RULES as INTEL
+from registry.core.evidence.policy import NamedRoot, Policy
 from registry.core.evidence.result import Material, Verifier
+from registry.core.evidence.roots import Vendor
+from registry.core.verdict import Verdict
 from registry.errors import (
     LimitExceededError,
     MalformedError,
@@ -26,6 +29,7 @@ from registry.errors import (
 from registry.inspection import appraisal_exchange as exchange
 from registry.inspection.appraisal_exchange import Task, read_message, write_message
 from registry.inspection.appraisal_pool import COMMAND, AppraisalPool
+from tools.fake_vendor import intel
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -58,6 +62,28 @@ def test_a_real_worker_says_what_is_wrong() -> None:
             error = refusal(opened)
             assert isinstance(error, MalformedError)
             assert (error.reason, error.actual) == (Reason.UNKNOWN_FAMILY, "no-such-family")
+
+
+def test_a_real_worker_asks_the_second_engine_though_it_can_open_nothing() -> None:
+    pytest.importorskip("dcap_qvl", reason="the second engine is not installed (extra dcap)")
+
+    def odd(info: dict[str, Any]) -> dict[str, Any]:
+        # Our engine reads the levels that count, the other one all of them.
+        strange = intel.level((0,), "Strange", tdx=(0,))
+        return {**info, "tcbLevels": [*info["tcbLevels"], strange]}
+
+    with pool() as opened:
+        for edit, disputed in ((dict, False), (odd, True)):
+            minted = intel.mint(intel.Spec(tcb_info=edit))
+            root = NamedRoot(vendor=Vendor.INTEL_SGX, sha256=next(iter(minted.roots.named))[1])
+            skipped = tuple(INTEL.references)
+            policy = Policy(name="t", family=INTEL.family, skip=skipped, roots=(root,))
+            material = Material(minted.evidence, minted.endorsements, policy)
+            verifier = Verifier(build="test", developer="test")
+            asked = Task("intel-dcap", material, Question(), intel.NOON, verifier)
+            said = opened.appraise(asked).submods[INTEL.family]
+            assert bool(said.disputed) is disputed
+            assert said.verdict is (Verdict.INDETERMINATE if disputed else Verdict.VALID)
 
 
 def test_a_worker_that_dies_of_a_task_is_answered_and_replaced() -> None:

@@ -24,7 +24,7 @@ from registry.core.evidence.intel.findings import Found
 from registry.core.evidence.validity import Validity
 from registry.errors import MalformedError
 
-MAX_PEM_BYTES: Final = 64 * 1024
+MAX_PEM_BYTES: Final = 32 * 1024
 """Bytes of one PEM chain; a platform's takes about 3,700."""
 
 MAX_PEM_CERTIFICATES: Final = 8
@@ -38,7 +38,7 @@ AUTHORITIES: Final = {
 }
 """Common names of those who issue PCK certificates."""
 
-_CACHED = 256
+_CACHED = 128
 """Chains of platforms and signers that are kept, verified; some 10 KiB each."""
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----\n"

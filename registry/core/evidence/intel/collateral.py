@@ -28,8 +28,11 @@ MAX_LEVELS: Final = 512
 MAX_ADVISORIES: Final = 256
 """Advisories of one TCB level."""
 
-_CACHED = 128
-"""Pieces of collateral that are kept, read and verified; up to 40 KiB each."""
+MAX_COLLATERAL_BYTES: Final = 128 * 1024
+"""Bytes of one answer of Intel's; the longest known takes 40 KiB."""
+
+_CACHED = 32
+"""Answers that are kept, read; what is not Intel's may be among them, hence the bound above."""
 
 _SIGNATURE_BYTES = 64
 
@@ -224,6 +227,13 @@ def _read(
     kind: type[_TCBInfoOrIdentity],
     what: str,
 ) -> Signed[_TCBInfoOrIdentity]:
+    if len(body) > MAX_COLLATERAL_BYTES:
+        raise CheckError(
+            Found.COLLATERAL,
+            f"this is too long for Intel's {what}",
+            expected=f"at most {MAX_COLLATERAL_BYTES} bytes",
+            actual=f"{len(body)} bytes",
+        )
     try:
         # Duplicate keys first: afterwards every reader agrees on what the bytes say.
         encoding.read_foreign_json(body, what=what)
@@ -245,7 +255,7 @@ def _moment(text: str) -> int:
     return seconds(datetime.fromisoformat(text))
 
 
-@lru_cache(maxsize=4 * _CACHED)
+@lru_cache(maxsize=2 * _CACHED)
 def verify_raw(signer: bytes, signature: bytes, raw: bytes) -> None:
     """Check that collateral is signed by the holder of a certificate.
 

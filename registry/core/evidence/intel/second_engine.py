@@ -7,6 +7,8 @@ says and what we found. Anything else is a dispute: both results are kept, and n
 What it does otherwise, measured at 0.7.0: it compares no PCE id, no name of the PCK certificate and
 no padding in the quoting enclave's report data; it takes a CRL of the future; to it every entry of
 a CRL counts at once; it wants authentication data of 32 bytes, and refuses what our policies weigh.
+It advises a launch by Intel's rule of 2026, which judges what runs now by itself; ours is the rule
+before, which wants an old module at launch and nothing but current versions now.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +24,7 @@ from registry.core.evidence.intel.certificate import read_pem, write_pem
 from registry.core.evidence.intel.collateral import read_qe_identity, read_tcb_info
 from registry.core.evidence.intel.findings import Found
 from registry.core.evidence.intel.quote import Quote
+from registry.core.evidence.intel.tcb import Status
 from registry.errors import Reason, UnsupportedError
 
 VERSIONS: Final = ("0.7.",)
@@ -47,6 +50,8 @@ class Difference(StrEnum):
     SEPT_VE_ENABLED = "SEPT_VE_ENABLED"
     SERVICE_TD = "SERVICE_TD"
     TCB_REVOKED = "TCB_REVOKED"
+    RELAUNCH_RULE = "RELAUNCH_RULE"
+    RUNNING_TCB = "RUNNING_TCB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +143,26 @@ def compare(examination: Examination, opinion: Opinion | None) -> Comparison:
         and item.check != "I24"
     ]
     ours = "" if grave else str(examination.claims.get("tcb_status", ""))
-    advisories = examination.claims.get("advisory_ids", ())
+    said = examination.claims.get("advisory_ids", ())
+    advisories = said if isinstance(said, tuple) else ()
     if ours and opinion.status:
-        if (ours, advisories) == (opinion.status, opinion.advisories):
-            return Comparison(opinion)
-    elif not ours and not opinion.status:
-        return Comparison(opinion)
+        agreed = (ours, advisories) == (opinion.status, opinion.advisories)
+        known = _advised(examination, ours, opinion) if advisories == opinion.advisories else ()
     elif ours:
-        known = _refused_by_rule(examination, opinion.refusal)
-        if known:
-            return Comparison(opinion, known)
-    elif grave and all(item in _OVERLOOKED for item in grave):
-        return Comparison(opinion, tuple(dict.fromkeys(_OVERLOOKED[item] for item in grave)))
+        agreed, known = False, _refused_by_rule(examination, opinion.refusal)
+    else:
+        agreed = not opinion.status
+        overlooked = bool(grave) and all(item in _OVERLOOKED for item in grave)
+        known = tuple(dict.fromkeys(_OVERLOOKED[item] for item in grave)) if overlooked else ()
+    if agreed:
+        return Comparison(opinion)
+    if known:
+        return Comparison(opinion, known)
     found = ", ".join(f"{check} {finding}" for check, finding in grave)
     own = f"we find {found}" if grave else f"we say {ours or 'that its TCB is unknown'}"
-    own += f" {' '.join(advisories)}" if ours and isinstance(advisories, tuple) else ""
-    return Comparison(opinion, dispute=f"{opinion}; {own}")
+    return Comparison(
+        opinion, dispute=" ".join((f"{opinion}; {own}", *(advisories if ours else ())))
+    )
 
 
 _OVERLOOKED: Final[Mapping[tuple[str, str], Difference]] = {
@@ -169,6 +178,24 @@ def _finds(finding: Found) -> Callable[[Examination], bool]:
     return lambda examination: any(item.finding == finding for item in examination.checks)
 
 
+def _updatable(examination: Examination) -> bool:
+    return "tee_tcb_svn_2" in examination.claims
+
+
+def _advised(examination: Examination, ours: str, opinion: Opinion) -> tuple[Difference, ...]:
+    both = {ours, opinion.status} <= _OLD_OR_RELAUNCH and _updatable(examination)
+    return (Difference.RELAUNCH_RULE,) if both else ()
+
+
+_OLD_OR_RELAUNCH: Final = frozenset(
+    (
+        Status.OUT_OF_DATE.value,
+        Status.OUT_OF_DATE_CONFIGURATION_NEEDED.value,
+        Status.TD_RELAUNCH_ADVISED.value,
+        Status.TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED.value,
+    )
+)
+
 _RULES: Final[tuple[tuple[Difference, str, Callable[[Examination], bool]], ...]] = (
     (Difference.DEBUG, "Debug mode is enabled", _finds(Found.DEBUG)),
     (Difference.TD_UNDER_DEBUG, "Reserved bits in TD attributes", _finds(Found.TD_UNDER_DEBUG)),
@@ -176,6 +203,7 @@ _RULES: Final[tuple[tuple[Difference, str, Callable[[Examination], bool]], ...]]
     (Difference.SERVICE_TD, "Invalid MR service TD", _finds(Found.SERVICE_TD)),
     (Difference.TCB_REVOKED, "TCB status is invalid: Revoked", _finds(Found.TCB_REVOKED)),
     (Difference.REVOKED_LATER, "CertRevoked", _finds(Found.REVOKED_LATER)),
+    (Difference.RUNNING_TCB, "evaluate the current TDX TCB", _updatable),
     (
         Difference.AUTH_DATA_SIZE,
         "Invalid QE auth data length",
