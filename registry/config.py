@@ -185,6 +185,8 @@ class ServerSettings:
         checkpoint_lock: SQLAlchemy URL of the store of the newest checkpoint, made by ``provreg log
             init``; None for a SQLite file of its own inside the data folder.
         witness_policy: A C2SP tlog-policy with the witnesses to be asked and their quorum.
+        witness_ca_file: PEM authorities to believe instead of the system's when witnesses are asked
+            over TLS; None for those of the system.
         fail_closed: Whether nothing is acknowledged or shown that the quorum has not seen.
         post_quantum: Whether to make an ML-DSA-44 key that signs beside the log's main one.
         static: The folder that the log is published into, for any file server; None for one inside
@@ -231,6 +233,7 @@ class ServerSettings:
     require_attestation: bool = False
     vendors: VendorSettings | None = None
     least_free_bytes: int = LEAST_FREE_BYTES
+    witness_ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

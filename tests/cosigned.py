@@ -30,8 +30,14 @@ class Place:
             (folder / "data" / "origin").read_text().strip(), folder / "data" / "keys" / "log.pem"
         )
 
-    def witness(self, name: str = "w1", *, post_quantum: bool = False) -> Watching:
-        made = watching(self.folder, self.signer.key, name=name, post_quantum=post_quantum)
+    def witness(
+        self,
+        name: str = "w1",
+        *,
+        post_quantum: bool = False,
+        tls: tuple[Path, Path] | None = None,
+    ) -> Watching:
+        made = watching(self.folder, self.signer.key, name=name, post_quantum=post_quantum, tls=tls)
         return self._resources.enter_context(made)
 
     def trust(self, quorum: str, *witnesses: Watching, groups: str = "") -> Policy:

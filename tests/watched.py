@@ -80,17 +80,25 @@ class Watching:
 
 @contextmanager
 def watching(
-    folder: Path, *logs: VerifierKey, name: str = "w1", post_quantum: bool = False
+    folder: Path,
+    *logs: VerifierKey,
+    name: str = "w1",
+    post_quantum: bool = False,
+    tls: tuple[Path, Path] | None = None,
 ) -> Iterator[Watching]:
-    """A witness that knows ``logs``, with its memory in ``folder``, until the end of the block."""
+    """A witness that knows ``logs``, with its memory in ``folder``, until the end of the block.
+
+    ``tls`` is a certificate and its key, if it answers over TLS.
+    """
     database = Database(f"sqlite:///{folder / f'{name}.sqlite3'}")
     cosigner = Cosigner.generate(name, post_quantum=post_quantum)
     text = "".join(f"log {key}\n" for key in logs)
     policy = Policy.parse(text.encode(), quorum=NONE)
     watching = Watching(Witness(database, policy, [cosigner], lambda: datetime.now(UTC)), cosigner)
     try:
-        with facing(watching.routes()) as (host, port):
-            watching.url = f"http://{host}:{port}"
+        settings = {} if tls is None else {"cert": tls[0], "key": tls[1]}
+        with facing(watching.routes(), **settings) as (host, port):
+            watching.url = f"http{'s' if tls else ''}://{host}:{port}"
             yield watching
             watching.go_on()
     finally:

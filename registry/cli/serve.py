@@ -86,6 +86,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="Closed: acknowledge and show nothing that the quorum has not seen.",
 )
 @click.option(
+    "--witness-ca-file",
+    type=_FILE,
+    help="PEM authorities to believe when witnesses are asked over TLS, not the system's.",
+)
+@click.option(
     "--post-quantum",
     is_flag=True,
     help="Make an ML-DSA-44 key that signs every checkpoint beside the main one, for good.",
@@ -154,6 +159,7 @@ def command(
     tls_key: Path | None,
     witness_policy: Path | None,
     witness_mode: str,
+    witness_ca_file: Path | None,
     post_quantum: bool,
     tsa: bool,
     tsa_policy: str,
@@ -179,6 +185,7 @@ def command(
             checkpoint_lock=checkpoint_lock,
             witness_policy=witness_policy,
             fail_closed=witness_mode == "fail-closed",
+            witness_ca_file=witness_ca_file,
             post_quantum=post_quantum,
             tsa=tsa,
             tsa_policy=tsa_policy,

@@ -31,6 +31,7 @@ from registry.api.v1 import (
 from registry.config import ServerSettings
 from registry.remote.endorser import VendorEndorser
 from registry.server import listening
+from registry.server.announcing import Ready, announcement
 from registry.server.artifacts import add_artifacts
 from registry.server.cosigning import open_cosigning
 from registry.server.evidence import EvidenceServices, add_evidence, open_evidence
@@ -50,7 +51,7 @@ from registry.server.principals import AccessServicer
 from registry.server.rekor import RekorServicer, read_policy
 from registry.server.sigstore import open_sigstore
 from registry.server.statements import StatementServicer
-from registry.server.timestamping import CHAIN_FILE, open_stamping, open_timestamps
+from registry.server.timestamping import open_stamping, open_timestamps
 from registry.server.watchers import Watchers
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
@@ -333,7 +334,17 @@ async def _serve(settings: ServerSettings, services: Services, *, first: bool) -
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
     watching = asyncio.create_task(_watch_health(services, checks))
     url = "" if face is None else await face.start()
-    _announce(settings, services, address, url, first=first)
+    ready = Ready(
+        address,
+        url,
+        services.signer.key,
+        services.sequencer.head,
+        "" if services.cosigning is None else services.cosigning.quorum,
+        frozen=services.sequencer.frozen is not None,
+        first=first,
+    )
+    sys.stdout.write(announcement(settings, ready))
+    sys.stdout.flush()
     await stop.wait()
     watching.cancel()
     await checks.enter_graceful_shutdown()
@@ -349,35 +360,6 @@ async def _watch_health(services: Services, checks: health.aio.HealthServicer) -
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
         await asyncio.sleep(HEALTH_SECONDS)
     await checks.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-
-
-def _announce(
-    settings: ServerSettings, services: Services, address: str, url: str, *, first: bool
-) -> None:
-    head = services.sequencer.head
-    lines = [
-        f"provreg is listening on {address}",
-        f"  http     {url or 'off'}",
-        f"  log      {services.signer.key}",
-        f"  entries  {head.checkpoint.size if head else 0}",
-        f"  data     {settings.data}",
-    ]
-    if services.cosigning is not None:
-        mode = "fail-closed" if settings.fail_closed else "fail-open"
-        lines.append(f"  quorum   {services.cosigning.quorum}, {mode}")
-    if services.stamping is not None:
-        lines.append(f"  tsa      {settings.data / 'keys' / CHAIN_FILE}")
-    if first:
-        lines += [
-            "",
-            f"This is a new registry. Its admin token is in {settings.data / 'admin.token'}",
-            "Next, make a key and let a publisher in:",
-            "  provreg key generate publisher.pem",
-            f"  provreg --server {address} --token-file {settings.data / 'admin.token'} \\",
-            "    principal add acme --role publisher --namespace 'acme/*' --key publisher.pem.pub",
-        ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
 
 
 def run(settings: ServerSettings) -> None:

@@ -48,6 +48,13 @@ def open_cosigning(
     """
     path = settings.witness_policy
     if path is None:
+        if settings.witness_ca_file is not None:
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "without a policy nobody is asked for cosignatures",
+                where="--witness-ca-file",
+                hint="say whom to ask: --witness-policy FILE",
+            )
         if settings.fail_closed:
             raise MalformedError(
                 Reason.BAD_SETTING,
@@ -58,6 +65,7 @@ def open_cosigning(
         yield None
         return
     policy = read_policy(path)
+    trusted = settings.witness_ca_file
     if policy.logs and key not in policy.keys_of(key.name):
         raise MalformedError(
             Reason.BAD_SETTING,
@@ -66,7 +74,7 @@ def open_cosigning(
             expected=f"log {key}",
         )
     with ExitStack() as resources:
-        http = resources.enter_context(HTTPClient(timeout=WITNESS_TIMEOUT))
+        http = resources.enter_context(HTTPClient(timeout=WITNESS_TIMEOUT, ca_file=trusted))
         # Some of those who must sign are not asked: the log's own post-quantum key, for example.
         clients = [WitnessClient(http, item) for item in policy.witnesses if item.url is not None]
         cosigning = Cosigning(database, sequencer, key, policy, clients)

@@ -112,6 +112,14 @@ class SigstoreStatements:
             raise MalformedError(
                 Reason.MALFORMED_STATEMENT, "this bundle holds no statement, only a signature"
             )
+        if not bundle.certificate:
+            raise MalformedError(
+                Reason.SIGSTORE_BUNDLE,
+                "this bundle is signed with a bare key, which says nothing of who holds it",
+                expected="a bundle with a certificate",
+                hint="register the statement itself with that key, once it is admitted: "
+                "provreg principal add NAME --key FILE",
+            )
         certificate = SigningCertificate.parse(bundle.certificate)
         identity = Identity.of(certificate)
         granted = self._vouched.grant(identity)

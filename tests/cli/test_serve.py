@@ -9,16 +9,22 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from registry.config import ServerSettings
 from registry.core.archive import tsp
 from registry.core.archive.authority import Authority
 from registry.core.archive.timestamp import open_response
+from registry.server.offline import freeze_log
+from registry.signing.cosigner import Cosigner
 from tests.certificates import certificate
 from tests.cli.conftest import COMMAND, Shell
 from tests.running import REPOSITORY, address_in
+
+WITNESS = Cosigner.generate("w1.example")
 
 
 @contextmanager
@@ -63,6 +69,26 @@ def test_http_is_answered_at_the_address_that_serve_tells(home: Path) -> None:
             assert answer.read().startswith(b"log.example\n1\n")
         with urllib.request.urlopen(f"{url}/api/v2/checkpoint", timeout=20) as answer:
             assert answer.read().startswith(b"log.example\n1\n")
+
+
+def test_serve_tells_what_it_does_and_what_it_does_not_any_more(home: Path) -> None:
+    def told(*options: object) -> str:
+        with serving("--data", home / "data", *options) as (process, _):
+            process.terminate()
+            assert process.stdout is not None
+            return process.stdout.read()
+
+    (home / "policy").write_text(f"witness w1 {WITNESS.key}\nquorum w1\n")
+    lines = told("--ca", "--tsa", "--witness-policy", home / "policy").splitlines()
+    for line in (
+        "  quorum   w1, fail-open",
+        f"  tsa      {home / 'data' / 'keys' / 'tsa-chain.pem'}",
+        f"  ca       {home / 'data' / 'keys' / 'ca-chain.pem'}",
+    ):
+        assert line in lines
+    assert all(word not in told() for word in ("  ca ", "  tsa ", "  frozen ", "  quorum "))
+    freeze_log(ServerSettings(home / "data"), datetime(2026, 9, 1, tzinfo=UTC))
+    assert "  frozen   since 2026-09-01T00:00:00Z, for good" in told()
 
 
 def test_http_can_be_switched_off(home: Path) -> None:

@@ -261,12 +261,21 @@ def test_a_bundle_that_does_not_verify_is_refused(place: Place) -> None:
     [
         (b"{}", "SIGSTORE_BUNDLE"),
         (OURS.sign().to_bytes(), "MALFORMED_STATEMENT"),
-        (OURS.attest(certified=False).to_bytes(), "MALFORMED_CERTIFICATE"),
+        (OURS.attest(certified=False).to_bytes(), "SIGSTORE_BUNDLE"),
     ],
     ids=["no bundle", "no statement", "a bare key"],
 )
 def test_another_kind_of_bundle_is_refused(place: Place, data: bytes, reason: str) -> None:
     assert refused(place, data) == reason
+
+
+def test_whoever_signed_with_a_bare_key_is_told_what_to_do(place: Place) -> None:
+    request = RegisterRequest(bundle=OURS.attest(certified=False).to_bytes())
+    error = place.registry.refusal(
+        lambda: place.registry.statements.Register(request, metadata=place.registry.acme.metadata)
+    )
+    assert "bare key" in error.what
+    assert "principal add" in error.hint
 
 
 def test_a_huge_bundle_is_refused(place: Place) -> None:

@@ -15,6 +15,7 @@ from registry.errors import MalformedError, Reason, UnavailableError
 from registry.server.http.routing import TEXT, Response
 from registry.services import cosigning, holding
 from registry.signing.file import LogSigner
+from tests.certificates import certificate
 from tests.contracts.registry_under_test import UnderTest
 from tests.cosigned import SECONDS, Place, cosigned_size, eventually, has_quorum, register, said
 from tests.growing import GrowingLog
@@ -195,6 +196,28 @@ def test_a_policy_about_other_logs_is_refused(place: Place) -> None:
     with pytest.raises(MalformedError) as caught, place.open():
         pass
     assert caught.value.reason is Reason.BAD_SETTING
+
+
+def test_a_witness_with_a_certificate_of_its_own_is_believed_if_that_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cosigning, "RETRY_SECONDS", 0.1)
+    cert, key = place.folder / "cert.pem", place.folder / "key.pem"
+    for path, data in zip((cert, key), certificate(), strict=True):
+        path.write_bytes(data)
+    place.trust("w1", place.witness(tls=(cert, key)))
+    with place.open() as registry:
+        beside = registry.services.cosigning
+        assert beside is not None
+        eventually(lambda: [state.reason for state in beside.states] == ["UNREACHABLE"])
+    with place.open(witness_ca_file=cert) as registry:
+        eventually(lambda: has_quorum(registry) and registry.size > 0)
+
+
+def test_authorities_of_witnesses_need_witnesses(place: Place) -> None:
+    with pytest.raises(MalformedError) as caught, place.open(witness_ca_file=place.folder / "x"):
+        pass
+    assert (caught.value.reason, caught.value.where) == (Reason.BAD_SETTING, "--witness-ca-file")
 
 
 def test_failing_closed_needs_a_policy(place: Place) -> None:
