@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import NameOID
@@ -239,10 +239,3 @@ def _window(certificate: x509.Certificate) -> tuple[str, Validity]:
 
 def _name(certificate: x509.Certificate) -> str:
     return common_name(certificate.subject) or f"serial {certificate.serial_number:x}"
-
-
-def spki(key: ec.EllipticCurvePublicKey) -> bytes:
-    """The key as DER SubjectPublicKeyInfo."""
-    return key.public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )

@@ -166,7 +166,8 @@ def _revocation(chain: Chain, inputs: Inputs, signers: list[Chain]) -> None:
                     text = f"{name} is revoked from {Validity.text(entry.date)} on"
                     ledger.find("I6", Found.REVOKED_LATER, text)
     # The quote has the chain of the PCK CRL, too; what is handed in must not be another one.
-    for pem in inputs.endorsements.all(Role.INTEL_PCK_CRL_CHAIN)[:1]:
+    pem = inputs.crl_chain(authority)
+    if pem is not None:
         inputs.use(pem)
         again = inputs.chain("I6", pem, 2, chain, authority=True)
         if again is not None:

@@ -123,6 +123,18 @@ class Inputs:
             self.within("I6", [(what, verified.window)])
         return verified
 
+    def crl_chain(self, authority: x509.Certificate) -> bytes | None:
+        """The chain of an authority's CRL, that authority's if there are several; None if none."""
+
+        def fit(pem: bytes) -> bool:
+            try:
+                chain = read_chain(pem, 2, authority=True)
+            except CheckError:
+                return False
+            return chain.leaf.subject == authority.subject
+
+        return max(self._held(Role.INTEL_PCK_CRL_CHAIN), key=fit, default=None)
+
     def signed(
         self,
         check: str,

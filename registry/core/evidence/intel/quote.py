@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Self
 
-from registry.core.evidence.checks import CheckError, Severity
+from registry.core.evidence.checks import CheckError
 from registry.core.evidence.intel.findings import Found
 
 ECDSA_P256: Final = 2
@@ -264,7 +264,6 @@ def _take(data: bytes, start: int, size: int, what: str) -> bytes:
         raise CheckError(
             Found.TRUNCATED,
             f"the quote ends inside its {what}",
-            severity=Severity.CRYPTO,
             expected=f"{size} bytes at {start}",
             actual=f"{max(0, len(data) - start)} bytes",
         )
