@@ -233,7 +233,9 @@ def mint_device(spec: Spec) -> Device:
 
 def sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     """A P-384 signature, r ‖ s."""
-    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA384())))
+    r, s = decode_dss_signature(
+        key.sign(data, ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
+    )
     return r.to_bytes(48, "big") + s.to_bytes(48, "big")
 
 

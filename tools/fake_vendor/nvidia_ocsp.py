@@ -134,7 +134,7 @@ def _produced(response: ocsp.OCSPResponse, key: PrivateKey, at: datetime) -> byt
     clock = response.produced_at_utc.strftime("%Y%m%d%H%M%SZ").encode()
     # The first time in the response is the one when it was made.
     signed = response.tbs_response_bytes.replace(clock, stated, 1)
-    signature = key.sign(signed, ec.ECDSA(hashes.SHA384()))
+    signature = key.sign(signed, ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
     certificates = b"".join(
         item.public_bytes(serialization.Encoding.DER) for item in response.certificates
     )

@@ -185,7 +185,9 @@ def mint_rim(rim: Rim) -> bytes:
     whole = body.removesuffix("</SoftwareIdentity>") + signature + "</SoftwareIdentity>"
     signed_info = next(etree.fromstring(whole.encode()).iter(f"{{{_DSIG}}}SignedInfo"))
     key = rim.signer or pki.p384(f"{rim.root} signer")
-    r, s = decode_dss_signature(key.sign(_canonical(signed_info), ec.ECDSA(hashes.SHA384())))
+    r, s = decode_dss_signature(
+        key.sign(_canonical(signed_info), ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
+    )
     value = base64_text(r.to_bytes(48, "big") + s.to_bytes(48, "big"))
     return rim.document(whole.replace("VALUE", value)).encode()
 
