@@ -8,12 +8,13 @@ import pytest
 from registry.core.evidence.checks import CheckError
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements, Role
+from registry.core.evidence.intel.rules import RULES as INTEL
 from registry.core.evidence.nitro.rules import RULES as NITRO
 from registry.core.evidence.nvidia.rules import DEVICE_RULES as NVIDIA
 from registry.errors import Reason, UnavailableError
 from registry.remote.endorser import VendorEndorser, gather
 from registry.remote.vendor_cache import Items
-from tools.fake_vendor import nvidia
+from tools.fake_vendor import intel, nvidia
 from tools.fake_vendor.nitro import NOON, Spec, mint
 from tools.fake_vendor.publishing import publish
 from tools.fake_vendor.services import Services
@@ -55,7 +56,7 @@ def test_one_list_that_is_not_to_be_had_is_a_gap(services: Services) -> None:
 
 def test_what_cannot_be_read_asks_nobody(services: Services) -> None:
     endorser = VendorEndorser.open(services.settings(), lambda: NOON)
-    for family in (Family.AWS_NITRO, Family.AMD_SNP):
+    for family in (Family.AWS_NITRO, Family.AMD_SNP, Family.INTEL_DCAP, Family.NVIDIA_SET):
         with pytest.raises(CheckError):
             endorser.endorse(family, b"no evidence", NOON)
     assert services.asked == []
@@ -112,3 +113,34 @@ def test_a_manifest_that_cannot_be_read_leads_to_no_further_question(services: S
     endorser = VendorEndorser.open(services.settings(), lambda: NOON)
     fetched = list(endorser.endorse(Family.NVIDIA_SPDM, minted.evidence, NOON))
     assert Role.NVIDIA_OCSP in {role for role, _ in fetched}
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked"),
+    [
+        (intel.Spec(), "tdx/certification/v4/tcb"),
+        (intel.Spec(version=5), "tdx/certification/v4/qe"),
+        (intel.Spec(version=3), "sgx/certification/v4/tcb"),
+        (intel.Spec(authority="Processor"), "ca=processor"),
+    ],
+    ids=["TDX", "TDX 1.5", "SGX", "processor"],
+)
+def test_a_quote_gets_all_its_collateral(services: Services, spec: intel.Spec, asked: str) -> None:
+    minted = intel.mint(spec)
+    publish(services, Family.INTEL_DCAP, minted.evidence, minted.endorsements)
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = Endorsements.of(endorser.endorse(Family.INTEL_DCAP, minted.evidence, NOON))
+    assert fetched == minted.endorsements
+    assert any(asked in question for question in services.asked)
+    examination = INTEL.examine(minted.evidence, fetched, NOON, minted.roots)
+    assert [item for item in examination.checks if item.outcome == "fail"] == []
+
+
+def test_a_platform_that_intel_does_not_know_is_a_gap(services: Services) -> None:
+    minted = intel.mint()
+    publish(services, Family.INTEL_DCAP, minted.evidence, minted.endorsements)
+    other = intel.mint(intel.Spec(fmspc="00806f050000"))
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = Endorsements.of(endorser.endorse(Family.INTEL_DCAP, other.evidence, NOON))
+    assert fetched.all(Role.INTEL_TCB_INFO) == ()
+    assert len(fetched.all(Role.INTEL_PCK_CRL)) == 1

@@ -27,7 +27,7 @@ from registry.core.evidence.roots import Roots
 from registry.errors import MalformedError
 from registry.shim.attester.guest_agent import Piece, Question, Reply
 from registry.shim.attester.port import Collected
-from tools.fake_vendor import nitro, nvidia
+from tools.fake_vendor import intel, nitro, nvidia
 
 Mint = Callable[[bytes, bytes, bytes], Collected]
 """Report data, nonce, session key → evidence."""
@@ -149,6 +149,16 @@ def nitro_mint(clock: Callable[[], datetime]) -> Mint:
     return mint
 
 
+def intel_mint(clock: Callable[[], datetime]) -> Mint:
+    """Mints TDX quotes, with collateral."""
+
+    def mint(report_data: bytes, _nonce: bytes, _session_key: bytes) -> Collected:
+        minted = intel.mint(intel.Spec(at=clock().replace(microsecond=0), report_data=report_data))
+        return Collected(Family.INTEL_DCAP, minted.evidence, tuple(minted.roles.items()))
+
+    return mint
+
+
 def nvidia_mint(clock: Callable[[], datetime]) -> Mint:
     """Mints the evidence of one GPU, with manifests and answers of responders."""
 
@@ -162,6 +172,7 @@ def nvidia_mint(clock: Callable[[], datetime]) -> Mint:
 
 
 MINTS: Final[Mapping[Family, Callable[[Callable[[], datetime]], Mint]]] = {
+    Family.INTEL_DCAP: intel_mint,
     Family.AWS_NITRO: nitro_mint,
     Family.NVIDIA_SET: nvidia_mint,
 }
@@ -172,6 +183,8 @@ def roots_of(family: Family) -> Roots:
     """The roots that must be named for the evidence to count."""
     if family is Family.NVIDIA_SET:
         return nvidia.roots_of()
+    if family is Family.INTEL_DCAP:
+        return intel.mint().roots
     return nitro.mint().roots
 
 

@@ -95,7 +95,7 @@ class GuestAgent:
             answer = self._ask_socket(Path(self._address.removeprefix(UNIX)), write_json(question))
         else:
             answer = self._ask_http(write_json(question))
-        return self._read(answer)
+        return read_reply(answer, self._address)
 
     def _ask_http(self, question: bytes) -> bytes:
         try:
@@ -132,18 +132,24 @@ class GuestAgent:
             raise failed("the guest agent does not answer", str(path), what)
         return body
 
-    def _read(self, answer: bytes) -> Collected:
-        try:
-            reply = read_json(answer, Reply, what="guest agent's answer")
-            return Collected(
-                reply.family,
-                base64_bytes(reply.evidence),
-                tuple((piece.role, base64_bytes(piece.data)) for piece in reply.endorsements),
-            )
-        except MalformedError as error:
-            raise failed(
-                "the guest agent answers something else", self._address, error.actual or error.what
-            ) from error
+
+def read_reply(answer: bytes, where: str) -> Collected:
+    """Read what an agent answers.
+
+    Raises:
+        UnavailableError: ``ATTESTER_FAILED``.
+    """
+    try:
+        reply = read_json(answer, Reply, what="guest agent's answer")
+        return Collected(
+            reply.family,
+            base64_bytes(reply.evidence),
+            tuple((piece.role, base64_bytes(piece.data)) for piece in reply.endorsements),
+        )
+    except MalformedError as error:
+        raise failed(
+            "the guest agent answers something else", where, error.actual or error.what
+        ) from error
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -15,6 +15,7 @@ from tools.fuzz.targets import (
     requests,
     sigstore,
     statements,
+    vendors,
 )
 
 TARGETS: Final[Mapping[str, Target]] = {
@@ -30,6 +31,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *nitro.TARGETS,
         *nvidia.TARGETS,
         *intel.TARGETS,
+        *vendors.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""
