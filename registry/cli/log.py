@@ -9,6 +9,7 @@ from registry.cli.connection import settings as settings_of
 from registry.cli.folder import data_options, lock_option, new_data_options
 from registry.cli.output import REFUSED, VERIFIED, json_option, show, steps
 from registry.cli.policy import policy_option, read_policy
+from registry.cli.retire import command as retire
 from registry.cli.trust import parse_log_key
 from registry.cli.trust_config import command as trust_config
 from registry.client.log import LoggedEntry
@@ -32,6 +33,7 @@ def command() -> None:
 
 
 command.add_command(trust_config)
+command.add_command(retire)
 
 
 @command.command()

@@ -1,5 +1,7 @@
 """``provreg log trust-config``: what stock Sigstore clients need to believe this log."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from registry.core.attestation.trusted_root import Trust, TrustedRoot
 from registry.core.keys import PublicKey
 from registry.core.tlog.note import VerifierKey
 from registry.errors import MalformedError, NotFoundError, Reason
+from registry.signing.retired import FOLDER as RETIRED_FOLDER
+from registry.signing.retired import read_retired_name
 from registry.storage.durable import make_folder
 
 TRUSTED_ROOT = "trusted_root.json"
@@ -35,7 +39,6 @@ MAX_PEM_BYTES = 256 * 1024
 
 _VKEY, _END = "log.vkey", "log.end"
 _CA_CHAIN, _TSA_CHAIN, _CT_KEY = "ca-chain.pem", "tsa-chain.pem", "ct.pem.pub"
-
 _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -119,7 +122,10 @@ def command(
         oidc_issuers=oidc_issuer,
     )
     at = retired_at or ctx.obj["now"]()
-    root = succeed(instance.trusted_root(), [_root(path) for path in previous], at)
+    root = instance.trusted_root()
+    for path, ended in _retired(keys):
+        root = succeed(root, [_alone(instance, path).trusted_root()], ended)
+    root = succeed(root, [_root(path) for path in previous], at)
     root = join(root, [_root(path) for path in also])
     signing = instance.signing_config()
     make_folder(out_dir)
@@ -164,6 +170,34 @@ def _ended(path: Path) -> datetime | None:
             actual=repr(text[:40]),
         )
     return at
+
+
+def _retired(keys: Path) -> Iterator[tuple[Path, datetime]]:
+    """What ``provreg log retire`` kept, and until when it was in use."""
+    for path in sorted((keys / RETIRED_FOLDER).glob("*")):
+        name, ended = read_retired_name(path.name)
+        current = keys / name
+        # Else retiring it died before it ended: it is still in use.
+        if not current.exists() or current.read_bytes() != path.read_bytes():
+            yield path, ended
+
+
+def _alone(instance: Instance, path: Path) -> Instance:
+    """The instance with nobody beside the log but whom a retired file is about."""
+    chains: tuple[tuple[bytes, ...], ...] = ()
+    instance = replace(
+        instance, certificate_authorities=chains, timestamp_authorities=chains, ct_keys=()
+    )
+    name, _ = read_retired_name(path.name)
+    if name == _CT_KEY:
+        return replace(instance, ct_keys=(PublicKey.parse(_read(path)),))
+    if name == _TSA_CHAIN:
+        return replace(instance, timestamp_authorities=(_chain(path),))
+    if name == _CA_CHAIN:
+        return replace(instance, certificate_authorities=(_chain(path),))
+    raise MalformedError(
+        Reason.BAD_SETTING, "this was not put here by: provreg log retire", where=str(path)
+    )
 
 
 def _present(path: Path) -> tuple[Path, ...]:

@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from registry.config import NO_HTTP, ServerSettings
-from registry.errors import MalformedError, Reason
+from registry.errors import MalformedError, NotFoundError, Reason
 from registry.remote.http import HTTPClient
 from registry.services.access import Access, Clock
 from registry.services.ephemeral import EphemeralKeys
@@ -44,23 +44,42 @@ def open_authority(keys: Path, origin: str, at: datetime) -> CertificateAuthorit
     """The authority in the folder ``keys``, made at the time ``at`` if there is none.
 
     Raises:
-        NotFoundError, MalformedError: What is wrong with a file.
+        NotFoundError: ``KEY_LOST`` if what clients pinned is there, and its key is not.
+        MalformedError: What is wrong with a file.
         DamagedError: ``STORED_BYTES`` if the files do not belong together.
     """
     key_file, ct_file = keys / CA_KEY_FILE, keys / CT_KEY_FILE
     chain_file, public_file = keys / CA_CHAIN_FILE, keys / CT_PUBLIC_FILE
     if not chain_file.exists():
-        for file in (key_file, ct_file):
-            if not file.exists():
-                generate_p256(file)
+        if not key_file.exists():
+            generate_p256(key_file)
         made = self_signed(load_p256(key_file), origin, at)
         write_new(chain_file, made.public_bytes(Encoding.PEM), 0o644)
-    with chain_file.open("rb") as file_:
-        chain = file_.read(MAX_CHAIN_BYTES)
+    if not ct_file.exists() and not public_file.exists():
+        generate_p256(ct_file)
+    check_kept(key_file, "ca")
+    check_kept(ct_file, "ct")
+    with chain_file.open("rb") as file:
+        chain = file.read(MAX_CHAIN_BYTES)
     authority = CertificateAuthority.load(load_p256(key_file), load_p256(ct_file), chain)
     if not public_file.exists():
         write_new(public_file, public_pem(authority.ct_key), 0o644)
     return authority
+
+
+def check_kept(file: Path, kind: str) -> None:
+    """A key whose public half is pinned is never made again by starting.
+
+    Raises:
+        NotFoundError: ``KEY_LOST``.
+    """
+    if not file.exists():
+        raise NotFoundError(
+            Reason.KEY_LOST,
+            "the key of an authority is gone, and its clients have pinned it",
+            where=str(file),
+            hint=f"restore it from a backup, or have a new one: provreg log retire {kind}",
+        )
 
 
 @contextmanager

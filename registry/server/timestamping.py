@@ -17,6 +17,7 @@ from registry.config import NO_HTTP, ServerSettings
 from registry.errors import MalformedError, Reason
 from registry.remote.http import HTTPClient
 from registry.remote.timestamp import RemoteAuthority
+from registry.server.identity import check_kept
 from registry.services.sequencing import Sequencer
 from registry.services.timestamps import Timestamps
 from registry.signing.file import load_p256
@@ -38,14 +39,16 @@ def open_signer(keys: Path, name: str, policy: str, at: datetime) -> TimestampSi
     """The authority whose files are in the folder ``keys``, made for ``name`` if there are none.
 
     Raises:
+        NotFoundError: ``KEY_LOST`` if what clients pinned is there, and its key is not.
         MalformedError: What is wrong with a file, or ``BAD_SETTING`` with the policy.
     """
     make_folder(keys)
-    root, key = (_key(keys / file) for file in (ROOT_KEY_FILE, KEY_FILE))
     chain = keys / CHAIN_FILE
     if not chain.exists():
+        root, key = (_key(keys / file) for file in (ROOT_KEY_FILE, KEY_FILE))
         write_new(chain, issue_chain(name, root, key, at).pem, 0o644)
-    return TimestampSigner(key, read_chain(chain), policy)
+    check_kept(keys / KEY_FILE, "tsa")
+    return TimestampSigner(load_p256(keys / KEY_FILE), read_chain(chain), policy)
 
 
 def open_stamping(

@@ -16,6 +16,7 @@ from sigstore.verify import Verifier
 from sigstore.verify.policy import Identity as StockIdentity
 
 from registry.cli.main import run
+from tests.private_certificates import p256
 from tests.private_sigstore import ARTIFACT, HOST, SIGNER, Log, Sigstore
 
 OURS = Sigstore()
@@ -132,6 +133,47 @@ def test_a_frozen_log_s_window_ends_when_it_was_frozen(
     for text in ("yesterday\n", "2026-09-01T00:00:00Z", "2026-09-01\n"):
         (data / "log.end").write_text(text)
         assert write() == 2
+
+
+RETIRED = {
+    "ca-chain.pem": "certificateAuthorities",
+    "ct.pem.pub": "ctlogs",
+    "tsa-chain.pem": "timestampAuthorities",
+}
+
+
+@pytest.mark.parametrize("name", RETIRED)
+def test_what_was_retired_is_named_until_its_end(
+    write: Write, data: Path, tmp_path: Path, name: str
+) -> None:
+    # Each is a chain or a key, and another one than there is now.
+    bodies = {
+        "ca-chain.pem": pem(OURS.tsa.chain),
+        "ct.pem.pub": p256(77)
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        "tsa-chain.pem": pem(OURS.ca.chain),
+    }
+    kept = data / "keys" / "retired"
+    kept.mkdir()
+    (kept / f"{name}.until-20260901T000000Z").write_bytes(bodies[name])
+    # Retiring this one died before it had begun.
+    (kept / f"{name}.until-20260801T000000Z").write_bytes((data / "keys" / name).read_bytes())
+    assert write() == 0
+    written = json.loads((tmp_path / "out" / "trusted_root.json").read_text())
+    for kind in RETIRED.values():
+        windows = [each.get("validFor") or each["publicKey"]["validFor"] for each in written[kind]]
+        ends = [window.get("end") for window in windows]
+        assert ends == ([None, "2026-09-01T00:00:00Z"] if kind == RETIRED[name] else [None])
+
+
+def test_what_nobody_retired_is_refused(write: Write, data: Path) -> None:
+    (data / "keys" / "retired").mkdir()
+    for name in ("notes", "log.pem.until-20260901T000000Z"):
+        file = data / "keys" / "retired" / name
+        file.touch()
+        assert write() == 2
+        file.unlink()
 
 
 def test_it_can_be_written_again(write: Write, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from registry.config import DEFAULT_TSA_POLICY, NO_HTTP, ServerSettings
 from registry.core.archive.timestamp import open_response
 from registry.core.archive.tsp import Request
-from registry.errors import MalformedError, Reason
+from registry.errors import MalformedError, NotFoundError, Reason
 from registry.server.app import http_routes, open_services
 from registry.server.http.timestamping import PATH
 from registry.server.timestamping import (
@@ -54,9 +54,19 @@ def test_a_first_start_that_died_half_way_goes_on(tmp_path: Path, missing: int) 
     assert signer.authority == read_chain(tmp_path / CHAIN_FILE)
 
 
-def test_another_key_beside_the_chain_is_refused(tmp_path: Path) -> None:
+def test_a_key_that_is_lost_is_not_made_again(tmp_path: Path) -> None:
     opened(tmp_path)
     (tmp_path / KEY_FILE).unlink()
+    with pytest.raises(NotFoundError) as caught:
+        opened(tmp_path)
+    assert caught.value.reason is Reason.KEY_LOST
+    assert "log retire tsa" in caught.value.hint
+    assert not (tmp_path / KEY_FILE).exists()
+
+
+def test_another_key_beside_the_chain_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path)
+    (tmp_path / KEY_FILE).write_bytes((tmp_path / ROOT_KEY_FILE).read_bytes())
     with pytest.raises(MalformedError) as caught:
         opened(tmp_path)
     assert caught.value.reason is Reason.TIMESTAMP_AUTHORITY

@@ -465,7 +465,8 @@ def test_an_authority_whose_key_is_lost_is_not_made_again(tmp_path: Path, lost: 
     (folder / "keys" / lost).unlink()
     with pytest.raises(RegistryError) as refused:
         reopen(folder)
-    assert refused.value.reason is Reason.MALFORMED_KEY
+    assert refused.value.reason is Reason.KEY_LOST
+    assert "log retire" in refused.value.hint
 
 
 def test_an_authority_whose_key_was_replaced_is_refused(tmp_path: Path) -> None:
