@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from registry.errors import MalformedError, Reason, VerificationError
 
@@ -34,6 +34,12 @@ TIME_STAMPING: Final = ExtendedKeyUsageOID.TIME_STAMPING
 E = TypeVar("E", bound=x509.ExtensionType)
 
 _MIN_RSA_BITS = 2048
+_LENGTHS = {
+    NameOID.COUNTRY_NAME: range(2, 3),
+    NameOID.JURISDICTION_COUNTRY_NAME: range(2, 3),
+    NameOID.COMMON_NAME: range(1, 65),
+}
+"""How many characters a name may have (RFC 5280 appendix A.1, CA/Browser Forum)."""
 _UNDERSTOOD = frozenset(
     (
         ExtensionOID.KEY_USAGE,
@@ -99,8 +105,12 @@ def load(der: bytes) -> x509.Certificate:
         UnsupportedAlgorithm,
         # A serial number that is not positive: a warning today, an error in a later release.
         CryptographyDeprecationWarning,
+        UserWarning,  # a name of a length that it may not have, checked below
     ) as error:
         raise malformed("it cannot be read", str(error)[:200]) from error
+    for attribute in (*certificate.subject, *certificate.issuer):
+        if attribute.oid in _LENGTHS and len(attribute.value) not in _LENGTHS[attribute.oid]:
+            raise malformed("a name in it is too short or too long", attribute.oid.dotted_string)
     if certificate.serial_number <= 0:
         # RFC 5280 §4.1.2.2.
         raise malformed("its serial number is not positive", str(certificate.serial_number)[:80])

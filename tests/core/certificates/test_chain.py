@@ -245,3 +245,17 @@ def test_a_certificate_signed_by_an_unknown_algorithm_is_refused_at_once() -> No
     with pytest.raises(MalformedError) as caught:
         load(der.replace(known, unknown))
     assert caught.value.reason is Reason.MALFORMED_CERTIFICATE
+
+
+@pytest.mark.filterwarnings("default", "ignore:Attribute's length")
+def test_a_name_that_is_too_short_is_refused_where_it_is_no_more_than_a_warning() -> None:
+    der = ROOT.authority().chain[0]
+    name = load(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    assert isinstance(name, str)
+    # The common name 2.5.4.3 becomes a country, 2.5.4.6, which has two letters.
+    spelled = bytes.fromhex("0603550403") + bytes([0x0C, len(name)]) + name.encode()
+    assert spelled in der
+    country = spelled.replace(bytes.fromhex("0603550403"), bytes.fromhex("0603550406"))
+    with pytest.raises(MalformedError) as caught:
+        load(der.replace(spelled, country))
+    assert caught.value.reason is Reason.MALFORMED_CERTIFICATE
