@@ -9,8 +9,8 @@ from typing import Final, Literal
 
 from registry.core.evidence.endorsements import Role
 from registry.core.evidence.sev_snp.product import ProductLine
-from registry.remote.crl import found, until
 from registry.remote.http import HTTPClient, check_url
+from registry.remote.vendor_answer import MAX_CRL_BYTES, crl_until, found
 from registry.remote.vendor_cache import Fresh, Items, VendorCache
 
 MAX_VEK_BYTES: Final = 8 * 1024
@@ -18,9 +18,6 @@ MAX_VEK_BYTES: Final = 8 * 1024
 
 MAX_CHAIN_BYTES: Final = 32 * 1024
 """Bytes of a chain in PEM; some 4,600 today."""
-
-MAX_CRL_BYTES: Final = 1024 * 1024
-"""Bytes of a revocation list."""
 
 HWID_BYTES: Final = {ProductLine.MILAN: 64, ProductLine.GENOA: 64, ProductLine.TURIN: 8}
 """Bytes by which the service knows a chip."""
@@ -99,6 +96,6 @@ class AMDKDS:
 
         def ask() -> Fresh:
             answer = found(self._http.get(url, max_bytes=MAX_CRL_BYTES))
-            return Fresh(((Role.AMD_CRL, answer.body),), until=until(answer))
+            return Fresh(((Role.AMD_CRL, answer.body),), until=crl_until(answer))
 
         return self._cache.get(url, ask)

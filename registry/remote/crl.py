@@ -7,20 +7,17 @@ but a path may follow, and no redirection is obeyed. What comes back is believed
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from registry.core.evidence import crl
-from registry.core.evidence.checks import CheckError
 from registry.core.evidence.endorsements import Role
-from registry.errors import MalformedError, NotFoundError, Reason, RefusedError
-from registry.remote.http import Answer, HTTPClient, check_url
+from registry.errors import MalformedError, Reason, RefusedError
+from registry.remote.http import HTTPClient, check_url
+from registry.remote.vendor_answer import MAX_CRL_BYTES, crl_until, found
 from registry.remote.vendor_cache import Fresh, Items, VendorCache
 
 _HOST: Final = re.compile(r"[a-z0-9*]([a-z0-9.*-]{0,251}[a-z0-9*])?(:[1-9][0-9]{0,4})?")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]{1,500}")
-_NOTHING: Final = (403, 404, 410)
 
 
 class CRLClient:
@@ -55,8 +52,8 @@ class CRLClient:
         self._check(url)
 
         def ask() -> Fresh:
-            answer = self._http.get(url, max_bytes=crl.MAX_CRL_BYTES)
-            return Fresh(((role, found(answer).body),), until=until(answer))
+            answer = self._http.get(url, max_bytes=MAX_CRL_BYTES)
+            return Fresh(((role, found(answer).body),), until=crl_until(answer))
 
         return self._cache.get(f"{role} {url}", ask)
 
@@ -76,41 +73,6 @@ class CRLClient:
                 expected="a host that the operator named, and a path",
                 actual=ascii(url[:200]),
             )
-
-
-def found(answer: Answer) -> Answer:
-    """The answer, if there is something in it.
-
-    Raises:
-        NotFoundError: ``NO_ENDORSEMENT``.
-        UnavailableError: ``REMOTE_STATUS``.
-    """
-    if answer.status in _NOTHING:
-        raise NotFoundError(
-            Reason.NO_ENDORSEMENT,
-            "the vendor has nothing of that name",
-            where=answer.url,
-            actual=f"status {answer.status}",
-        )
-    return answer.expect()
-
-
-def until(answer: Answer) -> datetime:
-    """The last second of a revocation list.
-
-    Raises:
-        MalformedError: ``VENDOR_ANSWER``.
-    """
-    try:
-        window = crl.read(answer.body).window
-    except CheckError as error:
-        raise MalformedError(
-            Reason.VENDOR_ANSWER,
-            "a vendor's answer is no revocation list",
-            where=answer.url,
-            actual=error.detail()[:200],
-        ) from error
-    return datetime.fromtimestamp(window.end, UTC)
 
 
 def _pattern(host: str) -> re.Pattern[str]:

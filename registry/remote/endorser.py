@@ -34,8 +34,9 @@ logger = logging.getLogger(__name__)
 class VendorEndorser:
     """All vendors. Any number of threads may use one."""
 
-    def __init__(self, vendors: Vendors) -> None:
+    def __init__(self, vendors: Vendors, http: HTTPClient) -> None:
         self.vendors = vendors
+        self._http = http
 
     @classmethod
     def open(cls, settings: VendorSettings, clock: Clock) -> "VendorEndorser":
@@ -52,8 +53,13 @@ class VendorEndorser:
                 amd=AMDKDS(http, cache, settings.amd_kds),
                 nvidia=NVIDIAServices(http, cache, settings.nvidia_rim, settings.nvidia_ocsp),
                 nitro=CRLClient(http, cache, settings.crl_hosts),
-            )
+            ),
+            http,
         )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
 
     def endorse(
         self,

@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 from registry.core.encoding import read_foreign_json
 from registry.core.evidence.endorsements import Role
-from registry.errors import MalformedError, Reason
-from registry.remote.crl import found, until
+from registry.errors import MalformedError
 from registry.remote.http import Answer, HTTPClient, check_url
+from registry.remote.vendor_answer import MAX_CRL_BYTES, crl_until, found, wrong
 from registry.remote.vendor_cache import Fresh, Items, VendorCache
 
 MAX_JSON_BYTES: Final = 256 * 1024
@@ -21,9 +21,6 @@ MAX_JSON_BYTES: Final = 256 * 1024
 
 MAX_CHAIN_CHARACTERS: Final = 32 * 1024
 """Characters of a chain in a header; some 4,000 today."""
-
-MAX_CRL_BYTES: Final = 1024 * 1024
-"""Bytes of a revocation list."""
 
 FMSPC_BYTES: Final = 6
 """Bytes that name a kind of platform."""
@@ -100,7 +97,7 @@ class IntelPCS:
             answer = found(self._http.get(url, max_bytes=MAX_CRL_BYTES))
             chain = _chain(answer, ("sgx-pck-crl-issuer-chain",))
             items = ((Role.INTEL_PCK_CRL, answer.body), (Role.INTEL_PCK_CRL_CHAIN, chain))
-            return Fresh(items, until=until(answer))
+            return Fresh(items, until=crl_until(answer))
 
         return self._cache.get(url, ask)
 
@@ -114,7 +111,7 @@ class IntelPCS:
 
         def ask() -> Fresh:
             answer = found(self._http.get(url, max_bytes=MAX_CRL_BYTES))
-            return Fresh(((Role.INTEL_ROOT_CRL, answer.body),), until=until(answer))
+            return Fresh(((Role.INTEL_ROOT_CRL, answer.body),), until=crl_until(answer))
 
         return self._cache.get(url, ask)
 
@@ -138,7 +135,7 @@ def _chain(answer: Answer, names: tuple[str, ...]) -> bytes:
     given = next((answer.headers[name] for name in names if name in answer.headers), "")
     pem = unquote(given, errors="replace") if len(given) <= MAX_CHAIN_CHARACTERS else ""
     if not pem.startswith(_BEGIN) or not pem.isascii():
-        raise _wrong(answer, f"a chain in the header {names[0]}", given[:80])
+        raise wrong(answer, f"a chain in the header {names[0]}", given[:80])
     return pem.encode("ascii")
 
 
@@ -150,15 +147,5 @@ def _next_update(answer: Answer, member: str) -> datetime:
         text = inner.get("nextUpdate") if isinstance(inner, Mapping) else None
         moment = datetime.fromisoformat(text if isinstance(text, str) else "")
     except (MalformedError, ValueError) as error:
-        raise _wrong(answer, f"{member} with the time of its next update", str(error)) from error
+        raise wrong(answer, f"{member} with the time of its next update", str(error)) from error
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _wrong(answer: Answer, expected: str, actual: str) -> MalformedError:
-    return MalformedError(
-        Reason.VENDOR_ANSWER,
-        "a vendor's answer is not what it should be",
-        where=answer.url,
-        expected=expected,
-        actual=ascii(actual[:200]),
-    )

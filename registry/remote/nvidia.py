@@ -19,8 +19,8 @@ from registry.core.digest import sha256
 from registry.core.encoding import base64_bytes, read_foreign_json
 from registry.core.evidence.endorsements import Role
 from registry.errors import MalformedError, Reason, RefusedError
-from registry.remote.crl import found
 from registry.remote.http import Answer, HTTPClient, check_url
+from registry.remote.vendor_answer import found, wrong
 from registry.remote.vendor_cache import Fresh, Items, VendorCache
 
 MAX_RIM_ANSWER_BYTES: Final = 3 * 1024 * 1024
@@ -118,9 +118,9 @@ def _manifest(answer: Answer, rim_id: str) -> bytes:
         text, named = members.get("rim"), members.get("id", rim_id)
         manifest = base64_bytes(text) if isinstance(text, str) else b""
     except MalformedError as error:
-        raise _wrong(answer, "JSON with a manifest in base64", error.what) from error
+        raise wrong(answer, "JSON with a manifest in base64", error.what) from error
     if not manifest or named != rim_id:
-        raise _wrong(answer, f"the manifest {rim_id} in base64", str(named))
+        raise wrong(answer, f"the manifest {rim_id} in base64", str(named))
     return manifest
 
 
@@ -131,17 +131,7 @@ def _until(answer: Answer) -> datetime:
         good = status is ocsp.OCSPResponseStatus.SUCCESSFUL
         until = response.next_update_utc or response.this_update_utc if good else None
     except ValueError as error:
-        raise _wrong(answer, "an OCSP answer", str(error)) from error
+        raise wrong(answer, "an OCSP answer", str(error)) from error
     if until is None:
-        raise _wrong(answer, "a successful OCSP answer", status.name)
+        raise wrong(answer, "a successful OCSP answer", status.name)
     return until
-
-
-def _wrong(answer: Answer, expected: str, actual: str) -> MalformedError:
-    return MalformedError(
-        Reason.VENDOR_ANSWER,
-        "a vendor's answer is not what it should be",
-        where=answer.url,
-        expected=expected,
-        actual=ascii(actual[:200]),
-    )

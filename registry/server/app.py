@@ -199,6 +199,8 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
         resources.callback(scrubber.close)
         scrubber.start()
         endorser = VendorEndorser.open(settings.vendors, now) if settings.vendors else None
+        if endorser is not None:
+            resources.callback(endorser.close)
         evidence = resources.enter_context(
             open_evidence(
                 database=database,

@@ -87,7 +87,11 @@ class NitroNSM:
         if len(nonce) > MAX_USER_DATA_BYTES or len(session_key_der) > MAX_PUBLIC_KEY_BYTES:
             message = "a document has no room for such a nonce or key"
             raise ValueError(message)
-        fields = {"user_data": report_data, "nonce": nonce, "public_key": session_key_der}
+        fields = {
+            "user_data": report_data,
+            "nonce": nonce or None,
+            "public_key": session_key_der or None,
+        }
         said = self._ask({"Attestation": fields})
         attestation = said.get("Attestation")
         document = attestation.get("document") if isinstance(attestation, Mapping) else None
