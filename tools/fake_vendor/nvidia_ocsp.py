@@ -18,8 +18,11 @@ from tools.fake_vendor.pki import Holder, PrivateKey
 NOON: Final = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """When evidence is judged if nobody says otherwise."""
 
-_ECDSA_SHA384 = bytes.fromhex("300a06082a8648ce3d040303")
-"""The algorithm's identifier."""
+_ALGORITHMS = {
+    "sha256": bytes.fromhex("300a06082a8648ce3d040302"),
+    "sha384": bytes.fromhex("300a06082a8648ce3d040303"),
+}
+"""Identifiers of ECDSA with a hash."""
 
 _BASIC = bytes.fromhex("06092b0601050507300101")
 """The type of a basic response (RFC 6960 §4.2.1)."""
@@ -45,6 +48,10 @@ class Said:
             (issued, but not for OCSP).
         responder_life: How long the responder's certificate lives.
         about: Another certificate and issuer than the one that is asked about.
+        nonce_critical: Whether it has a nonce that nobody may overlook.
+        signed: Edits what the responder signs.
+        sha256: Whether it signs with SHA-256 instead of SHA-384.
+        certificates: Edits the certificates that come with it.
         data: Edits the finished answer.
     """
 
@@ -56,6 +63,10 @@ class Said:
     responder: str = "delegated"
     responder_life: timedelta = timedelta(days=3 * 365)
     about: tuple[Holder, Holder] | None = None
+    nonce_critical: bool = False
+    signed: Callable[[bytes], bytes] = _same
+    sha256: bool = False
+    certificates: Callable[[list[x509.Certificate]], list[x509.Certificate]] = _same
     data: Callable[[bytes], bytes] = _same
 
 
@@ -120,32 +131,36 @@ def _answer(subject: Holder, issuer: Holder, said: Said) -> bytes:
         .responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
     )
     if said.responder != "issuer":
-        builder = builder.certificates([responder.certificate])
-    signed = builder.sign(responder.key, hashes.SHA384())
-    return said.data(_produced(signed, responder.key, said.this_update))
+        certificates = said.certificates([responder.certificate])
+        builder = builder.certificates(certificates) if certificates else builder
+    if said.nonce_critical:
+        builder = builder.add_extension(x509.OCSPNonce(bytes(16)), critical=True)
+    response = builder.sign(responder.key, hashes.SHA384())
+    return said.data(_produced(response, responder.key, said))
 
 
-def _produced(response: ocsp.OCSPResponse, key: PrivateKey, at: datetime) -> bytes:
+def _produced(response: ocsp.OCSPResponse, key: PrivateKey, said: Said) -> bytes:
     """The response, signed at a chosen time; the library takes that of the clock."""
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         message = "responders sign with P-384"
         raise TypeError(message)
-    stated = at.strftime("%Y%m%d%H%M%SZ").encode()
+    stated = said.this_update.strftime("%Y%m%d%H%M%SZ").encode()
     clock = response.produced_at_utc.strftime("%Y%m%d%H%M%SZ").encode()
     # The first time in the response is the one when it was made.
-    signed = response.tbs_response_bytes.replace(clock, stated, 1)
-    signature = key.sign(signed, ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
+    signed = said.signed(response.tbs_response_bytes.replace(clock, stated, 1))
+    chosen = hashes.SHA256() if said.sha256 else hashes.SHA384()
+    signature = key.sign(signed, ec.ECDSA(chosen, deterministic_signing=True))
     certificates = b"".join(
         item.public_bytes(serialization.Encoding.DER) for item in response.certificates
     )
-    basic = signed + _ECDSA_SHA384 + _element(0x03, b"\0" + signature)
+    basic = signed + _ALGORITHMS[chosen.name] + element(0x03, b"\0" + signature)
     if certificates:
-        basic += _element(0xA0, _element(0x30, certificates))
-    body = _BASIC + _element(0x04, _element(0x30, basic))
-    return _element(0x30, b"\x0a\x01\x00" + _element(0xA0, _element(0x30, body)))
+        basic += element(0xA0, element(0x30, certificates))
+    body = _BASIC + element(0x04, element(0x30, basic))
+    return element(0x30, b"\x0a\x01\x00" + element(0xA0, element(0x30, body)))
 
 
-def _element(tag: int, content: bytes) -> bytes:
+def element(tag: int, content: bytes) -> bytes:
     """One element in DER (X.690 §8.1.3)."""
     size = len(content)
     if size < 0x80:  # noqa: PLR2004 - the short form

@@ -250,8 +250,9 @@ def examine_software(
         trial = _Trial(ledger.at, material, subjects)
         manifest = min(found, key=trial.rank) if len(found) > 1 else found[0]
         examined.used.add(manifest.data)
-        if _check_manifest(examined, ledger, manifest, material, subjects):
-            trusted.append(manifest)
+        signed = _check_manifest(examined, ledger, manifest, material, subjects)
+        if signed is not None:
+            trusted.append(signed)
     for name in ("G7", "G8"):
         for error in absent:
             with ledger.check(name):
@@ -304,22 +305,22 @@ def _check_manifest(
     manifest: Manifest,
     material: Material,
     subjects: frozenset[Subject],
-) -> bool:
-    """G7, and G5 of the signers; whether what it says is the vendor's word."""
-    trusted = False
+) -> Manifest | None:
+    """G7, and G5 of the signers; what the vendor signed, if it did."""
+    signed: Manifest | None = None
     with ledger.check("G7", manifest.data):
-        rim.verify(manifest.data)
+        opened = rim.open_signed(manifest.data)
         only_named = chain.check_links(
-            manifest.certificates, chain.MANIFEST_CERTIFICATES, Vendor.NVIDIA_RIM, material.roots
+            opened.certificates, chain.MANIFEST_CERTIFICATES, Vendor.NVIDIA_RIM, material.roots
         )
         if only_named:
-            examined.named_roots.add(sha256(manifest.certificates[-1]).hex())
-        trusted = True
-        chain.check_windows(ledger, manifest.certificates)
-    if trusted:
-        own = _subjects(manifest.certificates)
+            examined.named_roots.add(sha256(opened.certificates[-1]).hex())
+        signed = opened
+        chain.check_windows(ledger, opened.certificates)
+    if signed is not None:
+        own = _subjects(signed.certificates)
         _check_answers(examined, ledger, own, material, subjects)
-    return trusted
+    return signed
 
 
 def _check_answers(

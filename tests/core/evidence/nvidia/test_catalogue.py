@@ -459,6 +459,23 @@ def test_names_that_are_no_names_are_refused(name: bytes) -> None:  # row 124
     assert "driver_version" not in appraisal.examination.claims
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Spec(driver=None),
+        Spec(opaque=lambda said: {**said, Opaque.VBIOS_VERSION: bytes(7)}),
+        switch(firmware="96.10.55.00"),
+        switch(firmware="96.10.55.00.0G"),
+        Spec(opaque=lambda said: {k: v for k, v in said.items() if k != Opaque.PROJECT}),
+    ],
+    ids=["no driver", "short", "four parts", "no number", "no project"],
+)
+def test_a_report_that_does_not_name_its_software_is_refused(spec: Spec) -> None:
+    appraisal = judge(spec)
+    assert ("G6", Found.REPORT_NAMES) in findings(appraisal)
+    assert appraisal.verdict is Verdict.INVALID
+
+
 def test_manifests_that_are_missing_leave_it_open_unless_the_policy_says_otherwise() -> None:
     minted = exchanged(mint(Spec()), Role.NVIDIA_RIM, [])
     left_open(

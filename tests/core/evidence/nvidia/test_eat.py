@@ -1,5 +1,8 @@
 """Tests of registry.core.evidence.nvidia.eat."""
 
+import base64
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +48,14 @@ def test_only_a_p384_key_of_that_name_counts(changed: dict[str, object]) -> None
     assert finding(GOOD, jwk_set(**changed)) in (Found.TOKEN_KEY, Found.TOKEN_MALFORMED)
 
 
+def test_a_coordinate_has_one_length() -> None:
+    key = json.loads(jwk_set())["keys"][0]
+    both = b"".join(base64.urlsafe_b64decode(key[name]) for name in ("x", "y"))
+    x, y = (base64.urlsafe_b64encode(part).decode() for part in (both[:51], both[51:]))
+    assert "=" not in x + y
+    assert finding(GOOD, jwk_set(x=x, y=y)) == Found.TOKEN_KEY
+
+
 def test_two_keys_of_one_name_are_none() -> None:
     twice = jwk_set().replace(b'{"keys": [', b'{"keys": [' + jwk_set()[10:-2] + b",")
     assert finding(GOOD, twice) == Found.TOKEN_KEY
@@ -66,13 +77,26 @@ def test_no_character_of_a_token_can_change(at: int, character: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a.b", "a.b.c.d", "....", "e30.e30.!", "e30.W10.", "e31.e30.AA", "A" * 70_000],
-    ids=range(8),
+    [
+        "",
+        "e30=.e30=.AA",
+        "a.b",
+        "a.b.c.d",
+        "....",
+        "e30.e30.!",
+        "e30.W10.",
+        "e31.e30.AA",
+        "A" * 70_000,
+    ],
+    ids=range(9),
 )
 def test_other_text_is_no_token(text: str) -> None:
     assert finding(text, jwk_set()) == Found.TOKEN_MALFORMED
 
 
 def test_a_signature_of_another_length_is_refused() -> None:
-    head, _, _ = GOOD.rpartition(".")
+    head, _, signature = GOOD.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature)
+    longer = base64.urlsafe_b64encode(b"\0" + raw[:48] + b"\0" + raw[48:]).decode().rstrip("=")
+    assert finding(f"{head}.{longer}", jwk_set()) == Found.TOKEN_SIGNATURE
     assert finding(f"{head}.AAAA", jwk_set()) == Found.TOKEN_SIGNATURE

@@ -21,7 +21,7 @@ from registry.core.verdict import Verdict
 from tests.core.evidence.nvidia.judging import exchanged, findings, judge
 from tools.fake_vendor.nvidia import Spec, mint
 from tools.fake_vendor.nvidia_certificates import authorities, boot_rom
-from tools.fake_vendor.nvidia_ocsp import NOON, Said, answer
+from tools.fake_vendor.nvidia_ocsp import NOON, Said, answer, element
 
 SUBJECT = boot_rom("nvidia", "HOPPER", 1)
 ISSUER = authorities("nvidia", "GH100")[2]
@@ -183,6 +183,44 @@ def _tampered(data: bytes) -> bytes:
 )
 def test_what_is_no_answer_is_refused(edit: object) -> None:
     assert said(Said(data=edit)) == Found.OCSP_MALFORMED  # type: ignore[arg-type]  # functions all
+
+
+def _two(signed: bytes) -> bytes:
+    """Twice what it says of the certificate."""
+    single = signed[signed.rindex(b"\x30\x81", 0, signed.index(b"\x30\x81", 8) + 2) :]
+    head = signed[3 : len(signed) - len(single)]
+    inner = single[3:]
+    return element(0x30, head + element(0x30, inner + inner))
+
+
+def _ends_first(signed: bytes) -> bytes:
+    """The next answer comes before this one."""
+    return signed.replace(b"20260602110000Z", b"20260601105959Z")
+
+
+@pytest.mark.parametrize(
+    ("item", "finding", "text"),
+    [
+        (Said(signed=_two), Found.OCSP_MALFORMED, "another number of certificates"),
+        (Said(signed=_ends_first), Found.OCSP_MALFORMED, "ends before it begins"),
+        (Said(nonce_critical=True), Found.OCSP_MALFORMED, "a critical extension"),
+        (Said(data=lambda _: b"\x30\x03\x0a\x01\x06"), Found.OCSP_MALFORMED, "did not answer"),
+        (Said(data=lambda data: data * 30), Found.OCSP_MALFORMED, "too long"),
+        (Said(sha256=True), Found.OCSP_RESPONDER, "SHA-384"),
+        (Said(certificates=lambda own: own * 5), Found.OCSP_RESPONDER, "too many certificates"),
+        (Said(certificates=lambda own: own * 2), Found.OCSP_RESPONDER, "does not come with"),
+        (Said(certificates=lambda _: []), Found.OCSP_RESPONDER, "does not come with"),
+    ],
+    ids=["two", "window", "nonce", "refusal", "long", "hash", "five", "twice", "none"],
+)
+def test_an_answer_has_one_form(item: Said, finding: str, text: str) -> None:
+    with pytest.raises(CheckError) as caught:
+        known = Answers([answer(SUBJECT, ISSUER, item)], None)
+        known.check_readable()
+        ledger = Ledger(CHECKS, seconds(NOON))
+        known.check(ledger, "G5", ABOUT, frozenset([ABOUT]))
+    assert caught.value.finding == finding
+    assert text in caught.value.what
 
 
 def test_an_answer_that_cannot_be_read_makes_evidence_bad() -> None:

@@ -202,6 +202,14 @@ def test_a_report_in_text_has_one_spelling(data: bytes) -> None:
     assert caught.value.finding is Found.CONTAINER
 
 
+def _collected(chains: bytes) -> bytes:
+    """One GPU as google's collector writes it."""
+    return (
+        b'{"gpus":[{"Arch":"HOPPER","AttestationReport":{"py/b64":"EeA="},'
+        b'"CertificateChains":{"GpuAttestationCertificateChain":' + chains + b"}}]}"
+    )
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -211,6 +219,9 @@ def test_a_report_in_text_has_one_spelling(data: bytes) -> None:
         b'{"gpus":[]}',
         b'{"gpus":{}}',
         b'{"gpus":[{"AttestationReport":{"py/b64":"EeA="},"CertificateChains":{}}]}',
+        _collected(b"[]"),
+        _collected(b'[{"pem":"AA=="},{"pem":"AA=="}]'),
+        b"eyJ\xff",
         b'{"detached_eat":[]}',
         b'{"detached_eat":[["JWT"]]}',
         b'{"detached_eat":["x"]}',
@@ -219,7 +230,7 @@ def test_a_report_in_text_has_one_spelling(data: bytes) -> None:
         b"[" * 100 + b"]" * 100,
         b"[" + b",".join([b"{}"] * 40) + b"]",
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_other_json_is_no_evidence(data: bytes) -> None:
     with pytest.raises(CheckError) as caught:
