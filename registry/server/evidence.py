@@ -67,9 +67,10 @@ def open_evidence(
     operator: Operator,
     clock: Clock,
     endorser: Endorser | None = None,
+    workers: AppraisalPool | None = None,
 ) -> Iterator[EvidenceServices]:
-    """Take evidence until the end of the block."""
-    pool = AppraisalPool()
+    """Take evidence until the end of the block, with workers of its own if none are given."""
+    pool = workers or AppraisalPool()
     try:
         challenges = Challenges(database, clock)
         policies = AppraisalPolicies(database, operator)
@@ -78,7 +79,7 @@ def open_evidence(
             artifacts=artifacts,
             keyring=keyring,
             operator=operator,
-            challenges=challenges,
+            issued=challenges,
             policies=policies,
             pool=pool,
             clock=clock,
@@ -95,7 +96,8 @@ def open_evidence(
         attested = Attested(database, clock)
         yield EvidenceServices(challenges, policies, appraisals, again, attested, pool)
     finally:
-        pool.close()
+        if workers is None:
+            pool.close()
 
 
 class EvidenceServicer(rpc.EvidenceServiceServicer):

@@ -52,8 +52,9 @@ from registry.services.keyring import Keyring
 from registry.services.operator import Operator
 from registry.services.submission import check_fresh
 from registry.storage.blobs.port import BlobWriter
-from registry.storage.sql import attestations, log
+from registry.storage.sql import attestations, challenges, log
 from registry.storage.sql.attestations import StoredResult
+from registry.storage.sql.challenges import StoredChallenge
 from registry.storage.sql.engine import Database
 from registry.storage.sql.log import StoredEntry
 
@@ -92,7 +93,7 @@ class Appraisals:
         artifacts: Artifacts,
         keyring: Keyring,
         operator: Operator,
-        challenges: Challenges,
+        issued: Challenges,
         policies: AppraisalPolicies,
         pool: AppraisalPool,
         clock: Clock,
@@ -102,7 +103,7 @@ class Appraisals:
         self._artifacts = artifacts
         self._keyring = keyring
         self._operator = operator
-        self._challenges = challenges
+        self._challenges = issued
         self._policies = policies
         self._pool = pool
         self._clock = clock
@@ -144,8 +145,7 @@ class Appraisals:
         if original is not None:
             return original
         check_fresh(known)
-        nonce = presented.stated.nonce or b""
-        challenge = self._challenges.require(nonce, family, caller)
+        challenge, used = self._challenge(presented.stated.nonce or b"", family, caller)
         presenting.check_session_key(presented.stated, challenge, caller, self._keyring)
         with self._database.read() as connection:
             presenting.check_gpu(connection, presented.stated)
@@ -162,10 +162,14 @@ class Appraisals:
         result, material = self.appraise(family, material, question, now)
         environment = result.submods[family]
         presenting.check_readable(environment)
-        presenting.check_binding(environment)
         evidence_id = bytes.fromhex(attestation_result.evidence_name(environment))
         claim = Claim(challenge.nonce, family, evidence_id, caller.name, seconds(now))
         try:
+            # First whether it is known: a copy of it is no evidence of anything else.
+            check_fresh(self.about(evidence_id))
+            if used is not None:
+                raise used
+            presenting.check_binding(environment)
             return self.record(result, material, claim)
         except ConflictError:
             # The same submission at the same moment: one of them was first.
@@ -281,6 +285,23 @@ class Appraisals:
             RegistryError: As :meth:`AppraisalPool.appraise`.
         """
         return self._pool.appraise(Task(family, material, question, at, verifier()))
+
+    def _challenge(
+        self, nonce: bytes, family: Family, caller: Principal
+    ) -> tuple[StoredChallenge, ConflictError | None]:
+        """The challenge, and why it cannot be used again, which what came with it may explain.
+
+        Raises:
+            NotFoundError, ForbiddenError, RefusedError: As :meth:`Challenges.require`.
+        """
+        try:
+            return self._challenges.require(nonce, family, caller), None
+        except ConflictError as error:
+            with self._database.read() as connection:
+                found = challenges.find(connection, nonce)
+            if found is None:
+                raise
+            return found, error
 
     def _original(
         self, known: Sequence[StoredResult], family: Family, presented: Presented, policy: Policy

@@ -18,6 +18,7 @@ from registry.services.keyring import Keyring
 from registry.services.submission import (
     Submission,
     check_chain,
+    check_claim,
     check_free,
     store_batch,
     store_results,
@@ -115,6 +116,7 @@ class Group:
         if index < self._tree.size:
             self._keyring.grant(submission.key_id, index)
         if submission.batch is None:
+            check_claim(self._connection, submission)
             self._show(submission)
             # Last, since it writes: nothing may go wrong with this submission afterwards.
             store_results(self._connection, index, submission)

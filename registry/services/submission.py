@@ -148,8 +148,8 @@ def check_chain(
     )
 
 
-def store_results(connection: Connection, index: int, submission: Submission) -> None:
-    """List what an attestation result says, and use up what it claims.
+def check_claim(connection: Connection, submission: Submission) -> None:
+    """Check that what an attestation result uses up was not used before.
 
     Raises:
         ConflictError: ``EVIDENCE_REPLAYED`` or ``CHALLENGE_USED``.
@@ -158,7 +158,13 @@ def store_results(connection: Connection, index: int, submission: Submission) ->
     claim = submission.claim
     if claim is not None:
         check_fresh(attestations.about(connection, claim.evidence_id))
-        challenges.use_up(connection, claim, index)
+        challenges.check(connection, claim.nonce, claim.family, claim.principal, claim.at)
+
+
+def store_results(connection: Connection, index: int, submission: Submission) -> None:
+    """List what an attestation result says, and use up what it claims, which was checked."""
+    if submission.claim is not None:
+        challenges.use_up(connection, submission.claim, index)
     rows = [replace(row, index=index) for row in submission.results]
     attestations.add(connection, rows)
 
