@@ -1,17 +1,21 @@
 """From evidence to what the vendors say of it."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from registry.core.evidence.checks import CheckError
+from registry.core.evidence.checks import CheckError, Severity
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.intel.rules import RULES as INTEL
 from registry.core.evidence.nitro.rules import RULES as NITRO
 from registry.core.evidence.nvidia.rules import DEVICE_RULES as NVIDIA
-from registry.errors import Reason, UnavailableError
+from registry.core.evidence.roots import Roots
+from registry.core.evidence.sev_snp.rules import RULES as SNP
+from registry.errors import NotFoundError, Reason, UnavailableError
 from registry.remote.endorser import VendorEndorser, gather
 from registry.remote.vendor_cache import Items
 from tools.fake_vendor import intel, nvidia
@@ -144,3 +148,61 @@ def test_a_platform_that_intel_does_not_know_is_a_gap(services: Services) -> Non
     fetched = Endorsements.of(endorser.endorse(Family.INTEL_DCAP, other.evidence, NOON))
     assert fetched.all(Role.INTEL_TCB_INFO) == ()
     assert len(fetched.all(Role.INTEL_PCK_CRL)) == 1
+
+
+FOLDER = Path(os.environ.get("PROVREG_TEST_VECTORS", "/nonexistent")) / "tee" / "amd-snp"
+REAL = {
+    "Milan": ("oak/extracted_cb_report.bin", "oak/extracted_cb_vcek.der", 2025),
+    "Genoa": (
+        "attestation-rs/snp/live-report-v5-genoa.bin",
+        "attestation-rs/snp/live-vcek-genoa.der",
+        2027,
+    ),
+    "Turin": ("oak/extracted_turin_oc_report.bin", "oak/extracted_turin_oc_vcek.der", 2026),
+}
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="PROVREG_TEST_VECTORS names no TEE vectors")
+@pytest.mark.parametrize("line", list(REAL))
+def test_a_real_report_gets_the_certificate_of_its_chip(services: Services, line: str) -> None:
+    report, vcek, year = REAL[line]
+    evidence = (FOLDER / report).read_bytes()
+    chain = (FOLDER / f"trustee/{line.lower()}_ask_ark_asvk.pem").read_bytes()
+    given = Endorsements.of([(Role.AMD_VEK, (FOLDER / vcek).read_bytes()), (Role.AMD_CHAIN, chain)])
+    publish(services, Family.AMD_SNP, evidence, given)
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = Endorsements.of(endorser.endorse(Family.AMD_SNP, evidence, NOON))
+    assert fetched == given
+    at = datetime(year, 6, 1, tzinfo=UTC)
+    examination = SNP.examine(evidence, fetched, at, Roots())
+    contradicted = [
+        item.check
+        for item in examination.checks
+        if item.outcome == "fail" and item.severity in (Severity.CRYPTO, Severity.IDENTITY)
+    ]
+    assert contradicted == []
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="PROVREG_TEST_VECTORS names no TEE vectors")
+def test_a_report_that_does_not_name_its_processor_is_looked_for_in_both_lines(
+    services: Services,
+) -> None:
+    evidence = (FOLDER / "go-sev-guest/attestation.bin").read_bytes()
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    with pytest.raises(NotFoundError):
+        endorser.endorse(Family.AMD_SNP, evidence, NOON)
+    asked = [question.split("?")[0] for question in services.asked]
+    assert [question.split("/")[4] for question in asked] == ["Milan"] * 3 + ["Genoa"] * 3
+    assert {question.split("/")[2] for question in asked} == {"vcek"}
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="PROVREG_TEST_VECTORS names no TEE vectors")
+def test_a_key_that_the_cloud_holds_is_not_asked_for_but_its_chain_is(services: Services) -> None:
+    evidence = (FOLDER / "trustee/test-vlek-report.bin").read_bytes()
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    with pytest.raises(NotFoundError):
+        endorser.endorse(Family.AMD_SNP, evidence, NOON)
+    assert services.asked == [
+        "GET /amd/vlek/v1/Milan/cert_chain",
+        "GET /amd/vlek/v1/Milan/crl",
+    ]
