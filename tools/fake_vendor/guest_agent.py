@@ -5,7 +5,8 @@ evidence that is minted on the spot::
 
     python -m tools.fake_vendor.guest_agent aws-nitro --port 7090
 
-prints its address and the root that a policy must name to believe it.
+prints its address and the root that a policy must name to believe it; with ``--publish`` also the
+settings with which a registry finds the vendor's services, which then have the endorsements.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import socketserver
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,11 +24,14 @@ from typing import Final, Self
 from registry.core.encoding import base64_bytes, base64_text, read_json, write_json
 from registry.core.evidence.binding import gpu_nonce
 from registry.core.evidence.claims import Family
+from registry.core.evidence.endorsements import Endorsements
 from registry.core.evidence.roots import Roots
 from registry.errors import MalformedError
 from registry.shim.attester.guest_agent import Piece, Question, Reply
 from registry.shim.attester.port import Collected
 from tools.fake_vendor import intel, nitro, nvidia
+from tools.fake_vendor.publishing import publish
+from tools.fake_vendor.services import Services
 
 Mint = Callable[[bytes, bytes, bytes], Collected]
 """Report data, nonce, session key → evidence."""
@@ -131,7 +135,7 @@ def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def nitro_mint(clock: Callable[[], datetime]) -> Mint:
+def nitro_mint(clock: Callable[[], datetime], crl_base: str = nitro.CRL_BASE) -> Mint:
     """Mints AWS Nitro documents, with revocation lists."""
 
     def mint(report_data: bytes, nonce: bytes, session_key: bytes) -> Collected:
@@ -141,6 +145,7 @@ def nitro_mint(clock: Callable[[], datetime]) -> Mint:
                 user_data=report_data,
                 nonce=nonce or None,
                 public_key=session_key or None,
+                crl_base=crl_base,
             )
         )
         lists = tuple((item.role, item.data) for item in minted.endorsements.items)
@@ -179,6 +184,21 @@ MINTS: Final[Mapping[Family, Callable[[Callable[[], datetime]], Mint]]] = {
 """What an agent can mint, by family."""
 
 
+def publishing_mint(family: Family, clock: Callable[[], datetime], services: Services) -> Mint:
+    """Mints bare evidence, and publishes what the vendor says of it."""
+    if family is Family.AWS_NITRO:
+        whole = nitro_mint(clock, services.crl_base)
+    else:
+        whole = MINTS[family](clock)
+
+    def mint(report_data: bytes, nonce: bytes, session_key: bytes) -> Collected:
+        collected = whole(report_data, nonce, session_key)
+        publish(services, family, collected.evidence, Endorsements.of(collected.endorsements))
+        return Collected(family, collected.evidence)
+
+    return mint
+
+
 def roots_of(family: Family) -> Roots:
     """The roots that must be named for the evidence to count."""
     if family is Family.NVIDIA_SET:
@@ -194,18 +214,30 @@ def main() -> int:
     parser.add_argument("family", choices=[str(family) for family in MINTS])
     parser.add_argument("--port", type=int, default=0, help="any free one if not stated")
     parser.add_argument("--socket", type=Path, help="a Unix socket instead of a port")
+    parser.add_argument(
+        "--publish", action="store_true", help="hand out nothing but evidence; be the vendor, too"
+    )
     options = parser.parse_args()
     family = Family(options.family)
-    agent = Agent(
-        MINTS[family](lambda: datetime.now(UTC)), port=options.port, socket=options.socket
-    )
-    with agent:
+    with ExitStack() as running:
+        mint = MINTS[family](_now)
+        if options.publish:
+            services = running.enter_context(Services())
+            mint = publishing_mint(family, _now, services)
+            for name, value in services.environment().items():
+                print(f"{name}={value}")
+        agent = Agent(mint, port=options.port, socket=options.socket)
+        running.enter_context(agent)
         print(f"agent:{agent.address}")
         for vendor, root in sorted(roots_of(family).named):
             print(f"root {vendor}: {root}", flush=True)
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
     return 0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

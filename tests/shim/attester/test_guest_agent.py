@@ -10,15 +10,24 @@ import pytest
 
 from registry.core.encoding import base64_text
 from registry.core.evidence.binding import Binding
+from registry.core.evidence.checks import Finding
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.validity import seconds
 from registry.errors import MalformedError, Reason, UnavailableError, UnsupportedError
+from registry.remote.endorser import VendorEndorser
 from registry.shim.attester.choice import open_attester
 from registry.shim.attester.guest_agent import GuestAgent
-from tools.fake_vendor.guest_agent import MINTS, Agent, nitro_mint, roots_of
+from tools.fake_vendor.guest_agent import (
+    MINTS,
+    Agent,
+    nitro_mint,
+    publishing_mint,
+    roots_of,
+)
 from tools.fake_vendor.nitro import NOON
+from tools.fake_vendor.services import Services
 
 NONCE = b"\x11" * 32
 BINDING = Binding(nonce=NONCE, session_key=b"key")
@@ -138,3 +147,20 @@ def test_an_agent_is_on_this_machine(address: str) -> None:
     with pytest.raises(MalformedError) as caught:
         GuestAgent(address)
     assert caught.value.reason is Reason.BAD_SETTING
+
+
+@pytest.mark.parametrize("family", MINTS)
+def test_bare_evidence_finds_its_endorsements_where_the_vendor_publishes(family: Family) -> None:
+    with (
+        Services() as services,
+        Agent(publishing_mint(family, lambda: NOON, services)) as agent,
+    ):
+        collected = GuestAgent(agent.address).evidence(BINDING.report_data(), NONCE, b"key")
+        assert collected.endorsements == ()
+        endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+        given = Endorsements.of(endorser.endorse(family, collected.evidence, NOON))
+    examination = rules_of(family).examine(collected.evidence, given, NOON, roots_of(family))
+    assert [item for item in examination.checks if item.outcome == "fail"] == []
+    missing = {item.check for item in examination.checks if item.finding == Finding.MISSING}
+    # An event log is the machine's, not the vendor's.
+    assert missing <= {"I24"}
