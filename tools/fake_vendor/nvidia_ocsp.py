@@ -44,8 +44,8 @@ class Said:
         revoked_at: Since when.
         this_update: When it was true.
         life: Until the next one; None says nothing of a next one.
-        responder: ``delegated``, ``issuer``, ``stranger`` (issued by nobody known) or ``useless``
-            (issued, but not for OCSP).
+        responder: ``delegated``, ``issuer``, ``stranger`` (issued by nobody known), ``useless``
+            (issued, but not for OCSP) or ``authority`` (that may issue, too).
         responder_life: How long the responder's certificate lives.
         about: Another certificate and issuer than the one that is asked about.
         nonce_critical: Whether it has a nonce that nobody may overlook.
@@ -87,7 +87,7 @@ def _responder(issuer: Holder, kind: str, life: timedelta) -> Holder:
         issuer,
         start=NOON - timedelta(days=365),
         life=life,
-        ca=False,
+        ca=kind == "authority",
         extensions=extensions,
     )
 

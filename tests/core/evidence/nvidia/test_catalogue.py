@@ -12,17 +12,19 @@ from registry.core.encoding import base64_text, write_json
 from registry.core.evidence.appraisal import Question
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.checks import CheckError, Finding
+from registry.core.evidence.claims import MAX_EVIDENCE_BYTES
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.nvidia import eat
 from registry.core.evidence.nvidia.container import write_device
 from registry.core.evidence.nvidia.findings import Found
-from registry.core.evidence.nvidia.rules import DEVICE_RULES
+from registry.core.evidence.nvidia.rules import DEVICE_RULES, SET_RULES
 from registry.core.evidence.nvidia.spdm import Opaque
 from registry.core.evidence.policy import check as check_policy
 from registry.core.evidence.roots import Roots
+from registry.core.evidence.rules import Rules
 from registry.core.evidence.trust import Tier
 from registry.core.verdict import Verdict
-from registry.errors import MalformedError, Reason
+from registry.errors import MalformedError, Reason, RegistryError
 from tests.core.evidence.nvidia.judging import (
     exchanged,
     findings,
@@ -44,6 +46,7 @@ from tools.fake_vendor.nvidia import (
     block,
     high_s,
     mint,
+    mint_set,
     switch,
 )
 from tools.fake_vendor.nvidia_certificates import authorities, boot_rom
@@ -66,6 +69,27 @@ def test_good_evidence_is_valid(kind: str) -> None:
     assert findings(appraisal) == set()
     assert (appraisal.verdict, appraisal.tier) == (Verdict.VALID, Tier.AFFIRMING)
     assert len(appraisal.examination.configured_roots) == 2
+
+
+@pytest.mark.parametrize("rules", [DEVICE_RULES, SET_RULES], ids=["device", "set"])
+def test_evidence_is_bounded_and_judged_at_a_moment(rules: Rules) -> None:
+    for data, at, reason in (
+        (bytes(MAX_EVIDENCE_BYTES + 1), NOON, Reason.EVIDENCE_SIZE),
+        (b"", NOON.replace(tzinfo=None), Reason.BAD_TIME),
+    ):
+        with pytest.raises(RegistryError) as caught:
+            rules.examine(data, Endorsements(), at, Roots())
+        assert caught.value.reason is reason
+
+
+def test_what_is_not_looked_at_says_so() -> None:
+    skipped = {
+        item.check: item.finding for item in judge(switch()).checks if item.outcome == "skipped"
+    }
+    assert skipped == dict.fromkeys(("G9", "G10", "G11", "G12"), Finding.NOT_APPLICABLE)
+    whole = judge(mint_set([Spec()]), by=policy(SET_RULES))
+    skipped = {item.check: item.finding for item in whole.checks if item.outcome == "skipped"}
+    assert skipped == dict.fromkeys(("G11", "G12"), Finding.NOT_APPLICABLE)
 
 
 @each_kind

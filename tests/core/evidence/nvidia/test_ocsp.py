@@ -206,12 +206,13 @@ def _ends_first(signed: bytes) -> bytes:
         (Said(nonce_critical=True), Found.OCSP_MALFORMED, "a critical extension"),
         (Said(data=lambda _: b"\x30\x03\x0a\x01\x06"), Found.OCSP_MALFORMED, "did not answer"),
         (Said(data=lambda data: data * 30), Found.OCSP_MALFORMED, "too long"),
+        (Said(responder="authority"), Found.OCSP_RESPONDER, "not for signatures"),
         (Said(sha256=True), Found.OCSP_RESPONDER, "SHA-384"),
         (Said(certificates=lambda own: own * 5), Found.OCSP_RESPONDER, "too many certificates"),
         (Said(certificates=lambda own: own * 2), Found.OCSP_RESPONDER, "does not come with"),
         (Said(certificates=lambda _: []), Found.OCSP_RESPONDER, "does not come with"),
     ],
-    ids=["two", "window", "nonce", "refusal", "long", "hash", "five", "twice", "none"],
+    ids=["two", "window", "nonce", "refusal", "long", "authority", "hash", "five", "twice", "none"],
 )
 def test_an_answer_has_one_form(item: Said, finding: str, text: str) -> None:
     with pytest.raises(CheckError) as caught:
