@@ -30,6 +30,9 @@ MANIFEST_CERTIFICATES: Final = 4
 MAX_CERTIFICATES: Final = 8
 """Certificates of one chain that are looked at at all."""
 
+MAX_CERTIFICATE_BYTES: Final = 4096
+"""Bytes of one certificate; NVIDIA's take about 900."""
+
 _CACHED_PAIRS = 1024
 _CACHED_CERTIFICATES = 1024
 _ECDSA = ec.ECDSA(hashes.SHA384())
@@ -79,6 +82,8 @@ def certificate(der: bytes) -> x509.Certificate:
         CheckError: ``CHAIN_CERTIFICATE`` if it cannot be read, or its key is not P-384, or a
             critical extension is not understood.
     """
+    if len(der) > MAX_CERTIFICATE_BYTES:
+        raise _certificate("it is too long", f"{len(der)} bytes")
     try:
         read = load(der)
     except MalformedError as error:

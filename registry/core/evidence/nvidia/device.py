@@ -1,7 +1,7 @@
 """One device: its report, its certificates, and everything that speaks of them, in check order."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from cryptography.exceptions import InvalidSignature
@@ -18,7 +18,7 @@ from registry.core.evidence.nvidia.chain import Architecture, Identity
 from registry.core.evidence.nvidia.container import Device
 from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.nvidia.measurements import Needed
-from registry.core.evidence.nvidia.ocsp import Answers, Subject
+from registry.core.evidence.nvidia.ocsp import Answer, Answers, Subject
 from registry.core.evidence.nvidia.rim import Manifest
 from registry.core.evidence.nvidia.spdm import Opaque, Report
 from registry.core.evidence.nvidia.tables import CHECKS
@@ -46,12 +46,16 @@ class Material:
         manifests: Reference manifests that can be read.
         broken: What is wrong with those that cannot.
         roots: Whom we believe.
+        strays: Answers about no certificate of the devices or of the manifests' signers.
+        unclaimed: Manifests that no device needs.
     """
 
     answers: Answers
     manifests: tuple[Manifest, ...]
     broken: tuple[tuple[bytes, CheckError], ...]
     roots: Roots
+    strays: tuple[Answer, ...] = ()
+    unclaimed: tuple[Manifest, ...] = ()
 
     @classmethod
     def of(cls, endorsements: Endorsements, roots: Roots) -> "Material":
@@ -69,6 +73,19 @@ class Material:
                 broken.append((data, error))
         answers = Answers(endorsements.all(Role.NVIDIA_OCSP), roots.answer_days)
         return cls(answers, tuple(manifests), tuple(broken), roots)
+
+    def beside(self, examined: Sequence["Examined"]) -> "Material":
+        """The same, knowing what of it speaks of none of these devices."""
+        subjects = [item for one in examined for item in one.subjects()]
+        subjects += [item for one in self.manifests for item in _subjects(one.certificates)]
+        wanted = {item for one in examined for item in one.wanted}
+        return replace(
+            self,
+            strays=self.answers.strays(frozenset(subjects)),
+            unclaimed=tuple(
+                item for item in self.manifests if not any(one.is_met_by(item) for one in wanted)
+            ),
+        )
 
 
 @dataclass(slots=True)
@@ -215,26 +232,14 @@ def examine_identity(examined: Examined, roots: Roots) -> None:
             _check_fwid(report, examined.identity, device.chain[0])
 
 
-def examine_software(
-    examined: Examined,
-    material: Material,
-    subjects: frozenset[Subject],
-    claimed: frozenset[Needed],
-) -> None:
-    """G5 to G9: revocation, manifests, measurements, modes.
-
-    Args:
-        examined: The device.
-        material: What it is examined with.
-        subjects: Every certificate that an OCSP answer may speak of.
-        claimed: Every manifest that reports of this machine need.
-    """
+def examine_software(examined: Examined, material: Material) -> None:
+    """G5 to G9: revocation, manifests, measurements, modes."""
     ledger = examined.ledger
     if not examined.genuine or examined.report is None or examined.identity is None:
         return
     with ledger.check("G5"):
         material.answers.check_readable()
-    _check_answers(examined, ledger, examined.subjects(), material, subjects)
+    _check_answers(examined, ledger, examined.subjects(), material)
     for data, error in material.broken:
         with ledger.check("G7" if error.finding in _SIGNATURE_FINDINGS else "G6", data):
             raise error
@@ -243,14 +248,14 @@ def examine_software(
     for wanted in examined.wanted:
         found: tuple[Manifest, ...] = ()
         with ledger.check("G6", examined.report.data):
-            found = measurements.choose(wanted, material.manifests, claimed)
+            found = measurements.choose(wanted, material.manifests, material.unclaimed)
         if not found:
             absent.append(missing(f"the manifest {wanted.name}"))
             continue
-        trial = _Trial(ledger.at, material, subjects)
+        trial = _Trial(ledger.at, material)
         manifest = min(found, key=trial.rank) if len(found) > 1 else found[0]
         examined.used.add(manifest.data)
-        signed = _check_manifest(examined, ledger, manifest, material, subjects)
+        signed = _check_manifest(examined, ledger, manifest, material)
         if signed is not None:
             trusted.append(signed)
     for name in ("G7", "G8"):
@@ -273,25 +278,17 @@ def need(examined: Examined) -> None:
         examined.wanted = measurements.needed(examined.report, examined.identity)
 
 
-def subjects_of(examined: Iterable[Examined], material: Material) -> frozenset[Subject]:
-    """Every certificate that an OCSP answer may speak of."""
-    found = [item for one in examined for item in one.subjects()]
-    found += [item for one in material.manifests for item in _subjects(one.certificates)]
-    return frozenset(found)
-
-
 class _Trial:
     """Tells which of several issues of one manifest holds best at a moment."""
 
-    def __init__(self, at: int, material: Material, subjects: frozenset[Subject]) -> None:
+    def __init__(self, at: int, material: Material) -> None:
         self._at = at
         self._material = material
-        self._subjects = subjects
 
     def rank(self, manifest: Manifest) -> tuple[int, ...]:
         """How badly it fails: contradictions first, then what is outside its window."""
         examined = Examined(Device(b"", ()), Ledger(CHECKS, self._at))
-        _check_manifest(examined, examined.ledger, manifest, self._material, self._subjects)
+        _check_manifest(examined, examined.ledger, manifest, self._material)
         failed = [item.severity for item in examined.ledger.results() if item.outcome == "fail"]
         return tuple(
             failed.count(severity)
@@ -304,7 +301,6 @@ def _check_manifest(
     ledger: Ledger,
     manifest: Manifest,
     material: Material,
-    subjects: frozenset[Subject],
 ) -> Manifest | None:
     """G7, and G5 of the signers; what the vendor signed, if it did."""
     signed: Manifest | None = None
@@ -319,7 +315,7 @@ def _check_manifest(
         chain.check_windows(ledger, opened.certificates)
     if signed is not None:
         own = _subjects(signed.certificates)
-        _check_answers(examined, ledger, own, material, subjects)
+        _check_answers(examined, ledger, own, material)
     return signed
 
 
@@ -328,13 +324,12 @@ def _check_answers(
     ledger: Ledger,
     own: Sequence[Subject],
     material: Material,
-    subjects: frozenset[Subject],
 ) -> None:
     for subject in own:
         about = material.answers.about(subject)
         examined.used.update(about)
         with ledger.check("G5", *about):
-            material.answers.check(ledger, "G5", subject, subjects)
+            material.answers.check(ledger, "G5", subject, material.strays)
 
 
 def _check_signature(report: Report, leaf: bytes) -> None:

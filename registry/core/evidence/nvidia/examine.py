@@ -26,7 +26,6 @@ from registry.core.evidence.nvidia.device import (
     examine_software,
     need,
     open_device,
-    subjects_of,
 )
 from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.nvidia.tables import CHECKS
@@ -137,10 +136,9 @@ def _run(examined: Sequence[Examined], material: Material) -> None:
     for item in examined:
         examine_identity(item, material.roots)
         need(item)
-    subjects = subjects_of(examined, material)
-    claimed = frozenset(wanted for item in examined for wanted in item.wanted)
+    known = material.beside(examined)
     for item in examined:
-        examine_software(item, material, subjects, claimed)
+        examine_software(item, known)
 
 
 def _examination(examined: Examined) -> Examination:

@@ -1,7 +1,7 @@
 """Measurements against golden ones: which manifests a report needs, and whether it matches them."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,14 +118,14 @@ def needed(report: Report, identity: Identity) -> tuple[Needed, ...]:
 
 
 def choose(
-    wanted: Needed, manifests: Sequence[Manifest], claimed: Collection[Needed]
+    wanted: Needed, manifests: Sequence[Manifest], unclaimed: Sequence[Manifest]
 ) -> tuple[Manifest, ...]:
     """The manifests at hand that are the wanted one; NVIDIA signs some again when a signer ends.
 
     Args:
         wanted: What a report needs.
         manifests: What is at hand.
-        claimed: Everything that reports of this machine need.
+        unclaimed: Those of them that no report of this machine needs.
 
     Raises:
         CheckError: ``RIM_VERSION`` if what is at hand in its stead is for another version,
@@ -142,11 +142,7 @@ def choose(
         )
     if found:
         return found
-    near = [
-        item
-        for item in manifests
-        if wanted.is_near(item) and not any(other.is_met_by(item) for other in claimed)
-    ]
+    near = [item for item in unclaimed if wanted.is_near(item)]
     if not near:
         raise missing(f"the manifest {wanted.name}")
     raise CheckError(

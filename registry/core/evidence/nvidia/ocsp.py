@@ -6,7 +6,8 @@ certificate must have been valid when the answer was given: that it ends before 
 looked at, months later, takes nothing back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -31,7 +32,7 @@ MAX_ANSWER_BYTES: Final = 16 * 1024
 MAX_CERTIFICATES: Final = 4
 """Certificates that come with one answer."""
 
-_CACHED_ANSWERS = 1024
+_CACHED_ANSWERS = 512
 _ECDSA = ec.ECDSA(hashes.SHA384())
 _DAY = timedelta(days=1)
 _RETROACTIVE = (x509.ReasonFlags.key_compromise, x509.ReasonFlags.ca_compromise)
@@ -150,13 +151,27 @@ class Answers:
         if self._broken:
             raise self._broken[0]
 
+    def strays(self, known: Collection[Subject]) -> tuple[Answer, ...]:
+        """The answers that speak of none of these certificates."""
+        by_serial: dict[int, list[Subject]] = {}
+        for subject in known:
+            # What cannot be read is nobody's to answer for.
+            with suppress(CheckError):
+                chain.certificate(subject.issuer)
+                serial = chain.certificate(subject.certificate).serial_number
+                by_serial.setdefault(serial, []).append(subject)
+        return tuple(
+            item
+            for serial, answers in self._answers.items()
+            for item in answers
+            if not any(_about(item, subject) for subject in by_serial.get(serial, ()))
+        )
+
     def about(self, subject: Subject) -> tuple[bytes, ...]:
         """The answers that speak of a certificate, as their responders gave them."""
         return tuple(item.data for item in self._with_serial(subject) if _about(item, subject))
 
-    def check(
-        self, ledger: Ledger, name: str, subject: Subject, claimed: frozenset[Subject]
-    ) -> None:
+    def check(self, ledger: Ledger, name: str, subject: Subject, strays: Sequence[Answer]) -> None:
         """Check that a certificate was not revoked at the ledger's moment.
 
         That it is on hold is noted for the policy to weigh; the answer must still count.
@@ -165,8 +180,7 @@ class Answers:
             ledger: The examination.
             name: The check that this is a part of.
             subject: Which certificate.
-            claimed: Every certificate that answers may speak of here; an answer by the same issuer
-                about none of them shows a mistake.
+            strays: Answers about nothing here; one by the same issuer shows a mistake.
 
         Raises:
             CheckError: ``OCSP_RESPONDER``, ``REVOKED``, ``OCSP_UNKNOWN``,
@@ -174,7 +188,7 @@ class Answers:
         """
         own = [item for item in self._with_serial(subject) if _about(item, subject)]
         if not own:
-            raise self._nothing(subject, claimed)
+            raise _nothing(subject, strays)
         who = chain.named(chain.certificate(subject.certificate))
         for item in own:
             check_responder(item.data, subject.issuer)
@@ -200,30 +214,6 @@ class Answers:
         if at in window:
             return (2, window.start)
         return (1, window.start) if window.start <= at else (0, -window.start)
-
-    def _nothing(self, subject: Subject, claimed: frozenset[Subject]) -> CheckError:
-        who = chain.named(chain.certificate(subject.certificate))
-        others = [item for answers in self._answers.values() for item in answers]
-        strays = [
-            item
-            for item in others
-            if _by(item, subject.issuer) and not any(_about(item, other) for other in claimed)
-        ]
-        # The same serial number by another issuer is an answer about another certificate, too.
-        strays += [
-            item
-            for item in self._with_serial(subject)
-            if not any(_about(item, other) for other in claimed)
-        ]
-        if not strays:
-            return missing(f"the OCSP answer about {who}")
-        return CheckError(
-            Found.OCSP_OTHER_CERTIFICATE,
-            "an OCSP answer is about another certificate",
-            severity=Severity.TIME,
-            where=who,
-            actual=f"serial number {strays[0].serial:x}",
-        )
 
 
 @lru_cache(maxsize=_CACHED_ANSWERS)
@@ -309,6 +299,26 @@ def _names(response: ocsp.OCSPResponse, candidate: x509.Certificate) -> bool:
         digest = x509.SubjectKeyIdentifier.from_public_key(chain.public_key(candidate)).digest
         return response.responder_key_hash == digest
     return response.responder_name == candidate.subject
+
+
+def _nothing(subject: Subject, strays: Sequence[Answer]) -> CheckError:
+    certificate = chain.certificate(subject.certificate)
+    who = chain.named(certificate)
+    # The same serial number by another issuer is an answer about another certificate, too.
+    near = [
+        item
+        for item in strays
+        if item.serial == certificate.serial_number or _by(item, subject.issuer)
+    ]
+    if not near:
+        return missing(f"the OCSP answer about {who}")
+    return CheckError(
+        Found.OCSP_OTHER_CERTIFICATE,
+        "an OCSP answer is about another certificate",
+        severity=Severity.TIME,
+        where=who,
+        actual=f"serial number {near[0].serial:x}",
+    )
 
 
 def _about(answer: Answer, subject: Subject) -> bool:

@@ -108,6 +108,11 @@ def test_a_critical_extension_that_nobody_understands_is_refused(place: int) -> 
     assert links(built(place, extensions=[(odd, False)])) == ""
 
 
+def test_a_certificate_is_bounded() -> None:
+    long = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(4096))
+    assert links(built(2, extensions=[(long, False)])) == Found.CHAIN_CERTIFICATE
+
+
 @pytest.mark.parametrize("place", range(1, 4))
 def test_names_must_meet(place: int) -> None:
     assert links(built(place, subject=pki.name("another"))) == Found.CHAIN_SIGNATURE

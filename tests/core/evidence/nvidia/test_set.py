@@ -1,5 +1,6 @@
 """Tests of sets of NVIDIA devices: one machine, all of it, asked at once."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,8 +20,9 @@ from registry.core.evidence.trust import Tier
 from registry.core.verdict import Verdict
 from tests.core.evidence.nvidia.judging import exchanged, findings, judge, policy, serialized
 from tools.fake_vendor.nvidia import Spec, machine, mint, mint_set, switch
-from tools.fake_vendor.nvidia_certificates import pdi
-from tools.fake_vendor.nvidia_ocsp import NOON, Said
+from tools.fake_vendor.nvidia_certificates import authorities, boot_rom, pdi
+from tools.fake_vendor.nvidia_ocsp import NOON, Said, answer
+from tools.fake_vendor.nvidia_rim import Rim, mint_rim
 
 SET = policy(SET_RULES)
 
@@ -241,3 +243,48 @@ def test_a_distrusted_device_makes_the_set_distrusted() -> None:
     assert judge(mint(Spec()), NOON, question=Question(distrusted=(entry,))).verdict is (
         Verdict.VALID
     )
+
+
+def _about_strangers(count: int) -> list[bytes]:
+    """Answers by the issuer of all devices about serial numbers that no device has."""
+    issuer = authorities("nvidia", "GH100")[2]
+    subject = boot_rom("nvidia", "HOPPER", 1)
+    good = answer(subject, issuer)
+    serial = subject.certificate.serial_number.to_bytes(9, "big")
+    return [
+        good.replace(serial, serial[:1] + number.to_bytes(8, "big"))
+        for number in range(1, count + 1)
+    ]
+
+
+def test_much_that_speaks_of_nobody_costs_no_time() -> None:
+    specs = [Spec(number=n, answers=dict.fromkeys((1, 2, 3)), rims=()) for n in range(1, 33)]
+    minted = mint_set(specs)
+    rims = [mint_rim(Rim(version=f"550.{number}")) for number in range(20)]
+    more = [(Role.NVIDIA_OCSP, data) for data in _about_strangers(230)]
+    more += [(Role.NVIDIA_RIM, data) for data in rims]
+    hostile = replace(minted, endorsements=minted.endorsements.with_(more))
+    began = time.process_time()
+    appraisal = judge(hostile, by=SET)
+    assert time.process_time() - began < 1
+    assert {item for item in findings(appraisal) if item[0] != "G10"} >= {
+        ("G5", Found.OCSP_OTHER_CERTIFICATE),
+        ("G5", Finding.MISSING),
+        ("G6", Found.RIM_VERSION),
+    }
+
+
+def test_a_manifest_that_nobody_needs_may_hold_what_it_likes() -> None:
+    junk = mint_rim(Rim(version="1.0", key_info=lambda chain: [b"no certificate", *chain[1:]]))
+    minted = mint_set([Spec()])
+    more = minted.endorsements.with_([(Role.NVIDIA_RIM, junk)])
+    assert judge(replace(minted, endorsements=more), by=SET).verdict is Verdict.VALID
+    lacking = mint_set([Spec(answers={1: None})])
+    more = lacking.endorsements.with_([(Role.NVIDIA_RIM, junk)])
+    appraisal = judge(replace(lacking, endorsements=more), by=SET)
+    assert findings(appraisal) == {("G5", Finding.MISSING)}
+
+
+def test_a_machine_has_a_sane_number_of_devices() -> None:
+    minted = mint_set([Spec(number=n, rims=()) for n in range(1, 34)])
+    assert findings(judge(minted, by=SET)) == {("G1", Found.CONTAINER)}
