@@ -38,6 +38,7 @@ ORDER_P256: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC
 """How many points the curve has: s and this number minus s are both good."""
 
 FMSPC: Final = "90c06f000000"
+SGX_EXTENSION: Final = "1.2.840.113741.1.13.1"
 QE_MRSIGNER: Final = {
     "QE": "8C4F5775D796503E96137F77C68A829A0056AC8DED70140B081B094490C57BFF",
     "TD_QE": "DC9E2A7C6F948F17474E34A7FC43ED030F7C1563F1BABDDF6340C82E0E54A8C5",
@@ -137,6 +138,7 @@ class Spec:
         path_length: How many authorities may follow the root.
         extension: Edits the members of the PCK's extension: a list of (number, DER).
         tcb: Edits those of its TCB.
+        sgx_extension: The extension's object id.
         components: The platform's SGX SVNs.
         pce_svn: Its PCE SVN.
         pce_id: Its PCE id, in hexadecimal.
@@ -183,6 +185,7 @@ class Spec:
     path_length: int | None = 1
     extension: Callable[[list[tuple[int, bytes]]], list[tuple[int, bytes]]] = _same
     tcb: Callable[[list[tuple[int, bytes]]], list[tuple[int, bytes]]] = _same
+    sgx_extension: str = SGX_EXTENSION
     components: Sequence[int] = (3, 3, 2, 2, 4, 1, 0, 5, *(0,) * 8)
     pce_svn: int = 13
     pce_id: str = "0000"
@@ -318,7 +321,7 @@ def _people(spec: Spec) -> dict[str, Holder]:
             ca,
             spec.window("pck"),
             ca=False,
-            extensions=((SGX_EXTENSION, sgx_extension(spec)),),
+            extensions=((spec.sgx_extension, sgx_extension(spec)),),
         )
     )
     return {
@@ -438,8 +441,6 @@ def high_s(signature: bytes) -> bytes:
 
 
 # --- The PCK certificate's extension. ---
-
-SGX_EXTENSION: Final = "1.2.840.113741.1.13.1"
 
 
 def sgx_extension(spec: Spec) -> bytes:

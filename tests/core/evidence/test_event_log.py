@@ -160,6 +160,38 @@ def test_a_ccel_is_read_exactly() -> None:
     assert refusal(ccel(MEASURED, algorithms=((4, 20),))) == Found.NO_SHA384
 
 
+def test_an_event_has_each_announced_digest_once() -> None:
+    two = ((4, 20), (12, 48))
+    sha1 = b"\x04\x00" + bytes(20)
+    sha384 = b"\x0c\x00" + MEASURED[0].digest
+    start = ccel((), algorithms=two, padding=b"")
+    whole = ccel((MEASURED[0],), padding=b"")
+    event = whole[len(ccel((), padding=b"")) :]
+    head, tail = event[:8], event[12 + len(sha384) :]
+    for count, digests, finding in (
+        (2, sha1 + sha384, None),
+        (2, sha384 + sha384, Found.EVENT_LOG),
+        (1, b"\x0b\x00" + bytes(32), Found.EVENT_LOG),
+        (1, sha1, Found.NO_SHA384),
+        (0, b"", Found.NO_SHA384),
+    ):
+        log = start + head + count.to_bytes(4, "little") + digests + tail
+        if finding is None:
+            assert parse(log) == (MEASURED[0],)
+        else:
+            assert refusal(log) == finding
+
+
+def test_a_log_has_an_exact_header_and_a_bounded_length() -> None:
+    header = ccel((), padding=b"")
+    size = int.from_bytes(header[28:32], "little")
+    longer = header[:28] + (size + 1).to_bytes(4, "little") + header[32:] + b"x"
+    assert refusal(longer) == Found.EVENT_LOG
+    assert refusal(ccel(MEASURED[1:2] * (event_log.MAX_EVENTS + 1))) == Found.EVENT_LOG
+    many, registers = dstack(MEASURED[1:2] * (event_log.MAX_EVENTS + 1))
+    assert refusal(many, registers) == Found.EVENT_LOG
+
+
 def test_a_length_of_four_gibibytes_costs_nothing() -> None:
     whole = bytearray(ccel(MEASURED, padding=b""))
     whole[28:32] = b"\xff" * 4

@@ -121,8 +121,6 @@ def _members(data: bytes, prefix: str) -> dict[int, bytes]:
         items = der.read(_Items, der.write(_Any(value=whole)), what="PCK extension").items
     except (MalformedError, ValueError) as error:
         raise _malformed(str(error)) from error
-    if der.element(whole) != data:
-        raise _malformed("it is not DER")
     found: dict[int, bytes] = {}
     for item in items:
         start, _, last = item.id.dotted_string.rpartition(".")

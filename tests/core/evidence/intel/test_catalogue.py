@@ -482,6 +482,18 @@ def test_a_pck_extension_says_each_thing_once(edit: Any) -> None:
     assert ("I5", Found.PCK_EXTENSION) in found(extension=edit)
 
 
+def test_a_pck_extension_is_there_and_a_sequence_of_its_own_members() -> None:
+    def nothing(members: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+        return [*members[:1], (2, octets(b"")), *members[2:]]
+
+    assert ("I5", Found.PCK_EXTENSION) in found(extension=nothing)
+    assert ("I5", Found.PCK_EXTENSION) in found(sgx_extension="1.2.3.4")
+    foreign = element(0x30, bytes.fromhex("06032a0304") + integer(0))
+    tcb = [(2, element(0x30, foreign))]
+    swap: Any = lambda members: [*members[:1], *tcb, *members[2:]]  # noqa: E731
+    assert ("I5", Found.PCK_EXTENSION) in found(extension=swap)
+
+
 @pytest.mark.parametrize(
     "edit",
     [

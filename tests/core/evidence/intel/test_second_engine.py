@@ -1,5 +1,6 @@
 """dcap-qvl beside ours: equal on all real quotes but for the named differences; else disputed."""
 
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -297,6 +298,16 @@ def test_an_engine_that_lacks_something_is_not_asked(role: Role) -> None:
     assert (opinion is None) is (role is not Role.INTEL_PCK_CRL_CHAIN)
     assert compare(examine(without), None) == Comparison(None)
     assert second_opinion(b"", without.endorsements, examine(without)) == ""
+
+
+def test_without_the_extra_there_is_no_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
+    minted = mint(Spec(**DISPUTED))
+    examination = examine(minted)
+    monkeypatch.setitem(sys.modules, "dcap_qvl", None)
+    with pytest.raises(UnsupportedError) as caught:
+        ask(minted.evidence, minted.endorsements, examination)
+    assert caught.value.reason is Reason.MISSING_EXTRA
+    assert second_opinion(minted.evidence, minted.endorsements, examination) == ""
 
 
 def test_a_version_that_nobody_compared_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

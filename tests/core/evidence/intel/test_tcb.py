@@ -138,6 +138,14 @@ def test_a_module_of_now_that_nothing_is_known_of_is_refused() -> None:
     assert judged(minted).verdict is Verdict.INVALID
 
 
+def test_a_module_of_now_without_levels_advises_nothing() -> None:
+    def empty(info: dict[str, Any]) -> dict[str, Any]:
+        first, second = info["tdxModuleIdentities"]
+        return {**info, "tdxModuleIdentities": [first, {**second, "tcbLevels": []}]}
+
+    assert status(fields=launched(OLD_MODULE, (3, 3, 4)), tcb_info=empty) == OLD
+
+
 def test_a_revoked_module_revokes_the_whole() -> None:
     def revoke(info: dict[str, Any]) -> dict[str, Any]:
         first, *rest = info["tdxModuleIdentities"]

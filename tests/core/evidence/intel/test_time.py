@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.core.digest import sha256
 from registry.core.evidence.checks import Finding, Severity
+from registry.core.evidence.endorsements import Role
 from registry.core.evidence.intel.rules import RULES
 from registry.core.evidence.validity import seconds
 from registry.core.verdict import Verdict
@@ -108,6 +110,21 @@ def test_the_newest_collateral_that_is_in_force_is_taken() -> None:
     early = RULES.examine(good.evidence, everything, NOON - 11 * DAY, good.roots)
     assert early.claims["tcb_evaluation_data_number"] == 17
     assert failures(early) == set()
+
+
+def test_of_several_signers_the_one_that_signed_and_is_in_force_is_taken() -> None:
+    good = mint(Spec())
+    chain = good.roles[Role.INTEL_TCB_CHAIN]
+    ended = mint(Spec(windows={"tcb_signer": (NOON - 90 * DAY, NOON - 30 * DAY)}))
+    other = mint(Spec(root="another"))
+    unread = b"no chain"
+    for more in (ended.roles[Role.INTEL_TCB_CHAIN], other.roles[Role.INTEL_TCB_CHAIN], unread):
+        assert more != chain
+        roles = (Role.INTEL_TCB_CHAIN, Role.INTEL_QE_CHAIN, Role.INTEL_PCK_CRL_CHAIN)
+        both = good.endorsements.with_((role, more) for role in roles)
+        examination = RULES.examine(good.evidence, both, NOON, good.roots)
+        assert failures(examination) == set()
+        assert sha256(more).hex() not in examination.endorsements
 
 
 def test_collateral_that_cannot_be_read_does_not_hide_what_can() -> None:
