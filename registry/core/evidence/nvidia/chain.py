@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 from registry.core.certificates.chain import find, load
 from registry.core.evidence.checks import CheckError, Ledger
+from registry.core.evidence.claims import ClaimValue
 from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.roots import Roots, Vendor
 from registry.core.evidence.validity import Validity
@@ -72,6 +73,15 @@ class Identity:
     chip: str
     architecture: Architecture
     pdi: bytes
+
+    def claims(self) -> dict[str, ClaimValue]:
+        """The same under stable names."""
+        return {
+            "product_line": self.chip,
+            "architecture": self.architecture.value,
+            "device_id": self.pdi,
+            "device_kind": "switch" if self.architecture.is_switch else "gpu",
+        }
 
 
 @lru_cache(maxsize=_CACHED_CERTIFICATES)

@@ -137,10 +137,7 @@ class Examined:
         claims["nonce"] = report.nonce
         claims["responder_nonce"] = report.responder_nonce
         if self.identity is not None:
-            claims["product_line"] = self.identity.chip
-            claims["architecture"] = self.identity.architecture.value
-            claims["device_id"] = self.identity.pdi
-            claims["device_kind"] = "switch" if self.identity.architecture.is_switch else "gpu"
+            claims |= self.identity.claims()
         for name, kind in (
             ("driver_version", Opaque.DRIVER_VERSION),
             ("project", Opaque.PROJECT),
@@ -161,9 +158,8 @@ class Examined:
         flag = report.number(Opaque.FEATURE_FLAG)
         if flag is not None:
             claims["feature_flag"] = flag
-        if self.wanted:
-            claims["vbios_version"] = self.wanted[-1].version
-            claims["manifests"] = tuple(item.name for item in self.wanted)
+        for wanted in self.wanted:
+            claims |= wanted.claims()
         if self.compared is not None:
             claims["golden_measurements"] = self.compared
         return claims

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from registry.core.evidence.checks import CheckError, Severity, missing
+from registry.core.evidence.claims import ClaimValue
 from registry.core.evidence.nvidia.chain import Architecture, Identity
 from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.nvidia.rim import Manifest
@@ -44,6 +45,12 @@ class Needed:
     def is_firmware(self) -> bool:
         """Whether it is for what is in flash, rather than for the driver."""
         return _FIRMWARE_VERSION.fullmatch(self.version) is not None
+
+    def claims(self) -> dict[str, ClaimValue]:
+        """What the report says by naming it, under stable names."""
+        if self.is_firmware:
+            return {"vbios_version": self.version, "vbios_manifest": self.name}
+        return {"driver_manifest": self.name}
 
     def is_met_by(self, manifest: Manifest) -> bool:
         """Whether a manifest is this one, by what its signer says."""

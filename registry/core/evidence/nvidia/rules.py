@@ -37,7 +37,15 @@ DEVICE_RULES: Final = Rules(
     affirms=_AFFIRMS,
     binding=("nonce", "G11"),
     distrust=(
-        ("product_line", "device_id", "driver_version", "vbios_version", "manifests", "fwid"),
+        (
+            "product_line",
+            "device_id",
+            "driver_version",
+            "driver_manifest",
+            "vbios_version",
+            "vbios_manifest",
+            "fwid",
+        ),
         "G2",
     ),
 )

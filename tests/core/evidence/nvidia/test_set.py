@@ -229,15 +229,22 @@ def test_a_set_is_bound_by_the_nonce_of_its_devices() -> None:
     assert findings(appraisal) == {("G11", "WRONG_COMMITMENT")}
 
 
-def test_a_distrusted_device_makes_the_set_distrusted() -> None:
+@pytest.mark.parametrize(
+    ("claim", "value"),
+    [
+        ("device_id", pdi(2).hex()),
+        ("driver_manifest", "NV_GPU_DRIVER_GH100_550.144.03"),
+        ("vbios_manifest", "NV_GPU_VBIOS_1010_0200_882_96009F0002"),
+    ],
+)
+def test_a_distrusted_device_makes_the_set_distrusted(claim: str, value: str) -> None:
     entry = Entry(
-        selector=Selector(family=Family.NVIDIA_SPDM, claims={"device_id": pdi(2).hex()}),
+        selector=Selector(family=Family.NVIDIA_SPDM, claims={claim: value}),
         effective_from="2026-01-01T00:00:00Z",
         reason="its key was read out",
     )
-    appraisal = judge(
-        mint_set([Spec(), Spec(number=2)]), by=SET, question=Question(distrusted=(entry,))
-    )
+    second = Spec(number=2, driver="550.144.03", firmware="96.00.9F.00.02")
+    appraisal = judge(mint_set([Spec(), second]), by=SET, question=Question(distrusted=(entry,)))
     assert findings(appraisal) == {("G2", Finding.DISTRUSTED)}
     assert appraisal.verdict is Verdict.INVALID
     assert judge(mint(Spec()), NOON, question=Question(distrusted=(entry,))).verdict is (
