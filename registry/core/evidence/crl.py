@@ -14,7 +14,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
@@ -110,8 +109,6 @@ def read(der: bytes) -> RevocationList:
     try:
         crl = x509.load_der_x509_crl(der)
         extensions = crl.extensions
-        if crl.public_bytes(Encoding.DER) != der:
-            raise _malformed("it is not in canonical DER")
         begins, ends = crl.last_update_utc, crl.next_update_utc
         issuer = crl.issuer
     except (

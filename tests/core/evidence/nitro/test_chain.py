@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ObjectIdentifier, UnrecognizedExtension
 
 from registry.core.evidence.nitro.examine import distribution_points
@@ -26,6 +27,19 @@ DAY = timedelta(days=1)
 UNKNOWN = UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 OTHER_KEY = x509.AuthorityKeyIdentifier(b"\x01" * 20, None, None)
 
+SIGNS_ONLY = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+NO_ISSUER = ((x509.BasicConstraints(ca=True, path_length=1), True), (SIGNS_ONLY, True))
+
 
 def test_the_chain_of_a_real_document_is_good() -> None:
     assert judged().verdict.name == "VALID"
@@ -36,6 +50,7 @@ def test_the_chain_of_a_real_document_is_good() -> None:
     [
         (2, {"ca": False, "path_length": None}, NitroFinding.NOT_AN_AUTHORITY),
         (2, {"usage": False}, NitroFinding.NOT_AN_AUTHORITY),
+        (2, {"usage": False, "extensions": NO_ISSUER}, NitroFinding.NOT_AN_AUTHORITY),
         (0, {"path_length": 2}, NitroFinding.PATH_LENGTH),
         (1, {"path_length": 1}, NitroFinding.PATH_LENGTH),
         (2, {"path_length": 0}, NitroFinding.PATH_LENGTH),
@@ -49,6 +64,7 @@ def test_the_chain_of_a_real_document_is_good() -> None:
     ids=[
         "zone is no authority",
         "zone says nothing of itself",
+        "zone's key is not for certificates",
         "root allows fewer",
         "region allows fewer",
         "zone allows none",
@@ -97,3 +113,14 @@ def test_a_document_says_where_its_revocation_lists_are() -> None:
         "http://crl.example/crl/root.crl": minted.chain[0].certificate.subject,
         "http://crl.example/crl/region.crl": minted.chain[1].certificate.subject,
     }
+
+
+def test_a_leaf_that_its_instance_did_not_issue_is_refused() -> None:
+    # Whoever makes a leaf of the right name for a key of their own puts it below a genuine chain.
+    genuine = mint()
+    stranger = mint(Spec(root="stranger"))
+    assert stranger.chain[-1].certificate.issuer == genuine.chain[-2].certificate.subject
+    key = stranger.chain[-1].key
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    spec = Spec(fields=lambda all_: all_ | {"certificate": stranger.chain[-1].der}, signer=key)
+    assert refused(spec) == {"N3": {NitroFinding.NOT_ISSUED}}
