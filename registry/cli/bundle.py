@@ -7,7 +7,7 @@ import click
 
 from registry.cli.connection import connect
 from registry.cli.output import json_option, show
-from registry.cli.policy import policy_option, read_policy
+from registry.cli.witness_policy import policy_option, read_policy
 from registry.core.attestation.bundle import MAX_BUNDLE_BYTES, Bundle
 from registry.core.attestation.identity import Expected, Identity
 from registry.core.attestation.trusted_root import MAX_TRUSTED_ROOT_BYTES, Trust

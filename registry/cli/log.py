@@ -8,10 +8,10 @@ from registry.cli.connection import connect
 from registry.cli.connection import settings as settings_of
 from registry.cli.folder import data_options, lock_option, new_data_options
 from registry.cli.output import REFUSED, VERIFIED, json_option, show, steps
-from registry.cli.policy import policy_option, read_policy
 from registry.cli.retire import command as retire
 from registry.cli.trust import parse_log_key
 from registry.cli.trust_config import command as trust_config
+from registry.cli.witness_policy import policy_option, read_policy
 from registry.client.log import LoggedEntry
 from registry.client.registry import RegistryClient
 from registry.client.static_audit import check_static

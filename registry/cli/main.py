@@ -4,7 +4,6 @@ Nouns are imported when they are used: ``provreg verify`` runs without the code 
 and database, and starts in a fraction of the time.
 """
 
-import importlib
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import click
 
 from registry.cli import output
+from registry.cli.lazy import LazyGroup
 from registry.errors import MalformedError, Reason, RegistryError, UnavailableError
 
 NOUNS = {
@@ -27,6 +27,9 @@ NOUNS = {
     "shim": "Record every output of a model server.",
     "trace": "Find where an output comes from.",
     "verify": "Judge a capsule, offline.",
+    "evidence": "Submit and judge evidence of trusted execution environments.",
+    "policy": "Say what evidence must say.",
+    "distrust": "Say which devices are no longer believed.",
     "witness": "Cosign the checkpoints of other people's logs.",
     "bundle": "Verify Sigstore bundles, and register the statements in them.",
     "log": "Read and check the transparency log.",
@@ -43,27 +46,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Nouns(click.Group):
-    """One module for each noun, imported when asked for."""
-
-    def list_commands(self, _context: click.Context) -> list[str]:
-        """The nouns, in the order of a first session."""
-        return list(NOUNS)
-
-    def get_command(self, _context: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a noun's module and take its command."""
-        if cmd_name not in NOUNS:
-            return None
-        command: click.Command = importlib.import_module(f"registry.cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the nouns without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(NOUNS.items()))
-
-
-@click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    lazy={noun: (f"registry.cli.{noun}:command", what) for noun, what in NOUNS.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="provreg")
 @click.option("--server", metavar="HOST:PORT", help="The registry. [PROVREG_SERVER]")
 @click.option(

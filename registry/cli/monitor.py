@@ -11,8 +11,8 @@ import click
 
 from registry.cli.connection import settings
 from registry.cli.output import complain, json_option, say, show
-from registry.cli.policy import policy_option, read_policy
 from registry.cli.trust import parse_log_key
+from registry.cli.witness_policy import policy_option, read_policy
 from registry.client.channel import Connection, Target
 from registry.client.following_state import StateFolder
 from registry.client.monitor import Found, Log, Monitor, Verified

@@ -1,29 +1,18 @@
-"""``--policy``: which witnesses must have cosigned what is believed."""
-
-from pathlib import Path
+"""``provreg policy``: say what evidence must say."""
 
 import click
 
-from registry.core.tlog.policy import MAX_POLICY_BYTES, Policy
+from registry.cli.lazy import LazyGroup
 
-policy_option = click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Who must have cosigned the checkpoint: a C2SP tlog-policy.",
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "starter": ("registry.cli.policy_file:starter", "Print a policy to begin with."),
+        "check": ("registry.cli.policy_file:check_policy", "Check a policy in a file, offline."),
+        "register": ("registry.cli.policy_service:register", "Register a policy."),
+        "list": ("registry.cli.policy_service:list_all", "List all policies."),
+    },
 )
-"""``--policy``, on commands that judge a checkpoint."""
-
-
-def read_policy(path: Path | None) -> Policy | None:
-    """The policy in a file; None without one.
-
-    Raises:
-        MalformedError: What is wrong with it.
-        OSError: It cannot be read.
-    """
-    if path is None:
-        return None
-    with path.open("rb") as file:
-        # One byte more than allowed, so that a file that is too long is refused, not cut.
-        return Policy.parse(file.read(MAX_POLICY_BYTES + 1))
+def command() -> None:
+    """Say what evidence must say."""

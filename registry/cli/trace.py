@@ -6,8 +6,8 @@ import click
 
 from registry.cli.connection import connect
 from registry.cli.output import VERDICT_STATUS, json_option, show
-from registry.cli.policy import policy_option, read_policy
 from registry.cli.verify import digests_of, require_attestation_option, tsa_chain_option
+from registry.cli.witness_policy import policy_option, read_policy
 from registry.config import ClientSettings
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.walk import appraise

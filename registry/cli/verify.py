@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from registry.cli.output import VERDICT_STATUS, json_option, say, show
-from registry.cli.policy import policy_option, read_policy
 from registry.cli.trust import known_logs, parse_log_key
+from registry.cli.witness_policy import policy_option, read_policy
 from registry.config import ClientSettings
 from registry.core import digest
 from registry.core.capsule.container import MAX_CAPSULE_BYTES, Capsule

@@ -1,0 +1,54 @@
+"""Which family evidence is of: the one whose strict parser can read it."""
+
+from datetime import datetime
+
+from registry.core.evidence.claims import Family
+from registry.core.evidence.endorsements import Endorsements
+from registry.core.evidence.families import FAMILIES
+from registry.core.evidence.roots import Roots
+from registry.core.evidence.rules import Rules
+from registry.errors import MalformedError, Reason, RegistryError
+
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+_SPACE = b" \t\r\n"
+
+
+def unwrap(data: bytes) -> bytes:
+    """Evidence from a file: its bytes, or what hexadecimal text in it says.
+
+    No family's evidence is hexadecimal text itself.
+    """
+    text = data.translate(None, _SPACE)
+    if text and len(text) % 2 == 0 and _HEX.issuperset(text):
+        return bytes.fromhex(text.decode("ascii"))
+    return data
+
+
+def recognise(evidence: bytes, at: datetime) -> Rules:
+    """The rules of the family that can read this evidence.
+
+    Raises:
+        MalformedError: ``UNKNOWN_FAMILY`` if none can, or several.
+        LimitExceededError: ``EVIDENCE_SIZE``.
+    """
+    found: list[Rules] = []
+    absent: list[Family] = []
+    for family, rules in FAMILIES.items():
+        try:
+            examination = rules.examine(evidence, Endorsements(), at, Roots())
+        except RegistryError as error:
+            if error.reason is not Reason.MISSING_EXTRA:
+                raise
+            absent.append(family)
+            continue
+        if examination.evidence_id is not None:
+            found.append(rules)
+    if len(found) == 1:
+        return found[0]
+    raise MalformedError(
+        Reason.UNKNOWN_FAMILY,
+        "these bytes are evidence of no family that can be read here",
+        expected=", ".join(family for family in FAMILIES if family not in absent),
+        actual=", ".join(rules.family for rules in found) or f"{len(evidence)} bytes",
+        hint=f"not installed: {', '.join(absent)}" if absent else "is it whole, and not in base64?",
+    )
