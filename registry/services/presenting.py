@@ -69,17 +69,18 @@ def check_session_key(
         VerificationError: ``WRONG_SESSION_KEY``.
         ForbiddenError: ``KEY_NOT_YOURS``.
     """
-    if stated.session_key is None:
-        return
-    key = PublicKey.parse(stated.session_key)
     wanted = challenge.session_key
-    if wanted is not None and wanted != key.der:
+    if wanted is not None and wanted != stated.session_key:
+        said = stated.session_key
         raise VerificationError(
             Reason.WRONG_SESSION_KEY,
             "this challenge is for evidence about another key",
             expected=PublicKey.parse(wanted).key_id,
-            actual=key.key_id,
+            actual="no key" if said is None else PublicKey.parse(said).key_id,
         )
+    if stated.session_key is None:
+        return
+    key = PublicKey.parse(stated.session_key)
     events = keyring.events(key.key_id)
     if events and events[-1].event.principal != caller.name:
         raise ForbiddenError(

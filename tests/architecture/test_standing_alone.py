@@ -1,4 +1,4 @@
-"""Who judges a capsule loads no server, no client, no database and no network code.
+"""Who judges a capsule, or evidence, loads no server, no client, no database and no network code.
 
 The import contracts say so of what is written; this says so of what is loaded.
 """
@@ -39,10 +39,12 @@ def loaded(*modules: str) -> set[str]:
     [
         ("registry.cli.main", "registry.cli.verify"),
         ("registry.core.capsule.walk", "registry.core.capsule.container"),
+        ("registry.cli.main", "registry.cli.evidence", "registry.cli.evidence_verify"),
+        ("registry.cli.main", "registry.cli.policy", "registry.cli.policy_file"),
     ],
-    ids=["command", "core"],
+    ids=["command", "core", "evidence", "policy"],
 )
-def test_judging_a_capsule_loads_nothing_foreign(modules: tuple[str, ...]) -> None:
+def test_judging_loads_nothing_foreign(modules: tuple[str, ...]) -> None:
     assert not loaded(*modules) & set(FOREIGN)
 
 

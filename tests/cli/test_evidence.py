@@ -1,0 +1,311 @@
+"""Evidence at a terminal: judged from a file alone, or by a registry that keeps what it finds."""
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from registry.core.evidence.binding import Binding
+from registry.core.evidence.claims import Family
+from registry.core.evidence.endorsements import Role
+from registry.core.evidence.families import FAMILIES
+from registry.core.evidence.recognise import recognise
+from registry.core.evidence.starters import starter
+from registry.errors import MalformedError, Reason
+from tests.cli.conftest import Place, Said, Shell
+from tools.fake_vendor import nitro
+from tools.fake_vendor.nitro import NOON, Minted, Spec
+
+AT = NOON.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.fixture
+def minted() -> Minted:
+    return nitro.mint()
+
+
+@pytest.fixture
+def file(home: Path, minted: Minted) -> Path:
+    path = home / "document.cbor"
+    path.write_bytes(minted.evidence)
+    return path
+
+
+@pytest.fixture
+def root(minted: Minted) -> str:
+    [(_, sha256)] = minted.roots.named
+    return f"aws-nitro={sha256}"
+
+
+def test_evidence_in_a_file_is_judged_without_any_network(
+    shell: Shell, file: Path, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        message = "somebody opened a socket"
+        raise AssertionError(message)
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    said = shell("evidence", "verify", file, "--at", AT, "--root", root)
+    assert said.status == 0
+    assert said.out.startswith("VALID, affirming\n")
+    for name, what in FAMILIES[Family.AWS_NITRO].table.items():
+        assert f" {name} " in said.out
+        assert what in said.out
+    assert "ROOT OF NO VENDOR" in said.out
+    assert "not compared: pcr0" in said.out
+
+
+def test_the_same_is_said_to_machines(shell: Shell, file: Path, root: str, minted: Minted) -> None:
+    said = shell("evidence", "verify", file, "--at", AT, "--root", root, "--json").value
+    assert (said["family"], said["then"]["verdict"]) == ("aws-nitro", "VALID")
+    assert said["then"]["at"] == AT
+    assert said["then"]["valid_until"] == "2026-06-01T15:00:00Z"
+    assert len(said["then"]["checks"]) >= len(FAMILIES[Family.AWS_NITRO].table)
+    assert said["configured_roots"] == [sha256 for _, sha256 in minted.roots.named]
+
+
+def test_what_was_valid_then_may_be_open_now(shell: Shell, file: Path, root: str) -> None:
+    said = shell("evidence", "verify", file, "--at", AT, "--root", root, "--json")
+    assert said.status == 0
+    assert said.value["now"]["verdict"] == "INDETERMINATE"
+    late = (NOON + timedelta(hours=3, seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    after = shell("evidence", "verify", file, "--at", late, "--root", root)
+    assert after.status == 4
+    assert "EXPIRED" in after.out
+    assert "next: ask for a moment inside the windows" in after.out
+
+
+def test_a_root_that_nobody_named_makes_it_invalid(shell: Shell, file: Path) -> None:
+    said = shell("evidence", "verify", file, "--at", AT)
+    assert said.status == 1
+    assert "UNTRUSTED_ROOT" in said.out
+    assert "--root VENDOR=SHA256" in said.out
+
+
+def test_hexadecimal_text_is_evidence_too(shell: Shell, file: Path, root: str) -> None:
+    text = file.read_bytes().hex().upper()
+    file.write_text("\n".join(text[at : at + 64] for at in range(0, len(text), 64)) + "\n")
+    assert shell("evidence", "verify", file, "--at", AT, "--root", root).status == 0
+
+
+def test_a_binding_is_compared_if_it_is_given(shell: Shell, home: Path, root: str) -> None:
+    nonce, other = b"n" * 32, b"o" * 32
+    bound = Binding(nonce=nonce)
+    path = home / "bound.cbor"
+    path.write_bytes(nitro.mint(Spec(user_data=bound.report_data(), nonce=nonce)).evidence)
+    common = ("evidence", "verify", path, "--at", AT, "--root", root, "--nonce")
+    assert shell(*common, nonce.hex()).status == 0
+    refused = shell(*common, other.hex())
+    assert refused.status == 1
+    assert "WRONG_COMMITMENT" in refused.out
+
+
+def test_endorsements_come_from_a_folder_whose_files_are_named_by_role(
+    shell: Shell, home: Path, file: Path, root: str, minted: Minted
+) -> None:
+    folder = home / "vendor"
+    folder.mkdir()
+    for number, item in enumerate(minted.endorsements.items):
+        (folder / f"nitro-crl.{number}.crl").write_bytes(item.data)
+    policy = home / "policy.json"
+    members = json.loads(shell("policy", "starter", "aws-nitro").out)
+    policy.write_text(json.dumps({**members, "name": "acme/lists", "require": ["N9"]}))
+    common = ("evidence", "verify", file, "--at", AT, "--root", root, "--policy", policy)
+    without = shell(*common)
+    assert without.status == 4
+    assert "next: give what is missing with --endorsements" in without.out
+    assert shell(*common, "--endorsements", folder).status == 0
+    single = [f"--endorsements=nitro-crl={folder / f'nitro-crl.{n}.crl'}" for n in range(2)]
+    assert shell(*common, *single).status == 0
+    (folder / "crl.pem").write_bytes(b"?")
+    refused = shell(*common, "--endorsements", folder, "--json")
+    assert refused.status == 2
+    assert refused.error["where"].endswith("crl.pem")
+
+
+def test_the_longest_role_that_a_name_begins_with_is_meant(home: Path) -> None:
+    from registry.cli.endorsement_files import role_of  # noqa: PLC0415 - no command of its own
+
+    assert role_of(home / "intel-pck-crl.der") is Role.INTEL_PCK_CRL
+    assert role_of(home / "intel-pck-crl-chain.pem") is Role.INTEL_PCK_CRL_CHAIN
+    assert role_of(home / "amd-vek") is Role.AMD_VEK
+    for name in ("amd-veks.der", "vek-amd.der", ""):
+        with pytest.raises(MalformedError) as caught:
+            role_of(home / name)
+        assert caught.value.reason is Reason.BAD_SETTING
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("--root", "aws-nitro"), 2),
+        (("--root", f"acme={'0' * 64}"), 2),
+        (("--root", "aws-nitro=ABC"), 2),
+        (("--nonce", "xyz"), 1),
+        (("--family", "acme"), 2),
+        (("--at", "yesterday"), 2),
+        (("--family", "intel-dcap"), 1),
+    ],
+    ids=["root", "vendor", "digest", "nonce", "family", "time", "another family"],
+)
+def test_what_is_not_understood_is_refused(
+    shell: Shell, file: Path, arguments: tuple[str, ...], status: int
+) -> None:
+    assert shell("evidence", "verify", file, *arguments).status == status
+
+
+def test_bytes_that_nobody_can_read_are_refused(shell: Shell, home: Path) -> None:
+    path = home / "noise"
+    path.write_bytes(os.urandom(1000))
+    refused = shell("evidence", "verify", path, "--json")
+    assert (refused.status, refused.error["reason"]) == (1, "UNKNOWN_FAMILY")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_a_starter_policy_that_holds(
+    shell: Shell, home: Path, family: Family
+) -> None:
+    path = home / "policy.json"
+    path.write_text(shell("policy", "starter", family).out)
+    said = shell("policy", "check", path, "--json")
+    assert said.status == 0
+    assert said.value["name"] == starter(family).name
+
+
+def test_a_family_is_recognised_by_its_parser(minted: Minted) -> None:
+    assert recognise(minted.evidence, NOON).family is Family.AWS_NITRO
+
+
+# 138, 139
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"skip": ["pcr0"]}, "POLICY_UNSET"),
+        ({"reference_values": {"pcr0": []}}, "POLICY_EMPTY"),
+        ({"skip": ["nonsense"]}, "POLICY_UNSET"),
+        ({"colour": "red"}, "MALFORMED_FIELD"),
+        ({"family": "acme"}, "MALFORMED_FIELD"),
+    ],
+    ids=["unset", "empty", "unknown", "another member", "another family"],
+)
+def test_a_bad_policy_is_refused_before_it_is_sent(
+    shell: Shell, home: Path, change: dict[str, object], reason: str
+) -> None:
+    path = home / "policy.json"
+    members = json.loads(shell("policy", "starter", "aws-nitro").out)
+    path.write_text(json.dumps({**members, **change}))
+    refused = shell("policy", "check", path, "--json")
+    assert (refused.status, refused.error["reason"]) == (1, reason)
+
+
+@pytest.fixture
+def node(acme: Shell, place: Place, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Run commands as the node."""
+
+    def act(*arguments: object) -> Said:
+        with monkeypatch.context() as patched:
+            patched.setenv("PROVREG_TOKEN_FILE", str(place.folder / "node-1.token"))
+            return acme(*arguments)
+
+    return act
+
+
+@pytest.fixture
+def policy(admin: Shell, home: Path, root: str) -> str:
+    """A registered policy that believes the fake vendor."""
+    members = json.loads(admin("policy", "starter", "aws-nitro").out)
+    path = home / "policy.json"
+    named = {
+        "name": "acme/enclaves",
+        "roots": [{"vendor": "AWS Nitro", "sha256": root.partition("=")[2]}],
+    }
+    path.write_text(json.dumps({**members, **named}, indent=4))
+    registered = admin("policy", "register", path, "--json").value
+    assert admin("policy", "register", path, "--json").value["index"] == registered["index"]
+    assert registered["record_id"] in admin("policy", "list").out
+    return "acme/enclaves"
+
+
+@dataclass
+class Submission:
+    """Evidence of the node, on its way."""
+
+    key: Path
+    file: Path
+    nonce: str
+
+
+@pytest.fixture
+def submission(node: Shell, place: Place, home: Path) -> Submission:
+    """A challenge, and the document of a device that answers it."""
+    key = home / "session.der"
+    der = place.node.signer.public_key.der
+    key.write_bytes(der)
+    asked = node("evidence", "challenge", "--session-key", key, "--json").value
+    nonce = bytes.fromhex(asked["nonce"])
+    data = bytes.fromhex(asked["report_data"])
+    assert data == Binding(nonce=nonce, session_key=der).report_data()
+    now = datetime.now(UTC).replace(microsecond=0)
+    spec = Spec(signed_at=now, user_data=data, nonce=nonce, public_key=der)
+    file = home / "bound.cbor"
+    file.write_bytes(nitro.mint(spec).evidence)
+    return Submission(key, file, nonce.hex())
+
+
+def submit(shell: Shell, policy: str, about: Submission, *more: object) -> Said:
+    common = ("evidence", "submit", about.file, "--nonce", about.nonce, "--policy", policy)
+    return shell(*common, *more, "--json")
+
+
+def test_evidence_goes_all_the_way_to_the_log_and_back(
+    node: Shell, policy: str, submission: Submission
+) -> None:
+    refused = submit(node, policy, submission)
+    assert (refused.status, refused.error["reason"]) == (1, "WRONG_SESSION_KEY")
+    submitted = submit(node, policy, submission, "--session-key", submission.key)
+    result = submitted.value["result"]["submods"]["aws-nitro"]
+    assert result["provreg.verdict"] == "VALID"
+    again = submit(node, policy, submission, "--session-key", submission.key).value
+    assert again["index"] == submitted.value["index"]
+    shown = node("evidence", "show", result["provreg.evidence-id"], "--redo")
+    assert shown.out.startswith("VALID, affirming\n")
+    assert "ROOT OF NO VENDOR" in shown.out
+    assert "judged again here: 1 of 1 come to the same" in shown.out
+    assert node("evidence", "show", "--key", submission.key, "--json").value
+    record = submitted.value["record_id"]
+    assert len(node("evidence", "show", "--record", record, "--json").value) == 1
+    assert node("evidence", "show", "--verifier", "provreg 0.1.0").status == 0
+    assert node("evidence", "show", "00" * 32).status == 1
+    assert node("evidence", "show").status == 2
+
+
+def test_a_distrust_entry_changes_the_verdict_when_all_is_judged_again(
+    node: Shell, admin: Shell, policy: str, submission: Submission
+) -> None:
+    submitted = submit(node, policy, submission, "--session-key", submission.key).value
+    evidence = submitted["result"]["submods"]["aws-nitro"]["provreg.evidence-id"]
+    claim = ("--claim", "pcr4", "05" * 48)
+    added = admin("distrust", "add", "aws-nitro", *claim, "--reason", "its maker was robbed")
+    assert added.status == 0
+    assert "its maker was robbed" in admin("distrust", "list").out
+    assert admin("evidence", "reappraise").status == 2
+    assert node("evidence", "reappraise", evidence).status == 1
+    changed = admin("evidence", "reappraise", "--all")
+    assert f"{evidence}: VALID before, INVALID now" in changed.out
+    assert "node        node-1" in changed.out
+    assert "because     N9 DISTRUSTED" in changed.out
+    assert " judged again, " in changed.out
+    both = node("evidence", "show", evidence, "--redo", "--json").value
+    verdicts = [item["result"]["submods"]["aws-nitro"]["provreg.verdict"] for item in both]
+    assert verdicts == ["VALID", "INVALID"]
+
+
+def test_a_distrust_entry_that_matches_everything_is_refused(admin: Shell) -> None:
+    refused = admin("distrust", "add", "aws-nitro", "--reason", "all of it", "--json")
+    assert (refused.status, refused.error["reason"]) == (1, "MALFORMED_FIELD")
