@@ -27,6 +27,7 @@ _ALGORITHMS = {
 _BASIC = bytes.fromhex("06092b0601050507300101")
 """The type of a basic response (RFC 6960 §4.2.1)."""
 
+_OTHER_PURPOSE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
 _DELEGATED = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])
 
 
@@ -45,7 +46,9 @@ class Said:
         this_update: When it was true.
         life: Until the next one; None says nothing of a next one.
         responder: ``delegated``, ``issuer``, ``stranger`` (issued by nobody known), ``useless``
-            (issued, but not for OCSP) or ``authority`` (that may issue, too).
+            (issued, but for nothing stated), ``purpose`` (for another purpose) or ``authority``
+            (that may issue, too).
+        by_name: Whether it names its responder rather than the responder's key.
         responder_life: How long the responder's certificate lives.
         about: Another certificate and issuer than the one that is asked about.
         nonce_critical: Whether it has a nonce that nobody may overlook.
@@ -61,6 +64,7 @@ class Said:
     this_update: datetime = NOON - timedelta(hours=1)
     life: timedelta | None = timedelta(days=1)
     responder: str = "delegated"
+    by_name: bool = False
     responder_life: timedelta = timedelta(days=3 * 365)
     about: tuple[Holder, Holder] | None = None
     nonce_critical: bool = False
@@ -78,7 +82,8 @@ GOOD: Final = Said()
 def _responder(issuer: Holder, kind: str, life: timedelta) -> Holder:
     name = pki.name(f"{kind} OCSP responder", O="NVIDIA Corporation", C="US")
     key = pki.p384(f"{kind} OCSP responder")
-    extensions = () if kind == "useless" else ((_DELEGATED, True),)
+    purpose = _OTHER_PURPOSE if kind == "purpose" else _DELEGATED
+    extensions = () if kind == "useless" else ((purpose, True),)
     if kind == "stranger":
         issuer = pki.issue(issuer.certificate.subject, pki.p384("stranger"), None)
     return pki.issue(
@@ -128,7 +133,10 @@ def _answer(subject: Holder, issuer: Holder, said: Said) -> bytes:
             revocation_time=said.revoked_at if revoked else None,
             revocation_reason=said.reason if revoked else None,
         )
-        .responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
+        .responder_id(
+            ocsp.OCSPResponderEncoding.NAME if said.by_name else ocsp.OCSPResponderEncoding.HASH,
+            responder.certificate,
+        )
     )
     if said.responder != "issuer":
         certificates = said.certificates([responder.certificate])

@@ -270,9 +270,9 @@ def _body(root: "etree._Element") -> tuple[str, str, Mapping[int, Golden]]:
 
 
 def _golden(resource: "etree._Element") -> tuple[int, Golden]:
-    name = etree.QName(resource)
-    if name.localname != "Resource" or resource.get("type") != "Measurement" or len(resource):
-        raise _schema("its payload holds something else than measurements", str(name))
+    named = resource.tag == f"{{{_SWID}}}Resource"
+    if not named or resource.get("type") != "Measurement" or len(resource):
+        raise _schema("its payload holds something else than measurements", str(resource.tag)[:80])
     index = _number(resource, "index", Found.RIM_INDEX_MISSING, Found.RIM_INDEX)
     where = f"index {index}"
     if index >= MAX_RESOURCES:

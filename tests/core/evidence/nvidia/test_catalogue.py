@@ -258,6 +258,22 @@ def test_a_manifest_of_another_version_is_refused() -> None:  # row 107
     assert ("G6", Found.RIM_VERSION) in findings(appraisal)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(FIRMWARE, version="96.00.9F.00.02"),
+        replace(DRIVER, product="GB100", version="590.48.01"),
+        replace(DRIVER, product="GB100"),
+    ],
+    ids=["firmware", "chip and version", "chip"],
+)
+def test_a_manifest_of_something_else_is_not_one_of_another_version(other: Rim) -> None:
+    appraisal = judge(with_rims([FIRMWARE, other]))
+    assert ("G6", Finding.MISSING) in findings(appraisal)
+    assert ("G6", Found.RIM_VERSION) not in findings(appraisal)
+    assert appraisal.verdict is Verdict.INDETERMINATE
+
+
 def test_only_what_was_verified_is_compared() -> None:  # row 108
     wrong = bytes(48)
     spec = with_rims([DRIVER, FIRMWARE], measurements=lambda said: {**said, 5: wrong})
@@ -463,6 +479,34 @@ def test_the_other_spelling_of_a_signature_is_the_same_evidence() -> None:  # ro
     assert other.evidence != minted.evidence
     assert second.verdict is Verdict.VALID
     assert first.examination.evidence_id == second.examination.evidence_id
+
+
+@pytest.mark.parametrize(
+    ("spec", "driver", "firmware"),
+    [
+        (
+            Spec(),
+            "NV_GPU_DRIVER_GH100_550.90.07",
+            "NV_GPU_VBIOS_1010_0200_882_96009F0001",
+        ),
+        (
+            blackwell(),
+            "NV_GPU_CC_DRIVER_GB100_590.48.01",
+            "NV_GPU_VBIOS_1010_0200_882_9700D90035",
+        ),
+        (
+            blackwell(opaque=lambda said: {**said, Opaque.CHIP_INFO: b"GB102\0"}),
+            "NV_GPU_CC_DRIVER_GB102_590.48.01",
+            "NV_GPU_VBIOS_1010_0200_882_9700D90035",
+        ),
+        (switch(), None, "NV_SWITCH_BIOS_5612_0002_890_9610550001"),
+    ],
+    ids=["Hopper", "Blackwell", "chip info", "LS10"],
+)
+def test_manifests_are_named_by_the_report(spec: Spec, driver: str | None, firmware: str) -> None:
+    claims = judge(spec).examination.claims
+    assert claims.get("driver_manifest") == driver
+    assert claims["vbios_manifest"] == firmware
 
 
 def test_names_are_padded_with_zero_bytes_and_spaces() -> None:  # row 124

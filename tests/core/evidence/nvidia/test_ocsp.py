@@ -78,6 +78,20 @@ def test_the_issuer_may_answer_itself() -> None:
     assert said(Said(responder="issuer")) == ""
 
 
+@pytest.mark.parametrize("responder", ["delegated", "issuer"])
+def test_a_responder_may_give_its_name(responder: str) -> None:
+    assert said(Said(responder=responder, by_name=True)) == ""
+    assert said(Said(responder="stranger", by_name=True)) == Found.OCSP_RESPONDER
+
+
+def test_a_responder_may_answer_from_its_first_second() -> None:
+    began = NOON - timedelta(days=365)
+    at = timedelta(days=-365)
+    assert said(Said(this_update=began), at=at) == ""
+    early = Said(this_update=began - timedelta(seconds=1))
+    assert said(early, at=at) == Found.OCSP_RESPONDER
+
+
 def test_a_responder_whose_certificate_ended_since_answered_well() -> None:
     """As with NVIDIA's own: answers of August 2025 by a responder who ended in September."""
     ended = timedelta(days=365, seconds=-1)
@@ -198,21 +212,41 @@ def _ends_first(signed: bytes) -> bytes:
     return signed.replace(b"20260602110000Z", b"20260601105959Z")
 
 
+def _ends_at_once(signed: bytes) -> bytes:
+    """The next answer comes with this one."""
+    return signed.replace(b"20260602110000Z", b"20260601110000Z")
+
+
 @pytest.mark.parametrize(
     ("item", "finding", "text"),
     [
         (Said(signed=_two), Found.OCSP_MALFORMED, "another number of certificates"),
+        (Said(signed=_ends_at_once), Found.OCSP_MALFORMED, "ends before it begins"),
         (Said(signed=_ends_first), Found.OCSP_MALFORMED, "ends before it begins"),
         (Said(nonce_critical=True), Found.OCSP_MALFORMED, "a critical extension"),
         (Said(data=lambda _: b"\x30\x03\x0a\x01\x06"), Found.OCSP_MALFORMED, "did not answer"),
         (Said(data=lambda data: data * 30), Found.OCSP_MALFORMED, "too long"),
+        (Said(responder="purpose"), Found.OCSP_RESPONDER, "not for OCSP"),
         (Said(responder="authority"), Found.OCSP_RESPONDER, "not for signatures"),
         (Said(sha256=True), Found.OCSP_RESPONDER, "SHA-384"),
         (Said(certificates=lambda own: own * 5), Found.OCSP_RESPONDER, "too many certificates"),
         (Said(certificates=lambda own: own * 2), Found.OCSP_RESPONDER, "does not come with"),
         (Said(certificates=lambda _: []), Found.OCSP_RESPONDER, "does not come with"),
     ],
-    ids=["two", "window", "nonce", "refusal", "long", "authority", "hash", "five", "twice", "none"],
+    ids=[
+        "two",
+        "no window",
+        "window",
+        "nonce",
+        "refusal",
+        "long",
+        "purpose",
+        "authority",
+        "hash",
+        "five",
+        "twice",
+        "none",
+    ],
 )
 def test_an_answer_has_one_form(item: Said, finding: str, text: str) -> None:
     with pytest.raises(CheckError) as caught:

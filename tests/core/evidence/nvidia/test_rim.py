@@ -227,8 +227,9 @@ def test_the_key_beside_the_certificate_counts_for_nothing() -> None:
         ('active="True"', "", Found.RIM_SCHEMA),
         ('type="Measurement"', 'type="Other"', Found.RIM_SCHEMA),
         ("<ns0:Resource", "<ns0:File", Found.RIM_SCHEMA),
+        ("<ns0:Resource", "<ns2:Resource", Found.RIM_SCHEMA),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_a_golden_measurement_has_one_form(old: str, new: str, finding: str) -> None:  # row 103
     def edit(index: int, text: str) -> str:
