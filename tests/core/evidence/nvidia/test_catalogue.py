@@ -557,6 +557,10 @@ def test_manifests_that_are_missing_leave_it_open_unless_the_policy_says_otherwi
     appraisal = judge(minted, by=lenient)
     assert (appraisal.verdict, appraisal.tier) == (Verdict.VALID, Tier.WARNING)
     assert appraisal.trust["executables"] == 33
+    half = judge(with_rims([DRIVER]), by=lenient)
+    assert findings(half) == {("G8", Found.NOT_COMPARED)}
+    assert (half.verdict, half.tier) == (Verdict.VALID, Tier.WARNING)
+    assert half.examination.claims["golden_measurements"] == len(DRIVER_INDICES)
 
 
 @each_kind

@@ -94,6 +94,13 @@ def test_other_text_is_no_token(text: str) -> None:
     assert finding(text, jwk_set()) == Found.TOKEN_MALFORMED
 
 
+def test_a_token_without_a_signature_is_unsigned_whatever_it_says() -> None:
+    unsigned = token({}, "none")
+    assert finding(unsigned, jwk_set()) == Found.TOKEN_UNSIGNED
+    assert finding(f"{unsigned}AAAA", jwk_set()) == Found.TOKEN_UNSIGNED
+    assert finding(GOOD.rpartition(".")[0] + ".", jwk_set()) == Found.TOKEN_UNSIGNED
+
+
 def test_a_signature_of_another_length_is_refused() -> None:
     head, _, signature = GOOD.rpartition(".")
     raw = base64.urlsafe_b64decode(signature)
