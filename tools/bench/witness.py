@@ -4,14 +4,19 @@
 
     python -m tools.bench.witness [ROUNDS]
 
-Registries that differ in one thing only take turns, so that what else happens on the machine hits
-all of them. Each round registers the same number of statements, with every proof checked by the
-caller; rates are compared within a round, and the median over all rounds is printed. One registry
-without witnesses runs twice: what the two differ by is noise. The server's processor time for each
-statement depends less on who else uses the machine.
+Two registries are written to at the same time, each by a process of its own, so that whatever else
+happens on the machine hits both at once. One of them asks a witness that takes 2 s for each answer,
+the other asks nobody; then they change places. What is left of the rate in a round is the root of
+both ratios: how much one registry is faster than the other in any case stands above the line once
+and below it once. Every proof is checked by the caller.
+
+It ends when the promise is shown or refuted, or after so many rounds. Exit status: 0 shown, 1
+refuted, 4 not decided, since the machine was too busy for so few rounds.
 """
 
 import asyncio
+import math
+import multiprocessing
 import random
 import statistics
 import subprocess
@@ -19,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,88 +32,189 @@ from pathlib import Path
 
 import grpc.aio
 
-from registry.api.v1 import (
-    access_pb2,
-    statement_service_pb2,
-    statement_service_pb2_grpc,
-)
+from registry.api.v1 import access_pb2, statement_service_pb2, statement_service_pb2_grpc
+from registry.config import ServerSettings
 from registry.core.tlog import entry
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.policy import NONE, Policy
+from registry.server import app
 from registry.server.http.face import Face
 from registry.server.http.routing import Request, Response, Route, Routes
 from registry.server.http.witness import Witnessing
+from registry.services.cosigning import Cosigning
 from registry.services.witnessing import Witness
 from registry.signing.cosigner import Cosigner
-from registry.signing.file import StatementSigner
+from registry.signing.file import StatementSigner, generate_p256
 from registry.storage.sql.engine import Database
+from tools.bench.paired import CONFIDENCE, FEWEST, Interval
 from tools.bench.statements import check, make
-from tools.bench.world import Running, bearer, machine, registry
+from tools.bench.world import START_SECONDS, Running, bearer, machine, registry
 
-CLIENTS = 32
-"""Callers at once."""
+CLIENTS = 16
+"""Callers at once, of each registry."""
 
-STATEMENTS = 600
-"""Statements in one round."""
+ROUNDS = 60
+"""Rounds that are measured at most; one more comes before. A round takes about 14 s."""
 
-ROUNDS = 24
-"""Rounds that are measured; one more comes before."""
+STRETCH_SECONDS = 4.0
+"""How long a stretch lasts, two of which are a round: longer than the witness takes."""
 
 SLOW_SECONDS = 2.0
-"""How long the slow witness takes for each answer."""
+"""How long the witness takes for each answer."""
+
+SETTLE_SECONDS = SLOW_SECONDS + 0.5
+"""How long nothing is written between stretches: no answer of one falls into the other. Meanwhile
+the statements of the next one are signed."""
+
+FIRST_RATE = 1500.0
+"""Statements per second for which the first stretch is prepared."""
+
+PROMISED = 0.95
+"""What is left of the rate, at least."""
+
+ASKING, ALONE = "asking", "alone"
+"""What a registry's switch says: ask the witness, or nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one caller's process does in a stretch: everything that it needs for it.
+
+    Attributes:
+        first: The number of the first statement.
+        start_at: When to begin, by the machine's monotonic clock.
+    """
+
+    address: str
+    token: str
+    key_file: Path
+    first: int
+    count: int
+    start_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What came of a stretch: statements per second, and processor seconds for each."""
+
+    rate: float
+    processor: float
 
 
 @dataclass(slots=True)
-class Variant:
-    """One registry, and what was measured of it."""
+class Side:
+    """One of the two registries.
 
-    title: str
+    Attributes:
+        switch: The file that says whether it asks.
+    """
+
     running: Running
     token: str
-    key: StatementSigner
-    rates: list[float] = field(default_factory=list)
-    processor: list[float] = field(default_factory=list)
+    key_file: Path
+    switch: Path
+    number: int = 0
+    fastest: float = FIRST_RATE
 
-    def round(self, first: int) -> None:
-        """Register statements from number ``first`` on."""
-        before = self.running.processor_seconds()
-        rate = asyncio.run(_register(self, first))
-        self.rates.append(rate)
-        self.processor.append((self.running.processor_seconds() - before) / STATEMENTS)
+    def task(self, start_at: float) -> Task:
+        """Its next stretch."""
+        count = int(STRETCH_SECONDS * self.fastest * 1.3)
+        first, self.number = self.number, self.number + count
+        return Task(self.running.address, self.token, self.key_file, first, count, start_at)
 
 
-async def _register(variant: Variant, first: int) -> float:
-    envelopes = [make(variant.key, first + number) for number in range(STATEMENTS)]
-    der = variant.key.public_key.der
-    work = [
-        (item.to_bytes(), entry.write(item.record_id, item.signature, der)) for item in envelopes
-    ]
-    left = iter(work)
-    async with grpc.aio.insecure_channel(variant.running.address) as channel:
+def work(task: Task) -> tuple[int, float]:
+    """Sign statements, and register them from the time on; how many, in how many seconds."""
+    key = StatementSigner.load(task.key_file)
+    der = key.public_key.der
+    prepared = []
+    for number in range(task.first, task.first + task.count):
+        item = make(key, number)
+        prepared.append((item.to_bytes(), entry.write(item.record_id, item.signature, der)))
+    time.sleep(max(0.0, task.start_at - time.monotonic()))
+    return asyncio.run(_register(task, prepared))
+
+
+async def _register(task: Task, prepared: list[tuple[bytes, bytes]]) -> tuple[int, float]:
+    left = iter(prepared)
+    count = 0
+    async with grpc.aio.insecure_channel(task.address) as channel:
         stub = statement_service_pb2_grpc.StatementServiceStub(channel)
+        start = time.perf_counter()
 
         async def client() -> None:
-            for envelope, body in left:
-                answer = await stub.Register(
-                    statement_service_pb2.RegisterRequest(envelope=envelope),
-                    metadata=bearer(variant.token),
-                )
+            nonlocal count
+            while time.perf_counter() < start + STRETCH_SECONDS:
+                envelope, body = next(left, (b"", b""))
+                if not envelope:
+                    return
+                request = statement_service_pb2.RegisterRequest(envelope=envelope)
+                answer = await stub.Register(request, metadata=bearer(task.token))
                 check(body, answer.receipt)
+                count += 1
 
-        start = time.perf_counter()
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
-        return len(work) / (time.perf_counter() - start)
+        return count, time.perf_counter() - start
 
 
-async def serve_witness(folder: Path, vkey: str, seconds: float) -> None:
-    """Run a witness that takes ``seconds`` for each answer, until killed; print its policy line."""
+@dataclass(slots=True)
+class Bench:
+    """Both registries, and what was measured.
+
+    Attributes:
+        rates: What is left of the rate, in each round.
+        costs: By what a statement costs more processor time, in each round.
+        alone: Statements per second of a registry that asks nobody, beside the other one.
+    """
+
+    sides: tuple[Side, Side]
+    callers: ProcessPoolExecutor
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    alone: list[float] = field(default_factory=list)
+
+    def round(self, *, first_asks: bool) -> None:
+        """Two stretches: each side asks in one of them."""
+        rate = cost = 1.0
+        for asks in (first_asks, not first_asks):
+            asking, alone = self.sides if asks else self.sides[::-1]
+            seen, plain = self._stretch(asking, alone)
+            rate *= seen.rate / plain.rate
+            cost *= seen.processor / plain.processor
+            self.alone.append(plain.rate)
+        self.rates.append(math.sqrt(rate))
+        self.costs.append(math.sqrt(cost))
+
+    def forget(self) -> None:
+        """Measure from now on; whatever was before was to warm up."""
+        for measured in (self.rates, self.costs, self.alone):
+            measured.clear()
+
+    def _stretch(self, asking: Side, alone: Side) -> list[Measured]:
+        asking.switch.write_text(ASKING)
+        alone.switch.write_text(ALONE)
+        pair = (asking, alone)
+        start_at = time.monotonic() + SETTLE_SECONDS
+        before = [side.running.processor_seconds() for side in pair]
+        done = list(self.callers.map(work, [side.task(start_at) for side in pair]))
+        spent = [side.running.processor_seconds() for side in pair]
+        found = []
+        for number, side in enumerate(pair):
+            count, seconds = done[number]
+            side.fastest = max(side.fastest, count / seconds)
+            found.append(Measured(count / seconds, (spent[number] - before[number]) / count))
+        return found
+
+
+async def serve_witness(folder: Path, vkey: str) -> None:
+    """Be a witness until killed; print its policy line."""
     cosigner = Cosigner.generate("witness.example")
     policy = Policy.parse(f"log {VerifierKey.parse(vkey)}\n".encode(), quorum=NONE)
     database = Database(f"sqlite:///{folder / 'witness.sqlite3'}")
     honest = Witnessing(Witness(database, policy, [cosigner], lambda: datetime.now(UTC)))
 
     async def slowly(request: Request) -> Response:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(SLOW_SECONDS)
         return await honest.add_checkpoint(request)
 
     route, _ = honest.routes()
@@ -120,77 +227,112 @@ async def serve_witness(folder: Path, vkey: str, seconds: float) -> None:
     await asyncio.Event().wait()
 
 
+def serve_registry(data: Path, policy: Path, switch: Path) -> None:
+    """Be a registry that asks its witness while the switch says so."""
+    begin = Cosigning._begin  # noqa: SLF001 - nobody else changes it while it runs
+
+    def begin_as_told(self: Cosigning) -> None:
+        if switch.read_text() == ASKING:
+            begin(self)
+
+    Cosigning._begin = begin_as_told  # type: ignore[method-assign] # noqa: SLF001 - as above
+    app.run(ServerSettings(data, "127.0.0.1:0", witness_policy=policy))
+
+
 @contextmanager
-def witness(folder: Path, vkey: str, seconds: float) -> Iterator[str]:
-    """A witness in a process of its own; its line of a policy."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tools.bench.witness", "--witness", folder, vkey, str(seconds)],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+def started(*arguments: object) -> "Iterator[subprocess.Popen[str]]":
+    """Run a part of this bench in a process of its own."""
+    command = [sys.executable, "-u", "-m", "tools.bench.witness", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield process.stdout.readline() if process.stdout else ""
+            yield process
         finally:
-            process.kill()
+            process.terminate()
+            process.wait(START_SECONDS)
 
 
-def opened(scratch: Path, resources: ExitStack) -> list[Variant]:
-    """All registries, running."""
-    found = []
-    for number, (title, seconds, arguments) in enumerate(
-        (
-            ("no witness", None, ()),
-            ("no witness, once more (noise)", None, ()),
-            (f"a witness that takes {SLOW_SECONDS:g} s", SLOW_SECONDS, ()),
-            ("a witness that answers at once", 0.0, ()),
-            ("no witness, but post-quantum", None, ("--post-quantum",)),
-        )
-    ):
-        data = scratch / f"data-{number}"
-        given: list[str] = list(arguments)
-        if seconds is not None:
-            with registry(data):
-                pass
-            vkey = (data / "log.vkey").read_text().strip()
-            folder = scratch / f"witness-{number}"
-            folder.mkdir()
-            line = resources.enter_context(witness(folder, vkey, seconds))
-            policy = scratch / f"policy-{number}"
-            policy.write_text(f"{line}quorum w\n")
-            given += ["--witness-policy", str(policy)]
-        running = resources.enter_context(registry(data, *given))
-        token, key = running.add("acme", access_pb2.ROLE_PUBLISHER, "acme/*")
-        found.append(Variant(title, running, token, key))
-    return found
+def read_line(process: "subprocess.Popen[str]") -> str:
+    """The next line that a process prints."""
+    return process.stdout.readline() if process.stdout else ""
 
 
-def measure(rounds: int) -> None:
-    """Print one table."""
+def opened(scratch: Path, resources: ExitStack) -> Side:
+    """Open a registry and its witness in a folder."""
+    data, switch, policy, key = (scratch / name for name in ("data", "switch", "policy", "key.pem"))
+    scratch.mkdir()
+    with registry(data):
+        pass
+    switch.write_text(ALONE)
+    generate_p256(key)
+    vkey = (data / "log.vkey").read_text().strip()
+    line = read_line(resources.enter_context(started("--witness", scratch, vkey)))
+    policy.write_text(f"{line}quorum w\n")
+    process = resources.enter_context(started("--registry", data, policy, switch))
+    address, url = (read_line(process).split()[-1] for _ in range(2))
+    running = Running(address, url, data, process)
+    signer = StatementSigner.load(key)
+    token, _ = running.add("acme", access_pb2.ROLE_PUBLISHER, "acme/*", signer)
+    return Side(running, token, key, switch)
+
+
+def measure(rounds: int) -> int:
+    """Print one table; whether the promise is shown."""
     with tempfile.TemporaryDirectory(prefix="provreg-bench-") as scratch, ExitStack() as resources:
-        variants = opened(Path(scratch), resources)
-        order = list(variants)
-        shuffle = random.Random(1).shuffle  # noqa: S311 - who comes after whom
-        for turn in range(rounds + 1):
-            shuffle(order)
-            for variant in order:
-                variant.round(turn * STATEMENTS)
-    base = variants[0]
-    sys.stdout.write(f"{machine()}\n")
-    sys.stdout.write(f"{'':34}{'median /s':>10}{'rate':>8}{'server CPU':>12}\n")
-    for variant in variants:
-        # The first round warms up.
-        pairs = zip(variant.rates[1:], base.rates[1:], strict=True)
-        ratio = statistics.median(rate / plain for rate, plain in pairs)
-        spent = statistics.median(variant.processor[1:])
-        relative = spent / statistics.median(base.processor[1:])
-        sys.stdout.write(
-            f"{variant.title:34}{statistics.median(variant.rates[1:]):10,.0f}{ratio:8.3f}"
-            f"{relative:8.3f} ({spent * 1e3:.2f} ms)\n"
-        )
+        sides = [opened(Path(scratch, name), resources) for name in ("one", "two")]
+        spawn = multiprocessing.get_context("spawn")
+        callers = resources.enter_context(ProcessPoolExecutor(2, spawn))
+        bench = Bench((sides[0], sides[1]), callers)
+        chance = random.Random(1)  # noqa: S311 - who asks first
+        bench.round(first_asks=True)
+        bench.forget()
+        for _ in range(rounds):
+            bench.round(first_asks=chance.random() < 1 / 2)
+            if decided(Interval.of(bench.rates)) is not None:
+                break
+    return report(bench)
+
+
+def decided(left: Interval) -> bool | None:
+    """Whether the promise is kept; None if that is not clear."""
+    if left.low >= PROMISED:
+        return True
+    return False if left.high < PROMISED else None
+
+
+def report(bench: Bench) -> int:
+    """Print what was measured, and what it says of the promise."""
+    rates = Interval.of(bench.rates)
+    verdict = decided(rates)
+    words = {
+        True: f"shown: a witness that takes {SLOW_SECONDS:g} s leaves {PROMISED:.0%} or more",
+        False: f"refuted: a witness that takes {SLOW_SECONDS:g} s leaves less than {PROMISED:.0%}",
+        None: f"not decided: it takes more rounds (at least {FEWEST}), or a quieter machine",
+    }
+    lines = [
+        machine(),
+        f"{len(bench.rates)} rounds; in brackets the bounds at {CONFIDENCE:.0%} confidence",
+        f"rate without a witness, two registries at once: {statistics.median(bench.alone):,.0f}/s",
+        f"left of the rate with a slow witness:           {rates}",
+        f"processor time of the registry, in proportion:  {Interval.of(bench.costs)}",
+        words[verdict],
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return {True: 0, False: 1, None: 4}[verdict]
+
+
+def main(arguments: list[str]) -> int:
+    """Be the bench, or a part of it."""
+    match arguments:
+        case ["--witness", folder, vkey]:
+            asyncio.run(serve_witness(Path(folder), vkey))
+        case ["--registry", data, policy, switch]:
+            serve_registry(Path(data), Path(policy), Path(switch))
+        case [rounds]:
+            return measure(int(rounds))
+        case _:
+            return measure(ROUNDS)
+    return 0
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--witness"]:
-        asyncio.run(serve_witness(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])))
-    else:
-        measure(int(sys.argv[1]) if sys.argv[1:] else ROUNDS)
+    sys.exit(main(sys.argv[1:]))

@@ -34,10 +34,14 @@ class Running:
         return (self.folder / "admin.token").read_text().strip()
 
     def add(
-        self, name: str, role: access_pb2.Role.ValueType, namespace: str
+        self,
+        name: str,
+        role: access_pb2.Role.ValueType,
+        namespace: str,
+        key: StatementSigner | None = None,
     ) -> tuple[str, StatementSigner]:
-        """A new principal: its token and its key."""
-        key = StatementSigner.generate()
+        """A new principal: its token and its key, which is made if none is given."""
+        key = key or StatementSigner.generate()
         with grpc.insecure_channel(self.address) as channel:
             answer = access_service_pb2_grpc.AccessServiceStub(channel).AddPrincipal(
                 access_service_pb2.AddPrincipalRequest(
