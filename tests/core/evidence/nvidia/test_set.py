@@ -3,9 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from registry.core.digest import sha256
 from registry.core.evidence.appraisal import Question
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.checks import Finding
@@ -17,6 +19,7 @@ from registry.core.evidence.nvidia.rules import SET_RULES
 from registry.core.evidence.nvidia.spdm import Opaque
 from registry.core.evidence.nvidia.tables import CHECKS
 from registry.core.evidence.trust import Tier
+from registry.core.evidence.validity import Validity, seconds
 from registry.core.verdict import Verdict
 from tests.core.evidence.nvidia.judging import exchanged, findings, judge, policy, serialized
 from tools.fake_vendor.nvidia import Spec, machine, mint, mint_set, switch
@@ -42,7 +45,10 @@ def test_a_whole_machine_is_valid() -> None:
     assert findings(appraisal) == set()
     assert (appraisal.verdict, appraisal.tier) == (Verdict.VALID, Tier.AFFIRMING)
     examination = appraisal.examination
-    assert {item.check for item in appraisal.checks} == set(CHECKS)
+    assert [item.check for item in examination.checks] == list(CHECKS)
+    reports = {sha256(device.report).hex() for device in minted.devices}
+    assert set(examination.checks[0].inputs) == reports
+    assert set(examination.checks[9].inputs) == reports
     assert examination.claims["gpu_count"] == 8
     assert examination.claims["switch_count"] == 4
     ids = [item.evidence_id for item in examination.members]
@@ -50,6 +56,34 @@ def test_a_whole_machine_is_valid() -> None:
     assert examination.evidence_id == evidence_id(Family.NVIDIA_SET, named)
     assert len(set(named)) == 12
     assert len(examination.endorsements) == len(minted.endorsements.items)
+
+
+def test_a_set_counts_while_everything_of_every_device_does() -> None:
+    specs = machine(gpus=2, switches=1)
+    early = Said(this_update=NOON - timedelta(hours=5))
+    specs[1] = replace(specs[1], answers={1: early}, leaf_start=NOON - timedelta(minutes=20))
+    window = judge(mint_set(specs), by=SET).examination.window
+    assert window == Validity(
+        seconds(NOON) - 20 * 60, seconds(NOON - timedelta(hours=5) + timedelta(days=1)) - 1
+    )
+    assert window is not None
+    for at, verdict in (
+        (window.start - 1, Verdict.INDETERMINATE),
+        (window.start, Verdict.VALID),
+        (window.end, Verdict.VALID),
+        (window.end + 1, Verdict.INDETERMINATE),
+    ):
+        moment = datetime.fromtimestamp(at, UTC)
+        assert judge(mint_set(specs), moment, by=SET).verdict is verdict
+
+
+def test_many_bad_devices_are_counted() -> None:
+    specs = [replace(spec, fwid=b"\xf2" * 48) for spec in machine()[:8]]
+    said = "device 1, 2, 3, 4, 5, 6, 7, 8: "
+    assert any(item.detail.startswith(said) for item in judge(mint_set(specs), by=SET).findings())
+    specs = [Spec(number=number, fwid=b"\xf2" * 48) for number in range(1, 11)]
+    [found] = judge(mint_set(specs), by=SET).findings()
+    assert found.detail.startswith("device 1, 2, 3, 4, 5, 6, 7, 8 and 2 more: ")
 
 
 def test_the_order_of_the_devices_does_not_matter() -> None:
