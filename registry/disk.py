@@ -28,7 +28,7 @@ BUFFER_BYTES: Final = 2 * 1024 * 1024
 SLOTS: Final = 3
 """Buffers of one file: one that fills, one that is taken, one between."""
 
-READS_AHEAD: Final = 3
+READS_AHEAD: Final = 2
 """Buffers that are read at once: a disk is fast only if it is asked for several things."""
 
 LARGE_BYTES: Final = 4 * 1024 * 1024

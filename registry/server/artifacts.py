@@ -71,7 +71,10 @@ class _OneThread:
     def run(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Start a step; it happens even if nobody waits for it."""
         work = functools.partial(step, *args, **kwargs)
-        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        # If nobody waits for it, because something else failed before, that is what is told.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return future
 
 
 class ArtifactServicer(rpc.ArtifactServiceServicer):
@@ -152,6 +155,7 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
 async def _receive(requests: AsyncIterator[Part], writer: BlobWriter, thread: _OneThread) -> None:
     offset = gathered = 0
     chunks: list[bytes | memoryview] = []
+    writing = thread.run(_write, writer, [])
     async for request in requests:
         if not isinstance(request, chunk.Piece):
             raise MalformedError(Reason.MALFORMED_FIELD, "after the header come only chunks")
@@ -176,8 +180,11 @@ async def _receive(requests: AsyncIterator[Part], writer: BlobWriter, thread: _O
             chunks.append(data)
         gathered += len(data)
         if gathered >= GATHERED_BYTES:
-            await thread.run(_write, writer, chunks)
+            # These are written while the next ones come, and no more: their sender has to wait.
+            await writing
+            writing = thread.run(_write, writer, chunks)
             chunks, gathered = [], 0
+    await writing
     await thread.run(_write, writer, chunks)
 
 

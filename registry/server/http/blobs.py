@@ -32,8 +32,8 @@ from registry.services.tickets import Tickets
 
 PATH: Final = "/blobs/{digest}"
 
-MAX_TRANSFERS: Final = 32
-"""Blobs that are sent at once; each takes some buffers of 2 MiB. More callers are told to come
+MAX_TRANSFERS: Final = 16
+"""Blobs that are sent at once; each takes three buffers of 2 MiB. More callers are told to come
 back; ours go on over gRPC meanwhile."""
 
 _FOR_EVER: Final = ("cache-control", "private, max-age=31536000, immutable")
