@@ -10,16 +10,22 @@ from registry.api.v1 import log_service_pb2 as pb
 from registry.client.channel import Connection, Target
 from registry.client.following_state import StateFolder
 from registry.client.log import WatchedEntry
-from registry.client.monitor import Found, Monitor, Verified
+from registry.client.monitor import Found, Log, Monitor, Verified
 from registry.client.registry import RegistryClient
 from registry.client.registry_log import RegistryLog
+from registry.client.tiled_log import TiledLog
 from registry.core.records.wanted import Wanted
 from registry.core.tlog.checkpoint import Checkpoint
+from registry.core.tlog.policy import Policy
 from registry.core.tlog.selection import Selection
 from registry.errors import NotFoundError, Reason, RegistryError, VerificationError
+from registry.remote.http import HTTPClient
 from tests.client.conftest import Place
 from tests.client.liar import Liar
+from tests.cosigned import eventually
 from tests.mint import dataset_statement
+from tests.server.served import served
+from tests.watched import watching
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 METHOD = "LogService/Watch"
@@ -198,3 +204,43 @@ def test_a_registry_that_cannot_prove_its_growth_is_kept_as_evidence(
         watcher.round()
     assert caught.value.reason is Reason.CONSISTENCY_PROOF
     assert len(list((tmp_path / "state").rglob("*.checkpoint"))) == 2
+
+
+def test_a_monitor_follows_what_a_quorum_has_seen(tmp_path: Path) -> None:
+    with served(tmp_path / "data") as registry:
+        key = registry.services.signer.key
+    with watching(tmp_path, key) as witness:
+        text = f"log {key}\n{witness.line}quorum {witness.name}\n"
+        (tmp_path / "policy").write_text(text)
+        policy = tmp_path / "policy"
+        with served(tmp_path / "data", prefix="new-", witness_policy=policy) as registry:
+            heads = registry.services.sequencer.heads
+            eventually(lambda: heads.cosigned is not None and heads.shown is heads.cosigned)
+            witness.hang()
+            registry.say(dataset_statement(name="acme/unseen"), registry.acme)
+            assert heads.cosigned is not None
+            assert heads.newest is not None
+            seen = heads.cosigned.checkpoint.size
+            assert seen < heads.newest.checkpoint.size
+            connection = Connection(Target.parse(registry.address), token=registry.auditor.token)
+            with RegistryLog(connection, key) as grpc_log, HTTPClient() as http:
+                logs: tuple[Log, ...] = (grpc_log, TiledLog(registry.url, http))
+                for number, log in enumerate(logs):
+                    told: list[Found | Verified] = []
+                    now = datetime.now(UTC)
+                    with StateFolder(tmp_path / f"state-{number}", key) as state:
+                        monitor = Monitor(
+                            log,
+                            key,
+                            state,
+                            Selection(),
+                            started_at=now,
+                            max_age=timedelta(hours=1),
+                            policy=Policy.parse(text.encode()),
+                        )
+                        monitor.round(now, told.append)
+                        monitor.verify_fresh(now)
+                    # Without a quorum nobody believes in the entry that was added last.
+                    found = [item.index for item in told if isinstance(item, Found)]
+                    assert found == list(range(seen))
+            witness.go_on()
