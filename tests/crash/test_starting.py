@@ -11,22 +11,31 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from registry.config import ServerSettings
+from registry.core.tlog.note import COSIGNER_KEYS, VerifierKey
+from registry.core.tlog.policy import Witness
+from registry.remote.http import HTTPClient
+from registry.remote.witness import WitnessClient
 from registry.server.offline import check_offline
 from tests.crash import inject
 from tests.crash.inject import WRITES, Injector, Strike
+from tests.crash.nursery import LOGS
 from tests.crash.test_background import SECONDS, published, wait_for
 from tests.crash.test_faults import Victim
 from tests.crash.test_kill import BatchWriter, Writer
+from tests.growing import GrowingLog
 from tests.running import REPOSITORY, address_in
 
 pytestmark = pytest.mark.skipif(
     inject.available() is not None, reason=f"no faults can be injected: {inject.available()}"
 )
+
+LOG = GrowingLog()
 
 MOST_OPERATIONS = 200
 """File operations of one start that has nothing to make but tiles, at most."""
@@ -36,6 +45,9 @@ MOST_OF_FIRST_START = 1000
 
 STEP = 13
 """From one operation of a first start to the next one before which it is killed."""
+
+WORDS = ("hasty", "published")
+"""What the registries are told."""
 
 MISSES = 3
 """Starts in a row in which nothing is struck: jobs of their own do some of the work."""
@@ -71,7 +83,7 @@ class Starter:
     def started(self) -> Iterator[str | None]:
         """The address of the registry; None if it died or refused, for what was done to it."""
         self.tell("start")
-        line = self.read("provreg is listening", "refused", "killed")
+        line = self.read("provreg", "refused", "killed")
         try:
             yield address_in(line) if line.startswith("provreg") else None
         finally:
@@ -89,10 +101,10 @@ class Starter:
 
 
 @contextmanager
-def nursery(data: Path) -> Iterator[Injector]:
+def nursery(data: Path, *words: str) -> Iterator[Injector]:
     """Whoever starts registries, and whoever harms them."""
     with Injector(
-        [sys.executable, "-u", "-m", "tests.crash.nursery", data, "hasty", "published"],
+        [sys.executable, "-u", "-m", "tests.crash.nursery", str(data), *words],
         watch=data,
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
@@ -105,7 +117,7 @@ def nursery(data: Path) -> Iterator[Injector]:
 @pytest.fixture
 def injector(tmp_path: Path) -> Iterator[Injector]:
     """Nothing was started so far."""
-    with nursery(tmp_path / "data") as injector:
+    with nursery(tmp_path / "data", *WORDS) as injector:
         yield injector
 
 
@@ -113,7 +125,7 @@ def injector(tmp_path: Path) -> Iterator[Injector]:
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     """A registry with statements and batches."""
     data = tmp_path_factory.mktemp("starting") / "data"
-    with nursery(data) as injector:
+    with nursery(data, *WORDS) as injector:
         victim = Victim(data, injector)
         with victim.running() as address:
             for writer in (
@@ -189,3 +201,26 @@ def test_a_first_start_that_is_harmed_again_and_again_goes_on(
         victim.check(address)
     found = check_offline(ServerSettings(victim.data), lambda _what, _count: None, repair=False)
     assert [str(fault) for fault in found.faults if "PUBLISHED" not in fault.kind] == []
+
+
+@pytest.mark.parametrize("strike", [Strike.FAIL, Strike.KILL])
+def test_a_witness_whose_first_start_is_harmed_again_and_again_goes_on(
+    tmp_path: Path, strike: Strike
+) -> None:
+    (tmp_path / "logs").write_text(f"log {LOG.key}\n")
+    data = tmp_path / "data"
+    with nursery(data, f"{LOGS}{tmp_path / 'logs'}") as injector, HTTPClient() as http:
+        starter = Starter(injector)
+        hit = True
+        while hit:
+            injector.arm(nth=len(starter.hits) + 1, strike=strike)
+            with starter.started():
+                hit = starter.note_hit()
+                assert len(starter.hits) < MOST_OPERATIONS
+        key = VerifierKey.parse((data / "witness.vkey").read_text().strip(), COSIGNER_KEYS)
+        with starter.started() as url:
+            assert url is not None
+            client = WitnessClient(http, Witness("w", key, url))
+            # Its answer is checked by the key that it was the first to name.
+            assert client.add_checkpoint(LOG.head(3), partial(LOG.proof, new=3))
+    assert {hit.split()[0] for hit in starter.hits} >= {"mkdir", "openat", "write", "fsync"}
