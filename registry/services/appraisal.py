@@ -16,7 +16,6 @@ a worker, while it judges               the caller is told, nothing was stored
 import importlib.metadata
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -51,7 +50,6 @@ from registry.services.endorsing import Endorser
 from registry.services.keyring import Keyring
 from registry.services.operator import Operator
 from registry.services.submission import check_fresh
-from registry.storage.blobs.port import BlobWriter
 from registry.storage.sql import attestations, challenges, log
 from registry.storage.sql.attestations import StoredResult
 from registry.storage.sql.challenges import StoredChallenge
@@ -228,14 +226,10 @@ class Appraisals:
             )
         }
         stored = self._artifacts.stat_all(list(wanted))
-        with ExitStack() as staged:
-            blobs: list[BlobWriter] = []
-            for name, data in wanted.items():
-                if name not in stored:
-                    blobs.append(self._artifacts.stage(data))
-                    staged.callback(blobs[-1].abort)
-            receipt = self._operator.say(statement, blobs=tuple(blobs), claim=claim)
-            staged.pop_all()
+        blobs = tuple(
+            self._artifacts.keep(data) for name, data in wanted.items() if name not in stored
+        )
+        receipt = self._operator.say(statement, blobs=blobs, claim=claim)
         return self._entry(receipt.index)
 
     def about(self, evidence_id: bytes) -> list[StoredResult]:
