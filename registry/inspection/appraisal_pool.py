@@ -5,11 +5,13 @@ they die: whoever asked is told, and everybody else goes on. Only so many may wa
 """
 
 import logging
+import math
 import os
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +45,9 @@ START_LIMIT = timedelta(seconds=30)
 
 MAX_TASKS = 1000
 """Appraisals after which a worker is replaced by a fresh one."""
+
+WATCH_SECONDS = 0.1
+"""How often is looked for tasks that take too long."""
 
 STOP_SECONDS = 5
 """How long a killed worker may take to be gone."""
@@ -93,6 +98,9 @@ class AppraisalPool:
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
         for worker in self._all:
             self._idle.put(worker)
+        self._stopping = threading.Event()
+        self._watch = threading.Thread(target=self._watching, name="appraisals", daemon=True)
+        self._watch.start()
 
     def appraise(self, task: Task) -> AttestationResult:
         """What comes of one appraisal; blocks until it is done.
@@ -128,8 +136,15 @@ class AppraisalPool:
             raise answer.to_error()
         return answer.result
 
+    def _watching(self) -> None:
+        while not self._stopping.wait(WATCH_SECONDS):
+            for worker in self._all:
+                worker.overdue()
+
     def close(self) -> None:
         """End all workers."""
+        self._stopping.set()
+        self._watch.join()
         for worker in self._all:
             worker.kill()
         # Whoever was waiting for one gives it back now.
@@ -150,20 +165,19 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._served = 0
         self._closed = False
+        self.ends = math.inf
+        """When the task that is under way must have ended."""
 
     def ask(self, message: bytes) -> Answer:
         if self._served >= MAX_TASKS:
             self.end()
         process, is_new = self._running()
         limit = self._time_limit + (self._start_limit if is_new else timedelta())
-        # Killing the process closes its ends of both pipes, so nothing below waits for ever.
-        timer = threading.Timer(limit.total_seconds(), process.kill)
-        timer.daemon = True
-        timer.start()
+        self.ends = time.monotonic() + limit.total_seconds()
         try:
             parts = self._converse(process, message)
         finally:
-            timer.cancel()
+            self.ends = math.inf
         if parts is None:
             raise self._died(limit)
         self._served += 1
@@ -226,6 +240,15 @@ class _Worker:
                     # What was not sent yet is of no use to anybody.
                     continue
         return process.wait()
+
+    def overdue(self) -> None:
+        """Kill the process if its task takes too long.
+
+        That closes its ends of both pipes, so whoever waits for an answer waits no longer.
+        """
+        process = self._process
+        if process is not None and time.monotonic() > self.ends:
+            process.kill()
 
     def kill(self) -> None:
         self._closed = True

@@ -16,8 +16,10 @@ a worker, while it judges               the caller is told, nothing was stored
 import importlib.metadata
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 
 from registry.core.access import Principal
 from registry.core.attestation.dsse import Envelope
@@ -50,6 +52,7 @@ from registry.services.endorsing import Endorser
 from registry.services.keyring import Keyring
 from registry.services.operator import Operator
 from registry.services.submission import check_fresh
+from registry.storage.blobs.port import BlobWriter
 from registry.storage.sql import attestations, challenges, log
 from registry.storage.sql.attestations import StoredResult
 from registry.storage.sql.challenges import StoredChallenge
@@ -226,10 +229,14 @@ class Appraisals:
             )
         }
         stored = self._artifacts.stat_all(list(wanted))
-        blobs = tuple(
-            self._artifacts.keep(data) for name, data in wanted.items() if name not in stored
-        )
-        receipt = self._operator.say(statement, blobs=blobs, claim=claim)
+        with ExitStack() as staged:
+            blobs: list[BlobWriter] = []
+            for name, data in wanted.items():
+                if name not in stored:
+                    blobs.append(self._artifacts.stage(data))
+                    staged.callback(blobs[-1].abort)
+            receipt = self._operator.say(statement, blobs=tuple(blobs), claim=claim)
+            staged.pop_all()
         return self._entry(receipt.index)
 
     def about(self, evidence_id: bytes) -> list[StoredResult]:
@@ -329,6 +336,7 @@ def environment_of(entry: StoredEntry, family: str) -> Environment:
     raise AssertionError("only results are listed as such")
 
 
+@cache
 def verifier() -> Verifier:
     """This verifier, as results name it."""
     return Verifier(build=f"provreg {importlib.metadata.version('provreg')}", developer=DEVELOPER)

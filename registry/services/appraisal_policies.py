@@ -9,13 +9,13 @@ from typing import Any
 
 from registry.core import digest
 from registry.core.attestation.dsse import Envelope
-from registry.core.digest import DigestSet
-from registry.core.encoding import read_json, write_json
+from registry.core.encoding import read_json
+from registry.core.evidence.appraisal import policy_digest
 from registry.core.evidence.distrust import Entry
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.policy import Policy, check
 from registry.core.records import appraisal_policy, distrust_entry, predicate
-from registry.errors import LimitExceededError, NotFoundError, Reason
+from registry.errors import LimitExceededError, NotFoundError, Reason, UnavailableError
 from registry.services.operator import Operator
 from registry.storage.sql import catalog, log
 from registry.storage.sql.engine import Connection, Database
@@ -31,13 +31,31 @@ MAX_DISTRUSTED = 1000
 """Entries of the distrust list."""
 
 
+Policies = tuple[tuple[StoredEntry, Policy], ...]
+Distrusted = tuple[tuple[StoredEntry, Entry], ...]
+
+
 class AppraisalPolicies:
-    """Registers policies and distrust entries, and finds them again."""
+    """Registers policies and distrust entries; all are in memory, as the log says, in its order."""
 
     def __init__(self, database: Database, operator: Operator) -> None:
+        """Read all policies and the distrust list from the log."""
         self._database = database
         self._operator = operator
         self._lock = threading.Lock()
+        self._policies: Policies = ()
+        self._distrust: Distrusted = ()
+        self._load()
+
+    def _load(self) -> None:
+        with self._database.read() as connection:
+            policies = _all(connection, appraisal_policy.PREDICATE_TYPE, MAX_POLICIES)
+            entries = _all(connection, distrust_entry.PREDICATE_TYPE, MAX_DISTRUSTED)
+        # Never changed, only replaced: whoever reads one has a snapshot.
+        self._policies = tuple(
+            (entry, said) for entry, said in policies if isinstance(said, Policy)
+        )
+        self._distrust = tuple((entry, said) for entry, said in entries if isinstance(said, Entry))
 
     def put(self, data: bytes) -> StoredEntry:
         """Register a policy, in its one spelling; the same one again keeps its entry.
@@ -50,17 +68,18 @@ class AppraisalPolicies:
         """
         policy = read_json(_bounded(data), Policy, what="appraisal policy")
         check(policy, rules_of(policy.family))
-        statement = appraisal_policy.build(policy)
         with self._lock:
-            known = self.registered()
-            _require_room(known, MAX_POLICIES)
-            name = statement.subject[0].digest.sha256
-            return self._known(known, name) or self._say(statement)
+            for entry, known in self._policies:
+                if known == policy:
+                    return entry
+            _require_room(len(self._policies), MAX_POLICIES)
+            entry = self._say(appraisal_policy.build(policy))
+            self._policies = (*self._policies, (entry, policy))
+            return entry
 
     def registered(self) -> list[StoredEntry]:
         """All policies, oldest first."""
-        with self._database.read() as connection:
-            return _all(connection, appraisal_policy.PREDICATE_TYPE, MAX_POLICIES)
+        return [entry for entry, _ in self._policies]
 
     def find(self, reference: str) -> tuple[StoredEntry, Policy]:
         """A policy by record id (``sha256:…``), or the newest one of a name.
@@ -69,22 +88,11 @@ class AppraisalPolicies:
             NotFoundError: ``UNKNOWN_APPRAISAL_POLICY``.
             MalformedError: ``MALFORMED_DIGEST``.
         """
-        with self._database.read() as connection:
-            if reference.startswith("sha256:"):
-                entry = log.entry_of_record(connection, digest.parse(reference))
-                found = [] if entry is None else [entry]
-            else:
-                named = catalog.find(
-                    connection,
-                    appraisal_policy.PREDICATE_TYPE,
-                    name=reference or "\0",
-                    limit=MAX_POLICIES,
-                )
-                found = [entry for _, entry in named]
-        policy = _policy(found[-1]) if found else None
-        if policy is None:
-            raise _unknown(reference)
-        return found[-1], policy
+        name = digest.parse(reference) if reference.startswith("sha256:") else b""
+        for entry, policy in reversed(self._policies):
+            if name == entry.record_id or (not name and policy.name == reference):
+                return entry, policy
+        raise _unknown(reference)
 
     def of_digest(self, sha256: str) -> Policy:
         """The policy that results name by this digest.
@@ -92,14 +100,10 @@ class AppraisalPolicies:
         Raises:
             NotFoundError: ``UNKNOWN_APPRAISAL_POLICY``.
         """
-        with self._database.read() as connection:
-            named = catalog.find(
-                connection, appraisal_policy.PREDICATE_TYPE, version=sha256, limit=1
-            )
-        policy = _policy(named[0][1]) if named else None
-        if policy is None:
-            raise _unknown(sha256)
-        return policy
+        for _, policy in self._policies:
+            if policy_digest(policy) == sha256:
+                return policy
+        raise _unknown(sha256)
 
     def put_distrust(self, data: bytes) -> StoredEntry:
         """Put an entry on the distrust list; the same one again keeps its place.
@@ -110,33 +114,33 @@ class AppraisalPolicies:
             LimitExceededError: ``MESSAGE_TOO_LARGE``.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
-        entry = read_json(_bounded(data), Entry, what="distrust entry")
-        statement = distrust_entry.build(entry)
-        distrust_entry.validate(statement.subject, entry)
+        said = read_json(_bounded(data), Entry, what="distrust entry")
+        statement = distrust_entry.build(said)
+        distrust_entry.validate(statement.subject, said)
         with self._lock:
-            known = self.list_distrust()
-            _require_room(known, MAX_DISTRUSTED)
-            name = statement.subject[0].digest.sha256
-            return self._known(known, name) or self._say(statement)
+            for entry, known in self._distrust:
+                if known == said:
+                    return entry
+            _require_room(len(self._distrust), MAX_DISTRUSTED)
+            entry = self._say(statement)
+            self._distrust = (*self._distrust, (entry, said))
+            return entry
 
     def list_distrust(self) -> list[StoredEntry]:
         """The distrust list, oldest entry first."""
-        with self._database.read() as connection:
-            return _all(connection, distrust_entry.PREDICATE_TYPE, MAX_DISTRUSTED)
+        return [entry for entry, _ in self._distrust]
 
     def distrusted(self) -> tuple[Entry, ...]:
         """The distrust list as it is now: a snapshot."""
-        said = [_said(entry) for entry in self.list_distrust()]
-        return tuple(entry for entry in said if isinstance(entry, Entry))
-
-    def _known(self, entries: list[StoredEntry], sha256: str) -> StoredEntry | None:
-        for entry in entries:
-            if DigestSet.of(write_json(_said(entry))).sha256 == sha256:
-                return entry
-        return None
+        return tuple(said for _, said in self._distrust)
 
     def _say(self, statement: Any) -> StoredEntry:
-        receipt = self._operator.say(statement)
+        try:
+            receipt = self._operator.say(statement)
+        except UnavailableError:
+            # It may be in the log all the same, as when too few witnesses have seen it so far.
+            self._load()
+            raise
         with self._database.read() as connection:
             stored = log.entry(connection, receipt.index)
         if stored is None:
@@ -144,17 +148,14 @@ class AppraisalPolicies:
         return stored
 
 
-def _all(connection: Connection, predicate_type: str, limit: int) -> list[StoredEntry]:
-    return [entry for _, entry in catalog.find(connection, predicate_type, limit=limit)]
-
-
-def _said(entry: StoredEntry) -> object:
-    return predicate.parse(Envelope.parse(entry.envelope).payload).predicate
-
-
-def _policy(entry: StoredEntry) -> Policy | None:
-    said = _said(entry)
-    return said if isinstance(said, Policy) else None
+def _all(
+    connection: Connection, predicate_type: str, limit: int
+) -> list[tuple[StoredEntry, object]]:
+    found = catalog.find(connection, predicate_type, limit=limit)
+    return [
+        (entry, predicate.parse(Envelope.parse(entry.envelope).payload).predicate)
+        for _, entry in found
+    ]
 
 
 def _bounded(data: bytes) -> bytes:
@@ -168,8 +169,8 @@ def _bounded(data: bytes) -> bytes:
     return data
 
 
-def _require_room(known: list[StoredEntry], limit: int) -> None:
-    if len(known) >= limit:
+def _require_room(known: int, limit: int) -> None:
+    if known >= limit:
         raise LimitExceededError(
             Reason.MESSAGE_TOO_LARGE,
             "this registry keeps no more of them",

@@ -123,18 +123,6 @@ class Artifacts:
         """Write bytes that are in memory, to be committed with the statement that names them."""
         return self._blobs.stage(data)
 
-    def keep(self, data: bytes) -> BlobWriter:
-        """Store bytes that are in memory, to be listed with the statement that names them.
-
-        What is slow about that, syncing file and folder, is done here and not while others wait. A
-        statement that is refused in the end leaves bytes that nobody sees.
-
-        Raises:
-            UnavailableError: ``DISK_LOW``.
-        """
-        self._space.check()
-        return _Kept(self._blobs.put(data))
-
     def open(self, sha256: bytes) -> tuple[BlobInfo, BinaryIO]:
         """Open a blob for reading; whoever reads hashes.
 
@@ -156,24 +144,3 @@ class Artifacts:
     def _list(self, info: BlobInfo) -> None:
         with self._database.write() as connection:
             catalog.add_blob(connection, info)
-
-
-class _Kept:
-    """A blob that is durable already; all that is left is to list it."""
-
-    def __init__(self, info: BlobInfo) -> None:
-        self._info = info
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Nothing more is taken."""
-        raise AssertionError(f"{len(data)} bytes more than the blob has")
-
-    def prepare(self) -> None:
-        """It is prepared."""
-
-    def commit(self) -> BlobInfo:
-        """What it is called."""
-        return self._info
-
-    def abort(self) -> None:
-        """Others may have stored the same; unlisted bytes harm nobody."""
