@@ -9,6 +9,7 @@ has died, of itself or because it was told to. The words behind the folder may b
 ``published``     the log is published inside the folder, where that job's operations are counted
 ``merging``       outputs are merged after every other batch, in small steps, and only while there
                   is a file :data:`GATE` beside the folder; :data:`DONE` says that it is over
+``ca``            certificates are issued
 ``policy=FILE``   witnesses are asked
 ``closed``        nothing is acknowledged without them
 ``URL=CHAIN``     an authority that shall stamp the log
@@ -62,6 +63,7 @@ def serve(data: Path, words: list[str]) -> None:
                 static=None if "published" in words else data.with_name("published"),
                 witness_policy=policies[0] if policies else None,
                 fail_closed="closed" in words,
+                ca="ca" in words,
                 timestamp_authorities=tuple(
                     TimestampAuthority.parse(word) for word in words if "://" in word
                 ),
