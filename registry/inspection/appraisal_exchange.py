@@ -22,7 +22,7 @@ from registry.errors import (
     MalformedError,
     Reason,
     RegistryError,
-    UnsupportedError,
+    UnavailableError,
 )
 from registry.inspection.exchange import MAX_REFUSAL_CHARACTERS
 
@@ -83,7 +83,7 @@ class Answer(Value, frozen=True):
         if reason in _LIMITS:
             kind: type[RegistryError] = LimitExceededError
         elif reason is Reason.MISSING_EXTRA:
-            kind = UnsupportedError
+            kind = UnavailableError
         else:
             kind = RegistryError if reason is Reason.INTERNAL else MalformedError
         return kind(

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from registry.core.evidence.appraisal import Question
+from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements
+from registry.core.evidence.families import FAMILIES
 from registry.core.evidence.intel.rules import RULES as INTEL
 from registry.core.evidence.policy import NamedRoot, Policy
 from registry.core.evidence.result import Material, Verifier
-from registry.core.evidence.roots import Vendor
+from registry.core.evidence.roots import Roots, Vendor
 from registry.core.verdict import Verdict
 from registry.errors import (
     LimitExceededError,
@@ -29,7 +31,7 @@ from registry.errors import (
 from registry.inspection import appraisal_exchange as exchange
 from registry.inspection.appraisal_exchange import Task, read_message, write_message
 from registry.inspection.appraisal_pool import COMMAND, AppraisalPool
-from tools.fake_vendor import intel
+from tools.fake_vendor import intel, nitro, nvidia
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -193,3 +195,39 @@ def test_a_task_arrives_as_it_was_sent() -> None:
     assert parts is not None
     assert Task.of_parts(parts) == sent
     assert read_message(read) is None
+
+
+def minted(family: Family) -> tuple[bytes, Endorsements, Roots]:
+    """Good evidence of a family, as the fake vendor makes it at noon on 1 June 2026."""
+    if family is Family.INTEL_DCAP:
+        quote = intel.mint(intel.Spec())
+        return quote.evidence, quote.endorsements, quote.roots
+    if family is Family.AWS_NITRO:
+        document = nitro.mint()
+        return document.evidence, document.endorsements, document.roots
+    report = nvidia.mint()
+    return report.evidence, report.endorsements, report.roots
+
+
+@pytest.mark.parametrize("family", [Family.INTEL_DCAP, Family.AWS_NITRO, Family.NVIDIA_SPDM])
+def test_a_worker_that_can_open_nothing_judges_as_this_process_does(family: Family) -> None:
+    if family is Family.NVIDIA_SPDM:
+        pytest.importorskip("signxml", reason="the extra nvidia is not installed")
+    evidence, endorsements, roots = minted(family)
+    policy = Policy(
+        name="test",
+        family=family,
+        skip=tuple(FAMILIES[family].references),
+        roots=tuple(NamedRoot(vendor=vendor, sha256=sha256) for vendor, sha256 in roots.named),
+    )
+    asked = Task(
+        family,
+        Material(evidence, endorsements, policy),
+        Question(),
+        datetime(2026, 6, 1, 12, tzinfo=UTC),
+        Verifier(build="test", developer="test"),
+    )
+    with pool() as opened:
+        apart = opened.appraise(asked)
+    assert apart == asked.carry_out()
+    assert apart.submods[family].verdict is Verdict.VALID

@@ -34,6 +34,9 @@ except ImportError:
     HAS_XML = False
 else:
     HAS_XML = True
+    # Read now what the library reads when it first verifies: a confined process, in which hostile
+    # manifests are judged, can open no file any more.
+    XMLVerifier().schemas()  # type: ignore[no-untyped-call]  # the library gives no types here
 
 MAX_MANIFEST_BYTES: Final = 256 * 1024
 """Bytes of one manifest; NVIDIA's take about 25,000."""
