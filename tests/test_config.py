@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import TimestampAuthority, VendorSettings
+from registry.config import TimestampAuthority, VendorSettings, attestation_required
 from registry.errors import MalformedError, Reason
 
 
@@ -52,3 +52,20 @@ def test_vendors_are_asked_where_the_environment_says(monkeypatch: pytest.Monkey
         ("a.example", "crl-*.example:8443"),
         Path("/etc/ca.pem"),
     )
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", False), ("0", False), ("1", True)])
+def test_attestation_is_required_if_the_environment_says_so(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: bool
+) -> None:
+    monkeypatch.setenv("PROVREG_REQUIRE_ATTESTATION", text)
+    assert attestation_required() is expected
+
+
+def test_a_setting_that_says_neither_yes_nor_no_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROVREG_REQUIRE_ATTESTATION", "perhaps")
+    with pytest.raises(MalformedError) as caught:
+        attestation_required()
+    assert caught.value.reason is Reason.BAD_SETTING
