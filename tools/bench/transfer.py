@@ -1,7 +1,8 @@
 """Blobs in and out: promised ≥ 0.35 (upload) and ≥ 0.55 (fetch) of one-thread SHA-256 speed.
 
 Both ends share the machine; the registry hashes SHA-256 and SHA-512 and fsyncs what it stores, the
-client hashes and fsyncs what it fetches, after checking release, manifest and proofs. The baseline
+client hashes and fsyncs what it fetches, after checking release, manifest and proofs. Large files
+come over HTTP; beside that stands what they take over gRPC, where HTTP is off. The baseline
 is ``hashlib.file_digest`` in the same run; beside it stands what both digests cost in two threads,
 which is the least that an upload can take. Times of processors are told as well: on a machine that
 others use, they say more than the clock.
