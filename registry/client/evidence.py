@@ -5,7 +5,7 @@ the log. Whoever does not want to believe the registry's judgement has it made a
 that the result names: :meth:`EvidenceCalls.redo`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,6 +33,10 @@ from registry.wire import evidence as wire
 
 REAPPRAISAL_SECONDS = 24 * 3600
 """How long judging everything again may take: some ten thousand pieces of evidence."""
+
+
+Page = tuple[Iterable[statement_pb2.LoggedStatement], int]
+"""Some statements, and the entry at which the next ones start; 0 at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +150,19 @@ class EvidenceCalls:
         Raises:
             NotFoundError: ``UNKNOWN_EVIDENCE``.
         """
-        request = pb.GetResultsRequest(
-            evidence_id=evidence_id, key_id=key_id, record_id=record_id, verifier=verifier
-        )
-        known = self._client.heads.size
-        answer = self._connection.call(self._evidence.GetResults, request)
-        logged = self._in_order(answer.results, known)
+
+        def page(start: int) -> Page:
+            request = pb.GetResultsRequest(
+                evidence_id=evidence_id,
+                key_id=key_id,
+                record_id=record_id,
+                verifier=verifier,
+                start=start,
+            )
+            answer = self._connection.call(self._evidence.GetResults, request)
+            return answer.results, answer.next
+
+        logged = self._all(page)
         for item in logged:
             result_of(item)
             if record_id:
@@ -173,9 +184,13 @@ class EvidenceCalls:
 
     def policies(self) -> list[LoggedStatement]:
         """All appraisal policies, oldest first."""
-        known = self._client.heads.size
-        answer = self._connection.call(self._evidence.ListPolicies, pb.ListPoliciesRequest())
-        logged = self._in_order(answer.policies, known)
+
+        def page(start: int) -> Page:
+            request = pb.ListPoliciesRequest(start=start)
+            answer = self._connection.call(self._evidence.ListPolicies, request)
+            return answer.policies, answer.next
+
+        logged = self._all(page)
         require(all(isinstance(each.statement.predicate, Policy) for each in logged), "kind")
         return logged
 
@@ -194,9 +209,13 @@ class EvidenceCalls:
 
     def distrusted(self) -> list[LoggedStatement]:
         """The distrust list, oldest entry first."""
-        known = self._client.heads.size
-        answer = self._connection.call(self._evidence.ListDistrust, pb.ListDistrustRequest())
-        logged = self._in_order(answer.entries, known)
+
+        def page(start: int) -> Page:
+            request = pb.ListDistrustRequest(start=start)
+            answer = self._connection.call(self._evidence.ListDistrust, request)
+            return answer.entries, answer.next
+
+        logged = self._all(page)
         require(all(isinstance(each.statement.predicate, Entry) for each in logged), "kind")
         return logged
 
@@ -258,13 +277,21 @@ class EvidenceCalls:
             [each.statement.predicate for each in self.distrusted()],
         )
 
-    def _in_order(
-        self, messages: Sequence[statement_pb2.LoggedStatement], known: int
-    ) -> list[LoggedStatement]:
-        logged = [self._client.opened(each, known) for each in messages]
-        indices = [each.index for each in logged]
-        require(indices == sorted(set(indices)), "order of statements")
-        return logged
+    def _all(self, ask: Callable[[int], Page]) -> list[LoggedStatement]:
+        """Every statement of an answer in pages; each lies behind the one before in the log."""
+        logged: list[LoggedStatement] = []
+        start = 0
+        while True:
+            known = self._client.heads.size
+            messages, following = ask(start)
+            for message in messages:
+                item = self._client.opened(message, known)
+                require(item.index >= start, "order of statements")
+                start = item.index + 1
+                logged.append(item)
+            if not following:
+                return logged
+            require(following == start, "page")
 
 
 def result_of(logged: LoggedStatement) -> AttestationResult:

@@ -19,7 +19,7 @@ from registry.errors import MalformedError, Reason, UnavailableError
 from registry.inspection.appraisal_pool import AppraisalPool
 from registry.server.guard import caller
 from registry.server.pacing import Pacing
-from registry.services.appraisal import Appraisals, Presented
+from registry.services.appraisal import MAX_FOUND, Appraisals, Presented
 from registry.services.appraisal_policies import AppraisalPolicies
 from registry.services.artifacts import Artifacts
 from registry.services.attested import Attested
@@ -45,6 +45,9 @@ MAX_WAITING = 64
 SHARE = 0.05
 """Of one processor, that all submissions together may use in this process; workers come on top, but
 stand back. An idle registry takes some 40 pieces a second, and a busy one not many less."""
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""Bytes of the statements in one answer, but for a first one that is larger."""
 
 GUESS_SECONDS = 0.001
 """What one submission uses in this process, until that is known."""
@@ -163,9 +166,11 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
                 key_id=request.key_id,
                 record_id=request.record_id,
                 verifier=request.verifier,
+                start=request.start,
             )
         )
-        return pb.GetResultsResponse(results=await self._all(found))
+        results, following = await self._page(found, request.start)
+        return pb.GetResultsResponse(results=results, next=following)
 
     async def PutPolicy(  # noqa: N802
         self, request: pb.PutPolicyRequest, context: Context
@@ -179,7 +184,8 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
     ) -> pb.ListPoliciesResponse:
         """All policies."""
         found = await asyncio.to_thread(self._services.policies.registered)
-        return pb.ListPoliciesResponse(policies=await self._all(found))
+        policies, following = await self._page(found, request.start)
+        return pb.ListPoliciesResponse(policies=policies, next=following)
 
     async def PutDistrust(  # noqa: N802
         self, request: pb.PutDistrustRequest, context: Context
@@ -193,7 +199,8 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
     ) -> pb.ListDistrustResponse:
         """The distrust list."""
         found = await asyncio.to_thread(self._services.policies.list_distrust)
-        return pb.ListDistrustResponse(entries=await self._all(found))
+        entries, following = await self._page(found, request.start)
+        return pb.ListDistrustResponse(entries=entries, next=following)
 
     async def Reappraise(  # noqa: N802
         self, request: pb.ReappraiseRequest, context: Context
@@ -219,8 +226,22 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
         finally:
             self._waiting -= 1
 
-    async def _all(self, found: Sequence[StoredEntry]) -> list[statement_pb2.LoggedStatement]:
-        return await asyncio.to_thread(lambda: [self._logged(entry) for entry in found])
+    async def _page(
+        self, found: Sequence[StoredEntry], start: int
+    ) -> tuple[list[statement_pb2.LoggedStatement], int]:
+        """As much as one answer holds, and the entry at which the next one starts; 0 at the end."""
+        page: list[StoredEntry] = []
+        size = 0
+        left = [entry for entry in found if entry.index >= start]
+        for entry in left:
+            size += len(entry.envelope)
+            if len(page) >= MAX_FOUND or (page and size > PAGE_BYTES):
+                break
+            page.append(entry)
+        # What was found may itself be a page that is full.
+        more = len(page) < len(left) or len(page) >= MAX_FOUND
+        following = page[-1].index + 1 if page and more else 0
+        return await asyncio.to_thread(lambda: [self._logged(entry) for entry in page]), following
 
     def _logged(self, entry: StoredEntry) -> statement_pb2.LoggedStatement:
         return wire_statement.logged_to_proto(

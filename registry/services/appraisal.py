@@ -62,6 +62,9 @@ from registry.storage.sql.log import StoredEntry
 DEVELOPER = "provreg"
 """Who makes this verifier, as results say."""
 
+MAX_FOUND = 500
+"""Results in one answer."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -251,8 +254,11 @@ class Appraisals:
         key_id: str = "",
         record_id: bytes = b"",
         verifier: str = "",
+        start: int = 0,
     ) -> list[StoredEntry]:
         """Results about evidence, of a key, by a verifier, or one by record id; newest last.
+
+        At most :data:`MAX_FOUND` of them, from entry ``start`` of the log on.
 
         Raises:
             NotFoundError: ``UNKNOWN_EVIDENCE``.
@@ -268,14 +274,15 @@ class Appraisals:
             elif key_id:
                 found = attestations.of_key(connection, key_id)
             else:
-                found = attestations.by_verifier(connection, verifier)
-        if not found:
+                found = attestations.by_verifier(connection, verifier, start, MAX_FOUND)
+        if not found and not start:
             raise NotFoundError(
                 Reason.UNKNOWN_EVIDENCE,
                 "no attestation result of this evidence, key, verifier or name is registered",
                 where=(evidence_id or record_id).hex() or key_id or verifier[:200],
             )
-        return [self._entry(index) for index in sorted({row.index for row in found})]
+        wanted = sorted({row.index for row in found if row.index >= start})
+        return [self._entry(index) for index in wanted[:MAX_FOUND]]
 
     def judge(
         self, family: Family, material: Material, question: Question, at: datetime

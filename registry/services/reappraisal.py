@@ -4,9 +4,10 @@ Each piece of evidence gets one more result; earlier ones stay as they are. What
 snapshot: the distrust list is read once for a whole run, the newest endorsements for each piece.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 import msgspec
 
@@ -77,6 +78,14 @@ class Change:
     batches: tuple[AffectedBatch, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all evidence of one run is judged and told by."""
+
+    distrusted: Sequence[Entry]
+    releases: Callable[[], dict[str, tuple[str, ...]]]
+
+
 class Reappraisal:
     """Adds results as of now."""
 
@@ -104,7 +113,7 @@ class Reappraisal:
             NotFoundError: ``UNKNOWN_EVIDENCE``.
             RegistryError: Why a result cannot be made or logged; those before it stay.
         """
-        distrusted = self._policies.distrusted()
+        run = _Run(self._policies.distrusted(), cache(self._releases))
         if evidence_id:
             rows = self._appraisals.about(evidence_id)
             if not rows:
@@ -114,19 +123,20 @@ class Reappraisal:
                     where=evidence_id.hex()[:64],
                 )
             authentic = [row for row in rows if row.is_authentic]
-            yield self._again((authentic or rows)[0], distrusted)
+            yield self._again((authentic or rows)[0], run)
             return
         start = 0
         while page := self._page(start):
             for row in page:
-                yield self._again(row, distrusted)
+                yield self._again(row, run)
             start = page[-1].index + 1
 
     def _page(self, start: int) -> list[StoredResult]:
         with self._database.read() as connection:
             return attestations.firsts(connection, start, PAGE)
 
-    def _again(self, first: StoredResult, distrusted: Sequence[Entry]) -> Change:
+    def _again(self, first: StoredResult, run: "_Run") -> Change:
+        distrusted = run.distrusted
         family = Family(first.family)
         with self._database.read() as connection:
             known = attestations.about(connection, first.evidence)
@@ -140,6 +150,7 @@ class Reappraisal:
             now=True, stated=stated, expected=stated or Binding(), distrusted=distrusted
         )
         result = self._appraisals.judge(family, material, question, at)
+        model = None if stated is None or stated.model is None else stated.model.hex()
         entry = self._appraisals.record(result, material)
         now = result.submods[family].verdict.value
         changed = now != newest.verdict
@@ -150,7 +161,7 @@ class Reappraisal:
             now=now,
             principal=self._principal(first.key_id),
             key_id=first.key_id,
-            versions=self._versions(stated),
+            versions=() if model is None else run.releases().get(model, ()),
             batches=self._affected(first) if changed else (),
         )
 
@@ -179,17 +190,15 @@ class Reappraisal:
         events = self._keyring.events(key_id)
         return events[-1].event.principal if events else ""
 
-    def _versions(self, stated: Binding | None) -> tuple[str, ...]:
-        if stated is None or stated.model is None:
-            return ()
-        wanted = stated.model.hex()
+    def _releases(self) -> dict[str, tuple[str, ...]]:
+        """Names and versions of every model digest."""
         with self._database.read() as connection:
             found = catalog.find(connection, release.PREDICATE_TYPE, limit=MAX_RELEASES)
-        return tuple(
-            f"{listed.name}@{listed.version}"
-            for listed, entry in found
-            if _manifest(entry) == wanted
-        )
+        named: dict[str, tuple[str, ...]] = {}
+        for listed, entry in found:
+            manifest = _manifest(entry)
+            named[manifest] = (*named.get(manifest, ()), f"{listed.name}@{listed.version}")
+        return named
 
     def _affected(self, first: StoredResult) -> tuple[AffectedBatch, ...]:
         if not first.key_id:

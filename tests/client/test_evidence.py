@@ -171,3 +171,13 @@ def test_a_policy_that_was_changed_on_its_way_is_noticed(
         wanted: Policy = nitro_policy("test/strict", require=("N9",))
         reason = refusal(lambda: EvidenceCalls(misled).put_policy(wanted))
     assert reason is Reason.SUBJECT_MISMATCH
+
+
+def test_a_page_that_goes_back_is_noticed(liar: Liar, misled_node: EvidenceCalls) -> None:
+    def again(raw: bytes) -> bytes:
+        answer = pb.ListPoliciesResponse.FromString(raw)
+        answer.next = 1
+        return answer.SerializeToString()
+
+    liar.answers["EvidenceService/ListPolicies"] = again
+    assert refusal(misled_node.policies) is Reason.SUBJECT_MISMATCH

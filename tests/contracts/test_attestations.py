@@ -56,8 +56,10 @@ def test_results_are_found_as_they_were_stored(database: Database) -> None:
 def test_results_are_found_by_the_verifier_that_made_them(database: Database) -> None:
     add(database, VALID, replace(VALID, index=11, verifier="provreg 0.0.9"))
     with database.read() as connection:
-        found = attestations.by_verifier(connection, "provreg 0.0.9")
+        found = attestations.by_verifier(connection, "provreg 0.0.9", 0, 10)
         assert [row.index for row in found] == [11]
+        assert attestations.by_verifier(connection, "provreg 0.0.9", 12, 10) == []
+        assert attestations.by_verifier(connection, "provreg 0.0.9", 0, 0) == []
 
 
 def test_rows_of_an_entry_are_replaced(database: Database) -> None:

@@ -216,3 +216,30 @@ def test_a_distrust_entry_is_listed_and_evidence_judged_again(
         lambda: list(stub.Reappraise(unknown, metadata=admin, timeout=SECONDS))
     )
     assert reason == "UNKNOWN_EVIDENCE"
+
+
+def test_lists_are_answered_in_pages(
+    registry: Served, stub: rpc.EvidenceServiceStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        request = pb.PutPolicyRequest(policy=write_json(nitro_policy(f"test/page-{number}")))
+        stub.PutPolicy(request, metadata=registry.admin.metadata, timeout=SECONDS)
+    metadata = registry.node.metadata
+    whole = stub.ListPolicies(pb.ListPoliciesRequest(), metadata=metadata, timeout=SECONDS)
+    assert whole.next == 0
+    for name, limit in (("MAX_FOUND", 2), ("PAGE_BYTES", 3000)):
+        monkeypatch.setattr(f"registry.server.evidence.{name}", limit)
+        found, start, pages = [], 0, 0
+        while True:
+            page = stub.ListPolicies(
+                pb.ListPoliciesRequest(start=start), metadata=metadata, timeout=SECONDS
+            )
+            found += [item.envelope for item in page.policies]
+            pages += 1
+            if not page.next:
+                break
+            assert page.next > start
+            start = page.next
+        assert found == [item.envelope for item in whole.policies]
+        assert pages > 2
+        monkeypatch.undo()

@@ -27,7 +27,7 @@ from registry.api.v1 import evidence_pb2 as registry_dot_api_dot_v1_dot_evidence
 from registry.api.v1 import statement_pb2 as registry_dot_api_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&registry/api/v1/evidence_service.proto\x12\x0fregistry.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eregistry/api/v1/evidence.proto\x1a\x1fregistry/api/v1/statement.proto\"\'\n\x10\x43hallengeRequest\x12\x13\n\x0bsession_key\x18\x01 \x01(\x0c\"R\n\x11\x43hallengeResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa8\x01\n\rSubmitRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08\x65vidence\x18\x02 \x01(\x0c\x12\x32\n\x0c\x65ndorsements\x18\x03 \x03(\x0b\x32\x1c.registry.api.v1.Endorsement\x12\x31\n\x07\x62inding\x18\x04 \x01(\x0b\x32 .registry.api.v1.EvidenceBinding\x12\x0e\n\x06policy\x18\x05 \x01(\t\"B\n\x0eSubmitResponse\x12\x30\n\x06result\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\"]\n\x11GetResultsRequest\x12\x13\n\x0b\x65vidence_id\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x11\n\trecord_id\x18\x03 \x01(\x0c\x12\x10\n\x08verifier\x18\x04 \x01(\t\"G\n\x12GetResultsResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\"\"\n\x10PutPolicyRequest\x12\x0e\n\x06policy\x18\x01 \x01(\x0c\"E\n\x11PutPolicyResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\"\x15\n\x13ListPoliciesRequest\"J\n\x14ListPoliciesResponse\x12\x32\n\x08policies\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\"#\n\x12PutDistrustRequest\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\"F\n\x13PutDistrustResponse\x12/\n\x05\x65ntry\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\"\x15\n\x13ListDistrustRequest\"I\n\x14ListDistrustResponse\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\"(\n\x11ReappraiseRequest\x12\x13\n\x0b\x65vidence_id\x18\x01 \x01(\x0c\"\xee\x01\n\x12ReappraiseResponse\x12\x30\n\x06result\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\x12\x13\n\x0b\x65vidence_id\x18\x02 \x01(\x0c\x12\x16\n\x0everdict_before\x18\x03 \x01(\t\x12\x13\n\x0bverdict_now\x18\x04 \x01(\t\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12\x10\n\x08versions\x18\x07 \x03(\t\x12/\n\x07\x62\x61tches\x18\x08 \x03(\x0b\x32\x1e.registry.api.v1.AffectedBatch2\xc8\x05\n\x0f\x45videnceService\x12R\n\tChallenge\x12!.registry.api.v1.ChallengeRequest\x1a\".registry.api.v1.ChallengeResponse\x12I\n\x06Submit\x12\x1e.registry.api.v1.SubmitRequest\x1a\x1f.registry.api.v1.SubmitResponse\x12U\n\nGetResults\x12\".registry.api.v1.GetResultsRequest\x1a#.registry.api.v1.GetResultsResponse\x12R\n\tPutPolicy\x12!.registry.api.v1.PutPolicyRequest\x1a\".registry.api.v1.PutPolicyResponse\x12[\n\x0cListPolicies\x12$.registry.api.v1.ListPoliciesRequest\x1a%.registry.api.v1.ListPoliciesResponse\x12X\n\x0bPutDistrust\x12#.registry.api.v1.PutDistrustRequest\x1a$.registry.api.v1.PutDistrustResponse\x12[\n\x0cListDistrust\x12$.registry.api.v1.ListDistrustRequest\x1a%.registry.api.v1.ListDistrustResponse\x12W\n\nReappraise\x12\".registry.api.v1.ReappraiseRequest\x1a#.registry.api.v1.ReappraiseResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&registry/api/v1/evidence_service.proto\x12\x0fregistry.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eregistry/api/v1/evidence.proto\x1a\x1fregistry/api/v1/statement.proto\"\'\n\x10\x43hallengeRequest\x12\x13\n\x0bsession_key\x18\x01 \x01(\x0c\"R\n\x11\x43hallengeResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa8\x01\n\rSubmitRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08\x65vidence\x18\x02 \x01(\x0c\x12\x32\n\x0c\x65ndorsements\x18\x03 \x03(\x0b\x32\x1c.registry.api.v1.Endorsement\x12\x31\n\x07\x62inding\x18\x04 \x01(\x0b\x32 .registry.api.v1.EvidenceBinding\x12\x0e\n\x06policy\x18\x05 \x01(\t\"B\n\x0eSubmitResponse\x12\x30\n\x06result\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\"l\n\x11GetResultsRequest\x12\x13\n\x0b\x65vidence_id\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x11\n\trecord_id\x18\x03 \x01(\x0c\x12\x10\n\x08verifier\x18\x04 \x01(\t\x12\r\n\x05start\x18\x05 \x01(\x04\"U\n\x12GetResultsResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\x12\x0c\n\x04next\x18\x02 \x01(\x04\"\"\n\x10PutPolicyRequest\x12\x0e\n\x06policy\x18\x01 \x01(\x0c\"E\n\x11PutPolicyResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\"$\n\x13ListPoliciesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\"X\n\x14ListPoliciesResponse\x12\x32\n\x08policies\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\x12\x0c\n\x04next\x18\x02 \x01(\x04\"#\n\x12PutDistrustRequest\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\"F\n\x13PutDistrustResponse\x12/\n\x05\x65ntry\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\"$\n\x13ListDistrustRequest\x12\r\n\x05start\x18\x01 \x01(\x04\"W\n\x14ListDistrustResponse\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\x12\x0c\n\x04next\x18\x02 \x01(\x04\"(\n\x11ReappraiseRequest\x12\x13\n\x0b\x65vidence_id\x18\x01 \x01(\x0c\"\xee\x01\n\x12ReappraiseResponse\x12\x30\n\x06result\x18\x01 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\x12\x13\n\x0b\x65vidence_id\x18\x02 \x01(\x0c\x12\x16\n\x0everdict_before\x18\x03 \x01(\t\x12\x13\n\x0bverdict_now\x18\x04 \x01(\t\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12\x10\n\x08versions\x18\x07 \x03(\t\x12/\n\x07\x62\x61tches\x18\x08 \x03(\x0b\x32\x1e.registry.api.v1.AffectedBatch2\xc8\x05\n\x0f\x45videnceService\x12R\n\tChallenge\x12!.registry.api.v1.ChallengeRequest\x1a\".registry.api.v1.ChallengeResponse\x12I\n\x06Submit\x12\x1e.registry.api.v1.SubmitRequest\x1a\x1f.registry.api.v1.SubmitResponse\x12U\n\nGetResults\x12\".registry.api.v1.GetResultsRequest\x1a#.registry.api.v1.GetResultsResponse\x12R\n\tPutPolicy\x12!.registry.api.v1.PutPolicyRequest\x1a\".registry.api.v1.PutPolicyResponse\x12[\n\x0cListPolicies\x12$.registry.api.v1.ListPoliciesRequest\x1a%.registry.api.v1.ListPoliciesResponse\x12X\n\x0bPutDistrust\x12#.registry.api.v1.PutDistrustRequest\x1a$.registry.api.v1.PutDistrustResponse\x12[\n\x0cListDistrust\x12$.registry.api.v1.ListDistrustRequest\x1a%.registry.api.v1.ListDistrustResponse\x12W\n\nReappraise\x12\".registry.api.v1.ReappraiseRequest\x1a#.registry.api.v1.ReappraiseResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,29 +43,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITRESPONSE']._serialized_start=453
   _globals['_SUBMITRESPONSE']._serialized_end=519
   _globals['_GETRESULTSREQUEST']._serialized_start=521
-  _globals['_GETRESULTSREQUEST']._serialized_end=614
-  _globals['_GETRESULTSRESPONSE']._serialized_start=616
-  _globals['_GETRESULTSRESPONSE']._serialized_end=687
-  _globals['_PUTPOLICYREQUEST']._serialized_start=689
-  _globals['_PUTPOLICYREQUEST']._serialized_end=723
-  _globals['_PUTPOLICYRESPONSE']._serialized_start=725
-  _globals['_PUTPOLICYRESPONSE']._serialized_end=794
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=796
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=817
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=819
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=893
-  _globals['_PUTDISTRUSTREQUEST']._serialized_start=895
-  _globals['_PUTDISTRUSTREQUEST']._serialized_end=930
-  _globals['_PUTDISTRUSTRESPONSE']._serialized_start=932
-  _globals['_PUTDISTRUSTRESPONSE']._serialized_end=1002
-  _globals['_LISTDISTRUSTREQUEST']._serialized_start=1004
-  _globals['_LISTDISTRUSTREQUEST']._serialized_end=1025
-  _globals['_LISTDISTRUSTRESPONSE']._serialized_start=1027
-  _globals['_LISTDISTRUSTRESPONSE']._serialized_end=1100
-  _globals['_REAPPRAISEREQUEST']._serialized_start=1102
-  _globals['_REAPPRAISEREQUEST']._serialized_end=1142
-  _globals['_REAPPRAISERESPONSE']._serialized_start=1145
-  _globals['_REAPPRAISERESPONSE']._serialized_end=1383
-  _globals['_EVIDENCESERVICE']._serialized_start=1386
-  _globals['_EVIDENCESERVICE']._serialized_end=2098
+  _globals['_GETRESULTSREQUEST']._serialized_end=629
+  _globals['_GETRESULTSRESPONSE']._serialized_start=631
+  _globals['_GETRESULTSRESPONSE']._serialized_end=716
+  _globals['_PUTPOLICYREQUEST']._serialized_start=718
+  _globals['_PUTPOLICYREQUEST']._serialized_end=752
+  _globals['_PUTPOLICYRESPONSE']._serialized_start=754
+  _globals['_PUTPOLICYRESPONSE']._serialized_end=823
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=825
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=861
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=863
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=951
+  _globals['_PUTDISTRUSTREQUEST']._serialized_start=953
+  _globals['_PUTDISTRUSTREQUEST']._serialized_end=988
+  _globals['_PUTDISTRUSTRESPONSE']._serialized_start=990
+  _globals['_PUTDISTRUSTRESPONSE']._serialized_end=1060
+  _globals['_LISTDISTRUSTREQUEST']._serialized_start=1062
+  _globals['_LISTDISTRUSTREQUEST']._serialized_end=1098
+  _globals['_LISTDISTRUSTRESPONSE']._serialized_start=1100
+  _globals['_LISTDISTRUSTRESPONSE']._serialized_end=1187
+  _globals['_REAPPRAISEREQUEST']._serialized_start=1189
+  _globals['_REAPPRAISEREQUEST']._serialized_end=1229
+  _globals['_REAPPRAISERESPONSE']._serialized_start=1232
+  _globals['_REAPPRAISERESPONSE']._serialized_end=1470
+  _globals['_EVIDENCESERVICE']._serialized_start=1473
+  _globals['_EVIDENCESERVICE']._serialized_end=2185
 # @@protoc_insertion_point(module_scope)

@@ -139,7 +139,7 @@ Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
 
 @_typing.final
 class GetResultsRequest(_message.Message):
-    """Asks for results. Exactly one member is set."""
+    """Asks for results, by exactly one of the first four members."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -147,6 +147,7 @@ class GetResultsRequest(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     RECORD_ID_FIELD_NUMBER: _builtins.int
     VERIFIER_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     evidence_id: _builtins.bytes
     """By evidence id, or by the SHA-256 of the evidence as it came."""
     key_id: _builtins.str
@@ -155,6 +156,8 @@ class GetResultsRequest(_message.Message):
     """The one result with this record id."""
     verifier: _builtins.str
     """By the name and version of the verifier that made them."""
+    start: _builtins.int
+    """Only those from this entry of the log on."""
     def __init__(
         self,
         *,
@@ -162,10 +165,11 @@ class GetResultsRequest(_message.Message):
         key_id: _builtins.str = ...,
         record_id: _builtins.bytes = ...,
         verifier: _builtins.str = ...,
+        start: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_id", b"evidence_id", "key_id", b"key_id", "record_id", b"record_id", "verifier", b"verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_id", b"evidence_id", "key_id", b"key_id", "record_id", b"record_id", "start", b"start", "verifier", b"verifier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -178,6 +182,9 @@ class GetResultsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """The entry at which the next page starts; 0 at the end."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_statement_pb2.LoggedStatement]:
         """The results with fresh receipts."""
@@ -186,10 +193,11 @@ class GetResultsResponse(_message.Message):
         self,
         *,
         results: _abc.Iterable[_statement_pb2.LoggedStatement] | None = ...,
+        next: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,12 +255,17 @@ class ListPoliciesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    START_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Only those from this entry of the log on."""
     def __init__(
         self,
+        *,
+        start: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,6 +278,9 @@ class ListPoliciesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICIES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """The entry at which the next page starts; 0 at the end."""
     @_builtins.property
     def policies(self) -> _containers.RepeatedCompositeFieldContainer[_statement_pb2.LoggedStatement]:
         """The policies with fresh receipts."""
@@ -273,10 +289,11 @@ class ListPoliciesResponse(_message.Message):
         self,
         *,
         policies: _abc.Iterable[_statement_pb2.LoggedStatement] | None = ...,
+        next: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "policies", b"policies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,12 +351,17 @@ class ListDistrustRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    START_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Only those from this entry of the log on."""
     def __init__(
         self,
+        *,
+        start: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -352,6 +374,9 @@ class ListDistrustResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """The entry at which the next page starts; 0 at the end."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_statement_pb2.LoggedStatement]:
         """The entries with fresh receipts."""
@@ -360,10 +385,11 @@ class ListDistrustResponse(_message.Message):
         self,
         *,
         entries: _abc.Iterable[_statement_pb2.LoggedStatement] | None = ...,
+        next: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next", b"next"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

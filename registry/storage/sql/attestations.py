@@ -75,9 +75,12 @@ def of_key(connection: Connection, key_id: str) -> list[StoredResult]:
     return _rows(connection, t.results.c.key_id == key_id)
 
 
-def by_verifier(connection: Connection, verifier: str) -> list[StoredResult]:
-    """All results that this verifier made, oldest first."""
-    return _rows(connection, t.results.c.verifier == verifier)
+def by_verifier(
+    connection: Connection, verifier: str, start: int, limit: int
+) -> list[StoredResult]:
+    """Results that this verifier made, from entry ``start`` on, oldest first."""
+    wanted = and_(t.results.c.verifier == verifier, t.results.c.entry_index >= start)
+    return _rows(connection, wanted, limit)
 
 
 def of_entry(connection: Connection, index: int) -> list[StoredResult]:
