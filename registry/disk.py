@@ -17,6 +17,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final, Protocol
 
 BLOCK_BYTES: Final = 4096
@@ -171,8 +172,10 @@ class Reader:
         # A direct read begins at a block; what comes before the position is left out.
         self._left_out = position % BLOCK_BYTES
         self._position = position - self._left_out
-        # One that is being taken, and one for each read under way.
-        self._slots = deque(_buffer() for _ in range(READS_AHEAD + 1))
+        # One that is being taken, and one for each read under way. What is small must not take a
+        # huge page.
+        new = _buffer if size >= LARGE_BYTES else partial(mmap.mmap, -1, BUFFER_BYTES)
+        self._slots = deque(new() for _ in range(READS_AHEAD + 1))
         self._pool = ThreadPoolExecutor(READS_AHEAD, "reader")
         self._ahead = deque(self._begin() for _ in range(READS_AHEAD))
 

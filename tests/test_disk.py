@@ -229,3 +229,21 @@ def test_a_buffer_is_private_memory_in_huge_pages_that_no_child_gets() -> None:
 def test_a_buffer_is_there_on_systems_without_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
     assert len(disk._buffer()) == BUFFER_BYTES
+
+
+@pytest.mark.parametrize("size", [1, LARGE_BYTES], ids=["small", "large"])
+def test_only_large_files_are_read_into_huge_pages(
+    descriptor: int, path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    made: list[mmap.mmap] = []
+    real = disk._buffer
+
+    def note() -> mmap.mmap:
+        made.append(real())
+        return made[-1]
+
+    monkeypatch.setattr(disk, "_buffer", note)
+    path.write_bytes(some(size))
+    with closing(Reader(descriptor, 0, size)) as reader:
+        assert reader.next().result()[:1] == some(1)
+    assert bool(made) is (size == LARGE_BYTES)

@@ -4,13 +4,14 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ParamSpec, Self, TypeVar
 
 import grpc.aio
 
 from registry.api.v1 import artifact_service_pb2 as pb
 from registry.api.v1 import artifact_service_pb2_grpc as rpc
-from registry.disk import Reader
+from registry.disk import LARGE_BYTES, Reader
 from registry.errors import (
     LimitExceededError,
     MalformedError,
@@ -23,6 +24,10 @@ from registry.services.tickets import Tickets
 from registry.storage.blobs.port import CHUNK_BYTES, BlobWriter
 from registry.wire import artifact as wire
 from registry.wire import chunk
+
+MAX_AT_ONCE = 64
+"""Large uploads, and as many large downloads, that have their buffers of 6 MiB; more of them wait
+for their turn. Small blobs, such as manifests, never wait."""
 
 GATHERED_BYTES = 1024 * 1024
 """Bytes of an upload that are handed over to its writer at once."""
@@ -84,6 +89,8 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
         self._artifacts = artifacts
         self._tickets = tickets
         self._http_port = http_port
+        self._uploads = asyncio.Semaphore(MAX_AT_ONCE)
+        self._downloads = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def FindMissing(  # noqa: N802 - gRPC's spelling
         self, request: pb.FindMissingRequest, context: Context
@@ -113,16 +120,17 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
             raise MalformedError(
                 Reason.MALFORMED_FIELD, "an upload begins with a header", expected="header"
             )
-        writer = self._artifacts.create(first.header.sha256, first.header.size)
-        # One thread for all that happens to the writer: what was begun ends before the next.
-        with _OneThread() as thread:
-            try:
-                await _receive(request_iterator, writer, thread)
-                info = await thread.run(self._artifacts.finish, writer)
-            except BaseException:
-                # Also when the client goes away.
-                await asyncio.shield(thread.run(writer.abort))
-                raise
+        async with _place(self._uploads, first.header.size):
+            writer = self._artifacts.create(first.header.sha256, first.header.size)
+            # One thread for all that happens to the writer: what was begun ends before the next.
+            with _OneThread() as thread:
+                try:
+                    await _receive(request_iterator, writer, thread)
+                    info = await thread.run(self._artifacts.finish, writer)
+                except BaseException:
+                    # Also when the client goes away.
+                    await asyncio.shield(thread.run(writer.abort))
+                    raise
         return pb.UploadResponse(blob=wire.blob_to_proto(info.sha256, info.sha512, info.size))
 
     async def Download(  # type: ignore[override]  # noqa: N802 - bytes: written already
@@ -131,25 +139,31 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
         """Stream one blob from an offset."""
         info, file = await asyncio.to_thread(self._artifacts.open, request.sha256)
         with file:
-            if request.offset > info.size:
-                raise LimitExceededError(
-                    Reason.OFFSET_OUT_OF_RANGE,
-                    "the offset is behind the end of the blob",
-                    expected=f"at most {info.size}",
-                    actual=str(request.offset),
-                )
-            offset = request.offset
-            reader = Reader(file.fileno(), offset, info.size)
-            try:
-                while piece := await asyncio.wrap_future(reader.next()):
-                    for start in range(0, len(piece), CHUNK_BYTES):
-                        part = chunk.Piece(offset, piece[start : start + CHUNK_BYTES])
-                        # Written here: the buffer is read into again.
-                        yield chunk.write_download(part)
-                        offset += len(part.data)
-            finally:
-                # It may be reading. Not in the loop, and also when the client goes away.
-                await asyncio.shield(asyncio.to_thread(reader.close))
+            async with _place(self._downloads, info.size):
+                if request.offset > info.size:
+                    raise LimitExceededError(
+                        Reason.OFFSET_OUT_OF_RANGE,
+                        "the offset is behind the end of the blob",
+                        expected=f"at most {info.size}",
+                        actual=str(request.offset),
+                    )
+                offset = request.offset
+                reader = Reader(file.fileno(), offset, info.size)
+                try:
+                    while piece := await asyncio.wrap_future(reader.next()):
+                        for start in range(0, len(piece), CHUNK_BYTES):
+                            part = chunk.Piece(offset, piece[start : start + CHUNK_BYTES])
+                            # Written here: the buffer is read into again.
+                            yield chunk.write_download(part)
+                            offset += len(part.data)
+                finally:
+                    # It may be reading. Not in the loop, and also when the client goes away.
+                    await asyncio.shield(asyncio.to_thread(reader.close))
+
+
+def _place(places: asyncio.Semaphore, size: int) -> AbstractAsyncContextManager[None]:
+    """A place among those that move large blobs; to be waited for if this is one."""
+    return places if size >= LARGE_BYTES else nullcontext()
 
 
 async def _receive(requests: AsyncIterator[Part], writer: BlobWriter, thread: _OneThread) -> None:
