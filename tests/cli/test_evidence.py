@@ -17,6 +17,7 @@ from registry.core.evidence.recognise import recognise
 from registry.core.evidence.starters import starter
 from registry.errors import MalformedError, Reason
 from tests.cli.conftest import Place, Said, Shell
+from tests.core.evidence.sev_snp.rows import FOLDER, WHY_NOT, Row, rows
 from tools.fake_vendor import nitro
 from tools.fake_vendor.nitro import NOON, Minted, Spec
 
@@ -148,9 +149,10 @@ def test_the_longest_role_that_a_name_begins_with_is_meant(home: Path) -> None:
         (("--nonce", "xyz"), 1),
         (("--family", "acme"), 2),
         (("--at", "yesterday"), 2),
+        (("--at", "1970-01-01"), 1),
         (("--family", "intel-dcap"), 1),
     ],
-    ids=["root", "vendor", "digest", "nonce", "family", "time", "another family"],
+    ids=["root", "vendor", "digest", "nonce", "family", "time", "epoch", "another family"],
 )
 def test_what_is_not_understood_is_refused(
     shell: Shell, file: Path, arguments: tuple[str, ...], status: int
@@ -309,3 +311,25 @@ def test_a_distrust_entry_changes_the_verdict_when_all_is_judged_again(
 def test_a_distrust_entry_that_matches_everything_is_refused(admin: Shell) -> None:
     refused = admin("distrust", "add", "aws-nitro", "--reason", "all of it", "--json")
     assert (refused.status, refused.error["reason"]) == (1, "MALFORMED_FIELD")
+
+
+ROWS = rows(azure=False)
+
+
+@pytest.mark.skipif(not ROWS, reason=WHY_NOT)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_real_reports_in_files_get_their_verdict_as_exit_status(shell: Shell, row: Row) -> None:
+    assert FOLDER is not None
+    given = [
+        f"--endorsements=amd-{'chain' if name.endswith('.pem') else 'vek'}={FOLDER / name}"
+        for name in row.collateral
+    ]
+    at = row.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    said = shell("evidence", "verify", FOLDER / row.file, "--at", at, *given, "--json")
+    assert said.status == {"valid": 0, "invalid": 1}[row.verdict]
+    assert said.value["evidence_id"] == row.evidence_id
+    assert said.value["then"]["tier"] == row.tier
+    assert said.value["configured_roots"] == []
+    # With nothing at hand but the report itself, nothing is known of it.
+    alone = shell("evidence", "verify", FOLDER / row.file, "--at", at)
+    assert alone.status in (1, 4)

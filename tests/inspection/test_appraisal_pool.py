@@ -231,3 +231,53 @@ def test_a_worker_that_can_open_nothing_judges_as_this_process_does(family: Fami
         apart = opened.appraise(asked)
     assert apart == asked.carry_out()
     assert apart.submods[family].verdict is Verdict.VALID
+
+
+def confined(action: str) -> str:
+    """A real worker that does something else than to judge."""
+    return (
+        f"import sys; sys.path.insert(0, {COMMAND[-1]!r}); "
+        "import registry.inspection.appraisal_worker as worker; "
+        f"worker.Task.carry_out = lambda self: {action}; worker.main()"
+    )
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "open('/etc/passwd')",
+        "__import__('socket').socket()",
+        "__import__('os').fork()",
+        "__import__('subprocess').Popen(['/bin/true'])",
+    ],
+    ids=["file", "socket", "fork", "program"],
+)
+def test_a_worker_opens_no_file_and_no_socket_and_starts_nothing(action: str) -> None:
+    if "fork" in action and os.geteuid() == 0:
+        pytest.skip("the limit of processes does not bind root")
+    with pool(confined(action)) as opened:
+        error = refusal(opened)
+    assert error.reason is Reason.INTERNAL
+    assert error.actual in ("OSError", "PermissionError", "BlockingIOError", "ImportError")
+
+
+def test_too_much_memory_is_an_answer_and_the_worker_lives_on() -> None:
+    with pool(confined("bytes(1 << 31)")) as opened:
+        for _ in range(2):
+            error = refusal(opened)
+            assert isinstance(error, LimitExceededError)
+            assert "memory" in error.what
+        process = opened._all[0]._process
+        assert process is not None
+        assert process.poll() is None
+
+
+def test_workers_end_with_the_process_that_started_them() -> None:
+    with pool() as opened:
+        refusal(opened)
+        process = opened._all[0]._process
+        assert process is not None
+        assert process.stdin is not None
+        # As if that process had been killed: the system closes its end of the pipe.
+        process.stdin.close()
+        assert process.wait(10) == 0
