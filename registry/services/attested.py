@@ -12,6 +12,7 @@ import msgspec
 
 from registry.core.attestation.dsse import Envelope
 from registry.core.digest import text as digest_text
+from registry.core.evidence.binding import GPU_FAMILIES
 from registry.core.evidence.checks import Severity
 from registry.core.evidence.result import AttestationResult, Environment
 from registry.core.evidence.validity import seconds
@@ -20,7 +21,7 @@ from registry.core.records import attestation_result, predicate
 from registry.core.records.batch import Batch
 from registry.core.registration import AFTER_EVERYTHING
 from registry.errors import Reason, RefusedError
-from registry.services.challenges import GPU_FAMILIES, Clock
+from registry.services.challenges import Clock
 from registry.storage.sql import attestations, log
 from registry.storage.sql.attestations import StoredResult
 from registry.storage.sql.engine import Connection, Database

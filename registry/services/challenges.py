@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from registry.core.access import Principal
-from registry.core.evidence.binding import NONCE_BYTES
+from registry.core.evidence.binding import GPU_FAMILIES, NONCE_BYTES
 from registry.core.evidence.claims import Family
 from registry.core.evidence.validity import seconds
 from registry.core.keys import PublicKey
@@ -39,10 +39,6 @@ MAX_OUTSTANDING = 1024
 
 ROLES = ("node", "auditor", "admin")
 """Who may submit evidence."""
-
-GPU_FAMILIES = frozenset({Family.NVIDIA_SPDM, Family.NVIDIA_SET})
-"""Evidence that commits to a nonce and to nothing else; a CPU's evidence vouches for it."""
-
 
 Clock = Callable[[], datetime]
 """Gives the time, in UTC."""

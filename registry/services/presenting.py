@@ -8,7 +8,7 @@ import msgspec
 
 from registry.core.access import Principal
 from registry.core.digest import SHA256_SIZE
-from registry.core.evidence.binding import Binding, Mismatch, check_shape
+from registry.core.evidence.binding import GPU_FAMILIES, Binding, Mismatch, check_shape
 from registry.core.evidence.claims import Family
 from registry.core.evidence.result import Environment
 from registry.core.keys import PublicKey
@@ -20,7 +20,6 @@ from registry.errors import (
     Reason,
     VerificationError,
 )
-from registry.services.challenges import GPU_FAMILIES
 from registry.services.keyring import Keyring
 from registry.storage.sql import attestations, challenges
 from registry.storage.sql.challenges import StoredChallenge

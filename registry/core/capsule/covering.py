@@ -12,15 +12,13 @@ from datetime import datetime
 
 import msgspec
 
+from registry.core.evidence.binding import GPU_FAMILIES
 from registry.core.evidence.claims import Family
 from registry.core.evidence.result import AttestationResult, Environment
 from registry.core.evidence.validity import Validity, seconds
 from registry.core.records.attestation_result import evidence_name, session_key
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason, VerificationError
-
-GPU_FAMILIES = (Family.NVIDIA_SPDM, Family.NVIDIA_SET)
-"""What can be bound to no key by itself, only through the evidence of a CPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ from registry.core.evidence.claims import ClaimValue, Family
 NONCE_BYTES = 32
 """Bytes of a nonce that the registry issues."""
 
+GPU_FAMILIES = frozenset({Family.NVIDIA_SPDM, Family.NVIDIA_SET})
+"""Evidence that commits to a nonce and to nothing else; a CPU's evidence vouches for it."""
+
 _REPORT_DATA = b"provreg/report-data/v1\0"
 _GPU_NONCE = b"provreg/gpu-nonce/v1\0"
 
@@ -130,7 +133,7 @@ def mismatches(
             shown = said.hex() if isinstance(said, bytes) else str(said)
             text = f"{name} is {shown[:128] or 'empty'}, not the commitment {wanted.hex()}"
             found.append((Mismatch.WRONG_COMMITMENT, text))
-    if family in (Family.NVIDIA_SPDM, Family.NVIDIA_SET):
+    if family in GPU_FAMILIES:
         # A GPU can commit to nothing but the nonce; the CPU's evidence commits to the GPU's.
         expected = Binding(nonce=expected.nonce)
     for field in fields(expected):

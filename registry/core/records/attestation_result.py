@@ -9,6 +9,7 @@ import msgspec
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject
 from registry.core.digest import sha256
 from registry.core.evidence import result
+from registry.core.evidence.binding import GPU_FAMILIES
 from registry.core.evidence.result import AttestationResult, Environment
 from registry.core.keys import PublicKey
 from registry.core.records import NAMESPACE
@@ -56,7 +57,9 @@ def in_force(said: AttestationResult, key: PublicKey, at: int) -> bool:
         return False
     return any(
         environment.verdict is Verdict.VALID and session_key(environment) == key.key_id
-        for environment in said.submods.values()
+        for family, environment in said.submods.items()
+        # A GPU commits to no key, whatever whoever submits its evidence may say.
+        if family not in GPU_FAMILIES
     )
 
 

@@ -168,6 +168,8 @@ def test_a_result_is_in_force_for_its_key_from_its_making_to_its_end() -> None:
     assert not attestation_result.in_force(good, KEY, good.expires_at)
     assert not attestation_result.in_force(good, KEY, good.issued_at - 1)
     assert not attestation_result.in_force(good, StatementSigner.generate().public_key, ISSUED)
+    gpu = msgspec.structs.replace(good, submods={Family.NVIDIA_SPDM: environment(good)})
+    assert not attestation_result.in_force(gpu, KEY, good.issued_at)
 
 
 STATEMENTS: dict[str, Statement[Any]] = {
