@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,12 @@ def home(tmp_path: Path) -> Path:
 
 def test_killed_between_stamping_and_storing(home: Path) -> None:
     with stamping("one") as one, stamping("two") as two:
+        started: Future[subprocess.Popen[str]] = Future()
+        # The question has come, perhaps before we know whose, and its answer is on its way: the
+        # stamp is made.
+        two.before = lambda: started.result(SECONDS).kill()
         with serving(home, one, two, interval=3600) as (process, _):
-            # The question has come and its answer is on its way: the stamp is made.
-            two.before = process.kill
+            started.set_result(process)
             process.wait(SECONDS)
         two.before = lambda: None
         size, rows = stored(home)
