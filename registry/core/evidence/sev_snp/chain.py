@@ -31,7 +31,8 @@ class Authority:
     """An ARK, ASK or ASVK as its certificate states it.
 
     Attributes:
-        der: The certificate.
+        der: The certificate as it was issued.
+        certificate: The same, read.
         name: Its common name, such as ``ARK-Milan``.
         subject: DER of its name.
         issuer: DER of the name of who issued it.
@@ -41,6 +42,7 @@ class Authority:
     """
 
     der: bytes
+    certificate: x509.Certificate
     name: str
     subject: bytes
     issuer: bytes
@@ -141,6 +143,7 @@ def _authority(data: bytes) -> Authority:
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return Authority(
         der=data,
+        certificate=certificate,
         name=str(names[0].value) if len(names) == 1 else "",
         subject=certificate.subject.public_bytes(),
         issuer=certificate.issuer.public_bytes(),
@@ -156,9 +159,9 @@ def _verified(key_der: bytes, signer_der: bytes, root_der: bytes) -> Path:
     line = next((line for line in ProductLine if root.name == f"ARK-{line}"), None)
     if line is None:
         raise _unusable("the chain ends in no root of a product line", root.name)
-    for below, certificate in ((0, load(signer_der)), (1, load(root_der))):
-        _check_may_issue(certificate, below)
-        _check_issued(certificate, root)
+    for below, authority in enumerate((signer, root)):
+        _check_may_issue(authority.certificate, below)
+        _check_issued(authority.certificate, root)
     try:
         verify_pss(signer.key, key.signature, key.signed)
     except InvalidSignature as error:
