@@ -354,7 +354,9 @@ def _extension(below: str, value: bytes) -> bytes:
 
 def _signature(spec: Spec, signed: bytes) -> bytes:
     key = pki.p384("another chip") if spec.signature == "other-key" else _key(spec)
-    r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA384())))
+    r, s = decode_dss_signature(
+        key.sign(signed, ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
+    )
     if spec.signature == "high-s":
         s = max(s, _ORDER - s)
     elif spec.signature.startswith(("zero", "order")):

@@ -13,6 +13,7 @@ from cryptography import x509
 
 from registry.core.evidence.appraisal import Question
 from registry.core.evidence.checks import CheckError, Finding, Severity
+from registry.core.evidence.crl import CRLFinding
 from registry.core.evidence.distrust import Entry, Selector
 from registry.core.evidence.roots import Roots
 from registry.core.evidence.sev_snp.certificate import endorsed
@@ -356,9 +357,9 @@ def test_a_signer_that_is_revoked_later_was_good_then() -> None:
 
 def test_a_list_that_another_signed_is_refused() -> None:
     by_name = examined(lists=[revocation_list(MILAN, signer="ask")])
-    assert refused(by_name) == [("S5", F.CRL_ISSUER)]
+    assert refused(by_name) == [("S5", CRLFinding.CRL_ISSUER)]
     by_key = examined(lists=[revocation_list(MILAN, signer="named")])
-    assert refused(by_key) == [("S5", F.CRL_SIGNATURE)]
+    assert refused(by_key) == [("S5", CRLFinding.CRL_SIGNATURE)]
 
 
 # 66

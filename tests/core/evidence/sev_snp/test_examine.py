@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from registry.core.evidence.appraisal import appraise
 from registry.core.evidence.checks import Finding, Severity
 from registry.core.evidence.claims import Examination
+from registry.core.evidence.crl import CRLFinding
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.policy import Policy, check
 from registry.core.evidence.sev_snp.findings import SNPFinding
@@ -142,7 +143,7 @@ def test_of_several_revocation_lists_the_last_one_made_before_the_moment_counts(
 
 @pytest.mark.parametrize("data", [b"", b"0\x00", mint().key_certificate], ids=["0", "1", "2"])
 def test_a_revocation_list_that_cannot_be_read_is_refused(data: bytes) -> None:
-    assert refused(examined(lists=[data])) == [("S5", SNPFinding.CRL_MALFORMED)]
+    assert refused(examined(lists=[data])) == [("S5", CRLFinding.CRL_MALFORMED)]
 
 
 def test_of_several_keys_the_one_that_fits_counts() -> None:
