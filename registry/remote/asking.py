@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from registry.core.evidence.azure.examine import hardware_evidence
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Role
 from registry.core.evidence.intel import certificate as pck
@@ -51,6 +52,10 @@ def questions(vendors: Vendors, family: Family, evidence: bytes) -> Iterator[Ask
             yield from _intel(vendors.intel, Quote.parse(evidence))
         case Family.AMD_SNP:
             yield from _snp(vendors.amd, Report.parse(evidence))
+        case Family.AZURE_SNP_VTPM:
+            yield from _snp(vendors.amd, Report.parse(hardware_evidence(family, evidence)))
+        case Family.AZURE_TDX_VTPM:
+            yield from _intel(vendors.intel, Quote.parse(hardware_evidence(family, evidence)))
         case Family.AWS_NITRO:
             for url in distribution_points(evidence):
                 yield _bound(vendors.nitro.fetch, url)

@@ -357,9 +357,9 @@ def _signature(spec: Spec, signed: bytes) -> bytes:
     r, s = decode_dss_signature(
         key.sign(signed, ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
     )
-    if spec.signature == "high-s":
-        s = max(s, _ORDER - s)
-    elif spec.signature.startswith(("zero", "order")):
+    # Both are good; which one chance would have made must not matter.
+    s = max(s, _ORDER - s) if spec.signature == "high-s" else min(s, _ORDER - s)
+    if spec.signature.startswith(("zero", "order")):
         value = 0 if spec.signature.startswith("zero") else _ORDER
         r, s = (value, s) if spec.signature.endswith("r") else (r, value)
     order: Literal["big", "little"] = "big" if spec.signature == "big-endian" else "little"

@@ -1,5 +1,7 @@
 """Family → rules: which kinds of evidence are known here, and who examines each."""
 
+from registry.core.evidence.azure.rules import SNP_RULES as AZURE_SNP
+from registry.core.evidence.azure.rules import TDX_RULES as AZURE_TDX
 from registry.core.evidence.claims import Family
 from registry.core.evidence.intel.rules import RULES as INTEL
 from registry.core.evidence.nitro.rules import RULES as NITRO
@@ -10,7 +12,8 @@ from registry.core.evidence.sev_snp.rules import RULES as SEV_SNP
 from registry.errors import MalformedError, Reason
 
 FAMILIES: dict[Family, Rules] = {
-    rules.family: rules for rules in (INTEL, SEV_SNP, NITRO, NVIDIA, NVIDIA_SET)
+    rules.family: rules
+    for rules in (INTEL, SEV_SNP, AZURE_SNP, AZURE_TDX, NITRO, NVIDIA, NVIDIA_SET)
 }
 """Every family that can be examined."""
 

@@ -330,6 +330,7 @@ def test_a_changed_bit_anywhere_is_refused() -> None:
 
 # 64
 def test_the_other_spelling_of_a_signature_is_the_same_evidence() -> None:
+    assert report(Spec()) != report(Spec(signature="high-s"))
     good, high = examined(), examined(Spec(signature="high-s"))
     assert found(high) == []
     assert high.evidence_id == good.evidence_id
