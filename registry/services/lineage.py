@@ -1,7 +1,7 @@
 """From an output to its receipts, and all that is needed to judge one of them, in one capsule."""
 
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from registry.core import digest
@@ -10,46 +10,37 @@ from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.trusted_root import MAX_TRUSTED_ROOT_BYTES
 from registry.core.capsule.build import build
 from registry.core.capsule.container import Capsule
-from registry.core.capsule.parts import MAX_TIMESTAMPS, LoggedEnvelope, Stamped, Token, Verified
+from registry.core.capsule.covering import Signing
+from registry.core.capsule.parts import Attested, LoggedEnvelope, Verified
 from registry.core.records import (
-    attribution,
     batch,
     inference,
     predicate,
-    release,
-    verification,
 )
 from registry.core.records.batch import STRIDE
 from registry.core.records.landmarks import Landmarks
-from registry.core.records.verification import Verification
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
 from registry.errors import (
-    DamagedError,
     LimitExceededError,
     MalformedError,
     NotFoundError,
     Reason,
     VerificationError,
 )
+from registry.services import environments
 from registry.services.artifacts import check_digest
 from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
+from registry.services.sources import Sources, damaged
 from registry.storage.blobs.port import BlobStore
-from registry.storage.sql import catalog, log, outputs, timestamps
+from registry.storage.sql import catalog, log, outputs
 from registry.storage.sql.catalog import StoredBatch
 from registry.storage.sql.engine import Connection, Database
-from registry.storage.sql.log import StoredEntry
 
 MAX_QUESTIONS = 8
 """Content digests in one question: one file may be read by several profiles."""
-
-MAX_ATTRIBUTIONS = 64
-"""Attributions of one release that a capsule carries, oldest first."""
-
-MAX_VERIFICATIONS = 16
-"""Verifications of one statement that are looked at; more than one only after a crash."""
 
 MAX_CANDIDATES = 64
 """Records of other outputs with the same key prefix that are compared; in practice none."""
@@ -134,26 +125,30 @@ class Lineage:
         stored = catalog.batch(connection, index)
         entry = log.entry(connection, index)
         if stored is None or entry is None:
-            raise _damaged(f"batch {index}")
+            raise damaged(f"batch {index}")
         try:
             found = self._record(stored, position, wanted)
             if found is None:
                 return None
             data, record, path = found
-            said: batch.Batch = predicate.parse(Envelope.parse(entry.envelope).payload).predicate
+            envelope = Envelope.parse(entry.envelope)
+            said: batch.Batch = predicate.parse(envelope.payload).predicate
             merkle.verify_inclusion(
                 merkle.leaf_hash(data), position, said.count, path, bytes.fromhex(said.root)
             )
         except (MalformedError, VerificationError) as error:
-            raise _damaged(f"record {position} of batch {index}") from error
+            raise damaged(f"record {position} of batch {index}") from error
 
         def against(head: SignedCheckpoint) -> Capsule:
-            sources = _Sources(connection, self._keyring, self._sequencer, head)
+            sources = Sources(connection, self._keyring, self._sequencer, head)
             released = sources.statement(record.model.release)
             attributions, datasets = sources.data_of(released)
             said = sources.entry(entry)
             statements = [said, released, *attributions, *datasets]
             verified, roots = self._verified(sources, statements)
+            attested = self._attested(connection, sources, envelope.keyid, record, index)
+            about_it = (*attested.results, *attested.policies, *attested.distrust)
+            signed = (*statements, *(item.said for item in verified), *about_it)
             return build(
                 log=self._key,
                 head=head,
@@ -163,12 +158,13 @@ class Lineage:
                 operator=sources.at(0),
                 batch=said,
                 release=released,
-                key_events=sources.key_events((*statements, *(item.said for item in verified))),
+                key_events=sources.key_events(signed),
                 attributions=attributions,
                 datasets=datasets,
                 stamped=sources.stamped(index),
                 verifications=verified,
                 trusted_roots=roots,
+                attested=attested,
             )
 
         capsule = against(self._head())
@@ -183,8 +179,24 @@ class Lineage:
                 return complete
         return capsule.to_bytes()
 
+    def _attested(
+        self,
+        connection: Connection,
+        sources: Sources,
+        key_id: str,
+        record: inference.Completion,
+        index: int,
+    ) -> Attested:
+        """What is known of the environment in which a batch's key signed."""
+        try:
+            signing = Signing.of(key_id, record.model.manifest, record.at, index)
+        except MalformedError:
+            # A time that no calendar has is covered by nothing.
+            return Attested()
+        return environments.gather(connection, self._blobs, sources, signing)
+
     def _verified(
-        self, sources: "_Sources", statements: Iterable[LoggedEnvelope | None]
+        self, sources: Sources, statements: Iterable[LoggedEnvelope | None]
     ) -> tuple[list[Verified], list[bytes]]:
         """What the operator verified of these statements, with the bundles and trusted roots."""
         verified, roots = [], {}
@@ -249,127 +261,8 @@ class Lineage:
         return head
 
 
-class _Sources:
-    """Statements of one log, each with its proof against one checkpoint."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        keyring: Keyring,
-        sequencer: Sequencer,
-        head: SignedCheckpoint,
-    ) -> None:
-        self._connection = connection
-        self._keyring = keyring
-        self._sequencer = sequencer
-        self._head = head
-
-    def entry(self, stored: StoredEntry) -> LoggedEnvelope:
-        receipt = self._sequencer.prove(stored, self._head)
-        return LoggedEnvelope(stored.envelope, stored.index, receipt.proof)
-
-    def at(self, index: int) -> LoggedEnvelope:
-        stored = log.entry(self._connection, index)
-        if stored is None:
-            raise _damaged(f"entry {index}")
-        return self.entry(stored)
-
-    def statement(self, record_id: str) -> LoggedEnvelope | None:
-        stored = log.entry_of_record(self._connection, digest.parse(record_id))
-        # What was registered after this checkpoint cannot be proved against it.
-        if stored is None or stored.index >= self._head.checkpoint.size:
-            return None
-        return self.entry(stored)
-
-    def stamped(self, index: int) -> Stamped | None:
-        """The smallest checkpoint with entry ``index`` that was stamped, and its tokens."""
-        found = timestamps.first_after(self._connection, index)
-        if not found or found[0].size > self._head.checkpoint.size:
-            return None
-        size, note = found[0].size, found[0].note
-        proof, _ = self._sequencer.consistency(size, self._head.checkpoint.size)
-        # After a restart the log may have signed the same tree with other lines beneath it.
-        tokens = sorted((row.authority, row.token) for row in found if row.note == note)
-        return Stamped(note, size, proof, tuple(Token(*each) for each in tokens[:MAX_TIMESTAMPS]))
-
-    def data_of(
-        self, released: LoggedEnvelope | None
-    ) -> tuple[list[LoggedEnvelope], list[LoggedEnvelope]]:
-        """The attributions of a release, and the datasets that it or they name."""
-        if released is None:
-            return [], []
-        envelope = Envelope.parse(released.envelope)
-        said: release.Release = predicate.parse(envelope.payload).predicate
-        name = digest.text(envelope.record_id)
-        found = catalog.find(
-            self._connection,
-            attribution.PREDICATE_TYPE,
-            name=said.name,
-            version=said.version,
-            limit=MAX_ATTRIBUTIONS,
-        )
-        attributions = []
-        wanted = dict.fromkeys(said.trained_on)
-        for _, stored in found:
-            claim = predicate.parse(Envelope.parse(stored.envelope).payload).predicate
-            if claim.release == name and stored.index < self._head.checkpoint.size:
-                attributions.append(self.entry(stored))
-                wanted.update(dict.fromkeys(item.dataset for item in claim.datasets))
-        datasets = [self.statement(record_id) for record_id in wanted]
-        return attributions, [item for item in datasets if item is not None]
-
-    def verifications(
-        self, statements: Iterable[LoggedEnvelope | None]
-    ) -> Iterator[tuple[LoggedEnvelope, Verification]]:
-        """The last verification of each statement that came in a Sigstore bundle."""
-        for item in statements:
-            if item is None:
-                continue
-            envelope = Envelope.parse(item.envelope)
-            found = catalog.find(
-                self._connection,
-                verification.PREDICATE_TYPE,
-                name=envelope.record_id.hex(),
-                limit=MAX_VERIFICATIONS,
-            )
-            said = [
-                (stored, predicate.parse(Envelope.parse(stored.envelope).payload).predicate)
-                for _, stored in found
-                if stored.index < item.index
-            ]
-            # The same statement may have been signed more than once.
-            own = [pair for pair in said if pair[1].key == envelope.keyid]
-            if own:
-                yield self.entry(own[-1][0]), own[-1][1]
-
-    def key_events(self, signed: Iterable[LoggedEnvelope | None]) -> list[LoggedEnvelope]:
-        """All events of every key that signed something here, or such an event."""
-        keys = [Envelope.parse(item.envelope).keyid for item in signed if item is not None]
-        known: set[str] = set()
-        found: dict[int, LoggedEnvelope] = {}
-        while keys:
-            key_id = keys.pop()
-            if key_id in known:
-                continue
-            known.add(key_id)
-            for event in self._keyring.events(key_id):
-                if event.index < self._head.checkpoint.size:
-                    found[event.index] = self.at(event.index)
-                    keys.append(Envelope.parse(found[event.index].envelope).keyid)
-        return list(found.values())
-
-
 def _least_size(capsule: Capsule) -> int:
     """The size of the smallest tree against which all of a capsule can be proved."""
     items = [capsule.batch, capsule.release, *(item for _, item in capsule.statements())]
     entries = max(item.index for item in items if item is not None) + 1
     return entries if capsule.stamped is None else max(entries, capsule.stamped.size)
-
-
-def _damaged(where: str) -> DamagedError:
-    return DamagedError(
-        Reason.STORED_BYTES,
-        "the index names something that is not stored",
-        where=where,
-        hint="run: provreg db rebuild",
-    )
