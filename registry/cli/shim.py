@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,9 @@ from registry.signing.file import StatementSigner
 
 DEFAULT_LISTEN = "127.0.0.1:8790"
 """Where the proxy listens unless told otherwise."""
+
+THREAD_SWITCH_SECONDS = 0.0005
+"""How long one thread may keep the others waiting."""
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -129,6 +133,8 @@ async def _serve(
     watch: ModelWatch | None,
     mode: Mode,
 ) -> None:
+    # The journal's thread must not wait for its turn while this one is busy, nor the other way.
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

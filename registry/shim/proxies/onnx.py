@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from registry.core.profiles.open_inference import InferenceResponse
 from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
 from registry.errors import MalformedError, Reason, RegistryError, UnavailableError
-from registry.shim.recorder.recorder import Deployment, Recorder
+from registry.shim.recorder.recorder import Answered, Deployment, Recorder
 from registry.shim.release import PinnedRelease
 
 try:
@@ -48,6 +48,9 @@ _DATATYPES = {
     "float32": "FP32",
     "float64": "FP64",
 }
+
+Mode = Literal["strict", "stream"]
+"""What is durable before a run returns."""
 
 Array = NDArray[Any]
 """An array of any type and shape."""
@@ -83,8 +86,11 @@ class Answer:
 class RecordedSession:
     """An ``onnxruntime.InferenceSession`` whose runs are recorded; for any number of threads."""
 
-    def __init__(self, session: Any, deployment: Deployment, recorder: Recorder) -> None:
+    def __init__(
+        self, session: Any, deployment: Deployment, recorder: Recorder, mode: Mode = "strict"
+    ) -> None:
         """Use :meth:`open`: this trusts that ``session`` was made of what ``deployment`` says."""
+        self._mode = mode
         self._session = session
         self._deployment = deployment
         self._recorder = recorder
@@ -103,6 +109,7 @@ class RecordedSession:
         external_data: Sequence[str] = (),
         provider: str = "CPUExecutionProvider",
         threads: int = 0,
+        mode: Mode = "strict",
     ) -> Self:
         """Load a model of a release, if it is the registered one.
 
@@ -114,6 +121,8 @@ class RecordedSession:
             external_data: Paths in the manifest of files that hold weights of the model.
             provider: The execution provider that runs the model.
             threads: Threads for one run; 0 leaves it to ONNX Runtime.
+            mode: ``strict`` returns when intent and completion are durable, ``stream`` runs the
+                model when the intent is, and the completion follows.
 
         Raises:
             VerificationError: ``WRONG_MODEL_FILE`` if a file differs from the registered one.
@@ -158,7 +167,7 @@ class RecordedSession:
             threads=threads,
         )
         deployment = Deployment(release.model, "artifact_verified", runtime, UNCOVERED)
-        return cls(session, deployment, recorder)
+        return cls(session, deployment, recorder, mode)
 
     def run(
         self,
@@ -179,7 +188,7 @@ class RecordedSession:
         feed: Mapping[str, Any],
         run_options: Any = None,
     ) -> Answer:
-        """Run the model; returns when intent and completion are durable.
+        """Run the model; what is durable when it returns is the mode's choice.
 
         Errors of ONNX Runtime are written down as failures, by their class alone, and raised.
 
@@ -209,7 +218,10 @@ class RecordedSession:
         response = inference.Response(
             profile=tensor.NAME, content_digest=content.hex(), wire_digest=wire.hex(), complete=True
         )
-        n = self._recorder.complete(opened, response)
+        if self._mode == "strict":
+            n = self._recorder.complete(opened, response)
+        else:
+            n = self._recorder.answered(opened, Answered(response), urgency="soon").n
         return Answer(outputs, tensors, content, n, self._model_name)
 
 

@@ -145,7 +145,7 @@ class Calls:
             )
             return ticket.n
         try:
-            return self._recorder.answered(open_, said).n
+            return self._recorder.answered(open_, said, urgency="soon").n
         except UnavailableError:
             self._lost()
             return None

@@ -6,9 +6,10 @@
     journal/00000000000000000000.segment  frames of records 0, 1, 2, …
     journal/00000000000000071234.segment  frames of records 71234, …
 
-One thread writes. It takes everything that waits, writes it at once, syncs once, and then lets all
-callers go: the more callers, the more records share one sync. There is no index: records are read
-back in order, from where the last reading ended.
+One thread at a time writes. It takes everything that waits, writes it at once, syncs once, and then
+lets all callers go: the more callers, the more records share one sync. A caller that waits anyway
+writes itself if nobody else does, which spares two changes of threads; else the journal's own
+thread does. There is no index: records are read back in order, from where the last reading ended.
 
 The first failed write or sync latches the journal. After a failed sync nobody knows what the disk
 holds, so nothing is accepted any more until a new process has read the journal again.
@@ -20,6 +21,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from registry.core.records.inference import MAX_RECORD_BYTES
 from registry.errors import LimitExceededError, Reason, UnavailableError
@@ -29,6 +31,9 @@ from registry.shim.recorder.segments import check, create, damaged, find, lock_f
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Bytes after which the next segment begins."""
+
+LAZY_SECONDS = 0.005
+"""How long a record that nobody waits for may wait for others to share its sync."""
 
 
 class Ticket:
@@ -54,6 +59,11 @@ class Ticket:
         self._done.release()
 
     @property
+    def settled(self) -> bool:
+        """Whether it is known what became of the record."""
+        return not self._done.locked()
+
+    @property
     def failed(self) -> bool:
         """Whether it never will be durable; known once the ticket is settled."""
         return self._failure is not None
@@ -68,6 +78,9 @@ class Ticket:
             if self._failure is not None:
                 raise self._failure
 
+
+Urgency = Literal["now", "soon", "mine"]
+"""Who writes a record, and when; see :meth:`Journal.append`."""
 
 After = Callable[[Ticket], None]
 """Called by the journal's own thread once a record is durable or never will be; must be quick."""
@@ -125,6 +138,8 @@ class Journal:
         self._reader_wants = -1
         self._woken = False
         self._queue: list[Ticket] = []
+        self._urgent = False
+        self._committing = False
         self._closing = False
         self._latched = ""
         self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
@@ -150,12 +165,17 @@ class Journal:
         """Why nothing is accepted any more; empty if all is well."""
         return self._latched
 
-    def append(self, payload: bytes, after: After | None = None) -> Ticket:
+    def append(
+        self, payload: bytes, after: After | None = None, urgency: Urgency = "now"
+    ) -> Ticket:
         """Take the next place for ``payload``; it is durable once the ticket has been waited for.
 
         Args:
             payload: The record.
             after: Called when the ticket is settled, for whoever does not wait.
+            urgency: ``now``: the journal's thread writes at once; ``soon``: it may wait
+                :data:`LAZY_SECONDS` for others to share its sync; ``mine``: the caller goes on to
+                :meth:`commit`.
 
         Raises:
             LimitExceededError: ``BATCH_TOO_LARGE``: no frame, and no registry, takes such a record.
@@ -175,9 +195,23 @@ class Journal:
             ticket = Ticket(self._next, framed, after)
             self._next += 1
             self._queue.append(ticket)
-            if len(self._queue) == 1:
+            if urgency == "now" and not self._urgent:
+                self._urgent = True
+                self._wake_writer.notify()
+            elif urgency == "soon" and len(self._queue) == 1:
                 self._wake_writer.notify()
         return ticket
+
+    def commit(self, ticket: Ticket) -> None:
+        """As ``ticket.wait()``, writing the record here if nobody else does."""
+        while not ticket.settled:
+            with self._mutex:
+                if self._committing or not self._queue:
+                    # Whoever writes now settles it, or wakes the journal's thread for the rest.
+                    break
+                group = self._take()
+            self._write_group(group)
+        ticket.wait()
 
     def wait_durable(self, n: int, timeout: float | None) -> bool:
         """Wait until record ``n`` is durable, or the journal fails, or the reader is woken.
@@ -249,25 +283,45 @@ class Journal:
         self._opened.close()
 
     def _write(self) -> None:
-        """The writer's life."""
+        """The life of the journal's thread."""
         while True:
             with self._mutex:
-                while not self._queue and not self._closing:
+                while self._committing or not (self._queue or self._closing):
                     self._wake_writer.wait()
+                if not self._urgent and not self._closing:
+                    self._wake_writer.wait(LAZY_SECONDS)
+                    if self._committing:
+                        continue
                 if not self._queue:
-                    return
-                group = _take(self._queue)
-            try:
-                self._commit(group)
-            except Exception as error:  # noqa: BLE001 - or everybody would wait for ever
-                self._latch(f"{type(error).__name__}: {error}", group)
-                return
-            with self._mutex:
-                self._durable = group[-1].n + 1
-                if 0 <= self._reader_wants < self._durable:
-                    self._wake_reader.notify_all()
-            for ticket in group:
-                ticket.settle()
+                    if self._closing:
+                        return
+                    continue
+                group = self._take()
+            self._write_group(group)
+
+    def _take(self) -> list[Ticket]:
+        """Begin to write what waits; with the mutex held."""
+        self._committing = True
+        self._urgent = False
+        return _take(self._queue)
+
+    def _write_group(self, group: list[Ticket]) -> None:
+        """Write and sync a group, and let everybody go who waits for it."""
+        try:
+            self._commit(group)
+        except Exception as error:  # noqa: BLE001 - or everybody would wait for ever
+            self._latch(f"{type(error).__name__}: {error}", group)
+            return
+        with self._mutex:
+            self._durable = group[-1].n + 1
+            if 0 <= self._reader_wants < self._durable:
+                self._wake_reader.notify_all()
+            self._committing = False
+            if self._queue or self._closing:
+                self._urgent = True
+                self._wake_writer.notify()
+        for ticket in group:
+            ticket.settle()
 
     def _commit(self, group: list[Ticket]) -> None:
         if self._size >= self._segment_bytes:
@@ -291,7 +345,9 @@ class Journal:
             self._latched = self._latched or why
             waiting = group + self._queue
             self._queue = []
+            self._committing = False
             self._wake_reader.notify_all()
+            self._wake_writer.notify_all()
         for ticket in waiting:
             ticket.settle(self._refusal())
 
@@ -323,7 +379,7 @@ class Journal:
 
 @dataclass(slots=True)
 class _Cursor:
-    """Where reading goes on: before record ``n``, at ``position`` of a segment."""
+    """Where reading goes on: before record ``n``, at ``position``."""
 
     path: Path
     n: int

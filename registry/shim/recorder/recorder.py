@@ -31,7 +31,7 @@ from registry.core import encoding
 from registry.core.digest import SHA256_SIZE
 from registry.core.records import inference
 from registry.errors import ConflictError, MalformedError, Reason, UnavailableError
-from registry.shim.recorder.journal import After, Ticket
+from registry.shim.recorder.journal import After, Ticket, Urgency
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Build, Sequence
 
@@ -136,12 +136,16 @@ class Recorder:
             UnavailableError: As :meth:`begin`. The call must not be made.
             MalformedError: ``MALFORMED_FIELD``.
         """
-        open_ = self.begin(deployment, request_digest)
-        open_.ticket.wait()
+        open_ = self.begin(deployment, request_digest, urgency="mine")
+        self._sequence.journal.commit(open_.ticket)
         return open_
 
     def begin(
-        self, deployment: Deployment, request_digest: bytes, after: After | None = None
+        self,
+        deployment: Deployment,
+        request_digest: bytes,
+        after: After | None = None,
+        urgency: Urgency = "now",
     ) -> Open:
         """Write down that a call is about to be made; its ticket tells when that is durable.
 
@@ -149,6 +153,7 @@ class Recorder:
             deployment: What will answer.
             request_digest: The digest of the whole request, 32 bytes.
             after: Called when the intent is durable or never will be.
+            urgency: Who writes it, and when; see :meth:`Sequence.add`.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``, or ``JOURNAL_BUSY`` if too many calls are open.
@@ -180,7 +185,7 @@ class Recorder:
                 self._unsettled.add(place.n)
             return intent
 
-        ticket = self._sequence.add(build, after)
+        ticket = self._sequence.add(build, after, urgency)
         with self._changed:
             self._running.add(ticket.n)
         return Open(ticket.n, said[0].request, deployment, ticket)
@@ -193,10 +198,22 @@ class Recorder:
             ConflictError: ``INTENT_CLOSED``.
             MalformedError: ``MALFORMED_HEX``; the call is still open.
         """
-        return _waited(self.answered(open_, Answered(response)))
+        return self._waited(self.answered(open_, Answered(response), urgency="mine"))
 
-    def answered(self, open_: Open, answer: Answered, after: After | None = None) -> Ticket:
+    def answered(
+        self,
+        open_: Open,
+        answer: Answered,
+        after: After | None = None,
+        urgency: Urgency = "now",
+    ) -> Ticket:
         """Write down the answer of a call.
+
+        Args:
+            open_: The call.
+            answer: Its answer.
+            after: Called when that is durable or never will be.
+            urgency: Who writes it, and when; see :meth:`Sequence.add`.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
@@ -205,7 +222,9 @@ class Recorder:
         """
         for digest in (answer.response.content_digest, answer.response.wire_digest):
             encoding.hex_bytes(digest, SHA256_SIZE)
-        return self._end(open_, lambda place, at: _completion(place, at, open_, answer), after)
+        return self._end(
+            open_, lambda place, at: _completion(place, at, open_, answer), after, urgency
+        )
 
     def fail(self, open_: Open, error: str) -> int:
         """Write down that a call gave no answer; returns the record's number when that is durable.
@@ -214,7 +233,7 @@ class Recorder:
             UnavailableError: ``JOURNAL_LATCHED``.
             ConflictError: ``INTENT_CLOSED``.
         """
-        return _waited(self.failed(open_, error))
+        return self._waited(self.failed(open_, error))
 
     def failed(
         self, open_: Open, error: str, sent: Sent = NOTHING, after: After | None = None
@@ -324,7 +343,13 @@ class Recorder:
                 hint="try again when some have been answered",
             )
 
-    def _end(self, open_: Open, build: Build, after: After | None) -> Ticket:
+    def _waited(self, ticket: Ticket) -> int:
+        self._sequence.journal.commit(ticket)
+        return ticket.n
+
+    def _end(
+        self, open_: Open, build: Build, after: After | None, urgency: Urgency = "now"
+    ) -> Ticket:
         """Write the one outcome of a call, and remember the call until that is durable."""
         with self._changed:
             if open_.n not in self._running:
@@ -344,12 +369,7 @@ class Recorder:
             if after is not None:
                 after(ticket)
 
-        return self._sequence.add(build, settled)
-
-
-def _waited(ticket: Ticket) -> int:
-    ticket.wait()
-    return ticket.n
+        return self._sequence.add(build, settled, urgency)
 
 
 def _printable(text: str) -> str:

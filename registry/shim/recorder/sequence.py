@@ -20,7 +20,7 @@ import msgspec
 from registry.core.records import inference
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
-from registry.shim.recorder.journal import SEGMENT_BYTES, After, Journal, Ticket
+from registry.shim.recorder.journal import SEGMENT_BYTES, After, Journal, Ticket, Urgency
 
 Clock = Callable[[], datetime]
 """Tells the time, in UTC."""
@@ -143,12 +143,14 @@ class Sequence:
         for ticket in tickets:
             ticket.wait()
 
-    def add(self, build: Build, after: After | None = None) -> Ticket:
+    def add(self, build: Build, after: After | None = None, urgency: Urgency = "now") -> Ticket:
         """Write the next record.
 
         Args:
             build: Makes the record from its place and its time; runs while others wait.
             after: Called when the record is durable or never will be; see :data:`After`.
+            urgency: Who writes it, and when; after ``mine`` the caller goes on to
+                :meth:`~registry.shim.recorder.journal.Journal.commit`.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
@@ -161,7 +163,7 @@ class Sequence:
                 prev_digest=self._previous,
             )
             data = inference.write(build(place, time_text(self._clock())))
-            ticket = self.journal.append(data, after)
+            ticket = self.journal.append(data, after, urgency)
             self._previous = leaf_hash(data).hex()
         return ticket
 
