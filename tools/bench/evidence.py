@@ -104,6 +104,51 @@ def intel() -> bool:
     return measure("intel quote, platform new", 200, len(minted), afresh) and kept
 
 
+def snp() -> bool:
+    """AMD SEV-SNP: reports of one chip, whose certificates come again, and of chips never seen."""
+    from registry.core.evidence.sev_snp import certificate, chain  # noqa: PLC0415 - one at a time
+    from registry.core.evidence.sev_snp.rules import RULES  # noqa: PLC0415
+    from tools.fake_vendor.amd import NOON, Spec, mint, roots  # noqa: PLC0415
+
+    minted = [mint(Spec(report_data=number.to_bytes(64, "big"))) for number in range(600)]
+    policy, named = _skipping(RULES), roots()
+
+    def act(number: int) -> None:
+        one = minted[number]
+        examination = RULES.examine(one.evidence, one.endorsements, NOON, named)
+        if appraise(examination, policy, RULES).verdict is not Verdict.VALID:
+            message = "a good report was refused"
+            raise AssertionError(message)
+
+    def afresh(number: int) -> None:
+        for room in (certificate, chain):
+            for value in vars(room).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+        act(number)
+
+    kept = measure("AMD report, chain known", 700, len(minted), act)
+    return measure("AMD report, nothing known", 100, len(minted), afresh) and kept
+
+
+def azure() -> bool:
+    """Azure: submissions of one virtual machine on AMD, each with a quote of its own."""
+    from registry.core.evidence.azure.rules import SNP_RULES as RULES  # noqa: PLC0415 - as above
+    from tools.fake_vendor.azure import NOON, Spec, mint  # noqa: PLC0415
+
+    minted = [mint(Spec(nonce=number.to_bytes(32, "big"))) for number in range(300)]
+    policy = _skipping(RULES)
+
+    def act(number: int) -> None:
+        one = minted[number]
+        examination = RULES.examine(one.evidence, one.endorsements, NOON, one.roots)
+        if appraise(examination, policy, RULES).verdict is not Verdict.VALID:
+            message = "a good submission was refused"
+            raise AssertionError(message)
+
+    return measure("Azure submission, chain known", 100, len(minted), act)
+
+
 def nvidia() -> bool:
     """NVIDIA GPUs: each seen for the first time; manifests and authorities known, and not."""
     from registry.core.evidence.endorsements import Endorsements  # noqa: PLC0415 - one at a time
@@ -156,6 +201,8 @@ FAMILIES: Final[Mapping[str, Callable[[], bool]]] = {
     Family.NVIDIA_SPDM: nvidia,
     Family.AWS_NITRO: nitro,
     Family.INTEL_DCAP: intel,
+    Family.AMD_SNP: snp,
+    Family.AZURE_SNP_VTPM: azure,
     "server": meanwhile,
 }
 """Each family, and what measures it; and the server, which takes statements meanwhile."""

@@ -6,6 +6,7 @@ from typing import Final
 from tools.fuzz.target import Target
 from tools.fuzz.targets import (
     admission,
+    amd,
     formats,
     identity,
     intel,
@@ -31,6 +32,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *nitro.TARGETS,
         *nvidia.TARGETS,
         *intel.TARGETS,
+        *amd.TARGETS,
         *vendors.TARGETS,
     )
 }
