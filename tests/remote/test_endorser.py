@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.core.evidence.azure.rules import SNP_RULES, TDX_RULES
 from registry.core.evidence.checks import CheckError, Severity
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements, Role
@@ -14,11 +15,13 @@ from registry.core.evidence.intel.rules import RULES as INTEL
 from registry.core.evidence.nitro.rules import RULES as NITRO
 from registry.core.evidence.nvidia.rules import DEVICE_RULES as NVIDIA
 from registry.core.evidence.roots import Roots
+from registry.core.evidence.rules import Rules
+from registry.core.evidence.sev_snp.product import ProductLine
 from registry.core.evidence.sev_snp.rules import RULES as SNP
 from registry.errors import NotFoundError, Reason, UnavailableError
 from registry.remote.endorser import VendorEndorser, gather
 from registry.remote.vendor_cache import Items
-from tools.fake_vendor import intel, nvidia
+from tools.fake_vendor import amd, azure, intel, nvidia
 from tools.fake_vendor.nitro import NOON, Spec, mint
 from tools.fake_vendor.publishing import publish
 from tools.fake_vendor.services import Services
@@ -60,7 +63,7 @@ def test_one_list_that_is_not_to_be_had_is_a_gap(services: Services) -> None:
 
 def test_what_cannot_be_read_asks_nobody(services: Services) -> None:
     endorser = VendorEndorser.open(services.settings(), lambda: NOON)
-    for family in (Family.AWS_NITRO, Family.AMD_SNP, Family.INTEL_DCAP, Family.NVIDIA_SET):
+    for family in Family:
         with pytest.raises(CheckError):
             endorser.endorse(family, b"no evidence", NOON)
     assert services.asked == []
@@ -148,6 +151,34 @@ def test_a_platform_that_intel_does_not_know_is_a_gap(services: Services) -> Non
     fetched = Endorsements.of(endorser.endorse(Family.INTEL_DCAP, other.evidence, NOON))
     assert fetched.all(Role.INTEL_TCB_INFO) == ()
     assert len(fetched.all(Role.INTEL_PCK_CRL)) == 1
+
+
+@pytest.mark.parametrize("line", ProductLine)
+def test_a_report_gets_certificate_chain_and_list(services: Services, line: ProductLine) -> None:
+    minted = amd.mint(amd.Spec(line=line), lists=[amd.revocation_list(line)])
+    publish(services, Family.AMD_SNP, minted.evidence, minted.endorsements)
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = Endorsements.of(endorser.endorse(Family.AMD_SNP, minted.evidence, NOON))
+    assert fetched == minted.endorsements
+    examination = SNP.examine(minted.evidence, fetched, NOON, amd.roots())
+    assert [item for item in examination.checks if item.outcome == "fail"] == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "rules"),
+    [(azure.Spec(), SNP_RULES), (azure.Spec(hardware=intel.Spec()), TDX_RULES)],
+    ids=["AMD", "Intel"],
+)
+def test_a_machine_on_azure_gets_what_its_hardware_gets(
+    services: Services, spec: azure.Spec, rules: Rules
+) -> None:
+    minted = azure.mint(spec)
+    publish(services, rules.family, minted.evidence, minted.endorsements)
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = Endorsements.of(endorser.endorse(rules.family, minted.evidence, NOON))
+    assert fetched == minted.endorsements
+    examination = rules.examine(minted.evidence, fetched, NOON, minted.roots)
+    assert [item for item in examination.checks if item.outcome == "fail"] == []
 
 
 FOLDER = Path(os.environ.get("PROVREG_TEST_VECTORS", "/nonexistent")) / "tee" / "amd-snp"

@@ -3,6 +3,7 @@
 from cryptography import x509
 from cryptography.x509 import ocsp
 
+from registry.core.evidence.azure.examine import hardware_evidence
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.intel import certificate as pck
@@ -21,6 +22,10 @@ def publish(
 ) -> None:
     """Publish the endorsements of one piece of evidence."""
     match family:
+        case Family.AZURE_SNP_VTPM:
+            publish(services, Family.AMD_SNP, hardware_evidence(family, evidence), endorsements)
+        case Family.AZURE_TDX_VTPM:
+            publish(services, Family.INTEL_DCAP, hardware_evidence(family, evidence), endorsements)
         case Family.INTEL_DCAP:
             _intel(services, Quote.parse(evidence), endorsements)
         case Family.AMD_SNP:
