@@ -5,27 +5,34 @@
     minted = mint(Spec(line=ProductLine.GENOA, report_data=commitment))
     examine(minted.evidence, minted.endorsements, NOON, ROOTS())
 
-Every defect is a field. Certificates are put together byte by byte, since no builder makes the
-serial number 0 that all of AMD's have, or an extension that is there twice.
+Every defect is a field.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Final, Literal
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from registry.core.digest import sha256
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.roots import Roots, Vendor
-from registry.core.evidence.sev_snp.certificate import PSS_SHA384
 from registry.core.evidence.sev_snp.product import ProductLine
 from tools.fake_vendor import pki
+from tools.fake_vendor.amd_certificates import (
+    amd_name,
+    authorities,
+    authority_keys,
+    certificate,
+    integer,
+    sequence,
+    text,
+    tlv,
+)
 
 NOON: Final = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """A moment at which everything that is minted by default is valid."""
@@ -150,41 +157,6 @@ class Minted:
     endorsements: Endorsements
 
 
-@dataclass(frozen=True)
-class Authorities:
-    """The certificates of one product line."""
-
-    ark: pki.Holder
-    ask: pki.Holder
-    asvk: pki.Holder
-
-    def chain(self, *, vlek: bool = False) -> bytes:
-        """PEM as the key distribution service hands it out: the signer, then the root."""
-        return (self.asvk if vlek else self.ask).pem + self.ark.pem
-
-
-def authorities(line: ProductLine, *, forged: bool = False) -> Authorities:
-    """The authorities of a line; the forged ones have the same names and other keys."""
-    return _authorities(line, forged)
-
-
-@cache
-def _authorities(line: ProductLine, forged: bool) -> Authorities:  # noqa: FBT001 - one cache entry
-    root_key, signer_key = _authority_keys(forged=forged)
-    ark = pki.issue(_name(f"ARK-{line}"), root_key, None, pss=True, serial=0x10000)
-    ask, asvk = (
-        pki.issue(_name(name), signer_key, ark, pss=True, serial=serial, path_length=0)
-        for name, serial in ((f"SEV-{line}", 0x10001), (f"SEV-VLEK-{line}", 0x10101))
-    )
-    return Authorities(ark, ask, asvk)
-
-
-def _authority_keys(*, forged: bool) -> tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey]:
-    """Keys of the ARK and of its signers: two slow ones serve all lines, and the forger."""
-    keys = pki.rsa4096("amd root"), pki.rsa4096("amd signer")
-    return keys[::-1] if forged else keys
-
-
 def roots() -> Roots:
     """The vendors' roots and those of the fake one, named as whoever trusts it must name them."""
     return Roots.also(
@@ -291,34 +263,11 @@ def key_certificate(spec: Spec) -> bytes:
     name = spec.cert_name or ("SEV-VLEK" if spec.vlek else "SEV-VCEK")
     life = spec.life or (VLEK_LIFE if spec.vlek else VCEK_LIFE)
     key = _key(spec).public_key()
-    signed = _sequence(
-        _tlv(0xA0, b"\x02\x01\x02"),
-        _tlv(0x02, b"\0"),
-        PSS_SHA384,
-        signer.certificate.subject.public_bytes(),
-        _sequence(_time(spec.start), _time(spec.start + life)),
-        _name(name).public_bytes(),
-        key.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        ),
-        _tlv(0xA3, _sequence(*_extensions(spec))),
+    issuer, issuing = signer.certificate.subject, authority_keys(forged=spec.forged)[1]
+    data = certificate(
+        0, issuer, (spec.start, life), amd_name(name), key, _extensions(spec), issuing
     )
-    signature = _authority_keys(forged=spec.forged)[1].sign(
-        signed, padding.PSS(padding.MGF1(hashes.SHA384()), 48), hashes.SHA384()
-    )
-    if spec.broken:
-        signature = signature[:-1] + bytes((signature[-1] ^ 1,))
-    return _sequence(signed, PSS_SHA384, _tlv(0x03, b"\0" + signature))
-
-
-def integer(value: int) -> bytes:
-    """A DER INTEGER."""
-    return _tlv(0x02, value.to_bytes((value.bit_length() + 8) // 8, "big", signed=True))
-
-
-def text(value: str) -> bytes:
-    """A DER IA5String."""
-    return _tlv(0x16, value.encode("ascii"))
+    return data[:-1] + bytes((data[-1] ^ 1,)) if spec.broken else data
 
 
 def _extensions(spec: Spec) -> list[bytes]:
@@ -337,19 +286,19 @@ def _extensions(spec: Spec) -> list[bytes]:
         values["5"] = text("CN=cc-test.cloud.example")
     else:
         hwid = _chip(spec) if spec.hwid is None else spec.hwid
-        values["4"] = _tlv(0x04, hwid) if spec.hwid_octets else hwid
+        values["4"] = tlv(0x04, hwid) if spec.hwid_octets else hwid
     values |= spec.extensions
     found = [_extension(oid, value) for oid, value in values.items() if value is not None]
     if spec.twice:
         found.append(_extension(spec.twice, values[spec.twice] or b""))
     if spec.critical:
-        found.append(_sequence(_tlv(0x06, _AMD + b"\x63"), b"\x01\x01\xff", _tlv(0x04, b"\x05\0")))
+        found.append(sequence(tlv(0x06, _AMD + b"\x63"), b"\x01\x01\xff", tlv(0x04, b"\x05\0")))
     return found
 
 
 def _extension(below: str, value: bytes) -> bytes:
     oid = _AMD + bytes(int(part) for part in below.split("."))
-    return _sequence(_tlv(0x06, oid), _tlv(0x04, value))
+    return sequence(tlv(0x06, oid), tlv(0x04, value))
 
 
 def _signature(spec: Spec, signed: bytes) -> bytes:
@@ -378,23 +327,3 @@ def _key(spec: Spec) -> ec.EllipticCurvePrivateKey:
 def _chip(spec: Spec) -> bytes:
     size = 8 if spec.line is ProductLine.TURIN else 64
     return b"\xc4" * size if spec.chip is None else spec.chip
-
-
-def _name(common: str) -> x509.Name:
-    return pki.name(common, O="Advanced Micro Devices")
-
-
-def _time(moment: datetime) -> bytes:
-    return _tlv(0x17, moment.strftime("%y%m%d%H%M%SZ").encode("ascii"))
-
-
-def _sequence(*parts: bytes) -> bytes:
-    return _tlv(0x30, b"".join(parts))
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < 0x80:  # noqa: PLR2004 - X.690 §8.1.3.4: the short form
-        return bytes((tag, size)) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + content

@@ -13,7 +13,6 @@ import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, Final, Literal
 
 from cryptography.hazmat.primitives import hashes
@@ -24,7 +23,7 @@ from registry.core.encoding import base64_text
 from registry.core.evidence.azure.container import Submission
 from registry.core.evidence.endorsements import Endorsements
 from registry.core.evidence.roots import Roots
-from tools.fake_vendor import amd, intel
+from tools.fake_vendor import amd, fixed_rsa, intel
 
 NOON: Final = amd.NOON
 """When evidence is examined if nobody says otherwise."""
@@ -110,7 +109,7 @@ def mint(spec: Spec | None = None) -> Minted:
         report = (b"\x81" + bytes(127) + wanted.td_report_data(commitment)).ljust(1024, b"\0")
     registers = tuple(wanted.pcrs.get(number, bytes(32)) for number in sorted(wanted.selected))
     signed = wanted.quote(attestation(wanted.nonce, wanted.selected, registers))
-    signature = rsa2048(wanted.signer or wanted.key).sign(
+    signature = attestation_key(wanted.signer or wanted.key).sign(
         signed, padding.PKCS1v15(), hashes.SHA256()
     )
     submission = Submission(
@@ -124,15 +123,14 @@ def mint(spec: Spec | None = None) -> Minted:
     return Minted(write(submission, wanted.form), submission, endorsements, roots)
 
 
-@cache
-def rsa2048(_name: str) -> rsa.RSAPrivateKey:
-    """The RSA-2048 key of that name: one for each name in a process."""
-    return rsa.generate_private_key(65537, 2048)
+def attestation_key(name: str) -> rsa.RSAPrivateKey:
+    """The RSA-2048 key of a vTPM with that name."""
+    return fixed_rsa.private_key(f"azure {name}", 2048)
 
 
 def runtime_data(key: str) -> dict[str, Any]:
     """What the paravisor says of the virtual machine."""
-    numbers = rsa2048(key).public_key().public_numbers()
+    numbers = attestation_key(key).public_key().public_numbers()
     modulus = numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8, "big")
     return {
         "keys": [

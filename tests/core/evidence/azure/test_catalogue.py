@@ -30,7 +30,7 @@ from registry.core.evidence.sev_snp.rules import RULES as SEV_SNP
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError
 from tools.fake_vendor import amd, intel
-from tools.fake_vendor.azure import NOON, Form, Spec, mint, rsa2048, url
+from tools.fake_vendor.azure import NOON, Form, Spec, attestation_key, mint, url
 
 HARDWARE = {"amd": amd.Spec(), "intel": intel.Spec()}
 both = pytest.mark.parametrize("hardware", HARDWARE.values(), ids=list(HARDWARE))
@@ -124,7 +124,7 @@ def test_what_does_not_follow_from_the_hardware_is_refused(
 def test_an_attestation_key_that_is_swapped_in_the_runtime_data_is_refused(
     hardware: amd.Spec | intel.Spec,
 ) -> None:
-    numbers = rsa2048("mine").public_key().public_numbers()
+    numbers = attestation_key("mine").public_key().public_numbers()
     mine = url(numbers.n.to_bytes(256, "big"))
 
     def swap(data: bytes) -> bytes:

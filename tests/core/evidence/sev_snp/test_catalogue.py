@@ -34,15 +34,13 @@ from tests.core.evidence.sev_snp.minted import (
 from tools.fake_vendor.amd import (
     NOON,
     Spec,
-    authorities,
-    integer,
     mint,
     report,
     revocation_list,
     roots,
     tcb_bytes,
-    text,
 )
+from tools.fake_vendor.amd_certificates import authorities, integer, text
 
 MILAN, GENOA, TURIN = ProductLine
 TCB = {"fmc": 1, "bl": 4, "tee": 0, "snp": 24, "ucode": 219}

@@ -25,13 +25,13 @@ from tools.fake_vendor.amd import (
     KEY_START,
     NOON,
     Spec,
-    authorities,
     key_certificate,
     mint,
     report,
     revocation_list,
     roots,
 )
+from tools.fake_vendor.amd_certificates import authorities
 
 MILAN, GENOA, TURIN = ProductLine
 DAY = timedelta(days=1)
