@@ -135,4 +135,6 @@ def test_no_failure_of_publishing_harms_the_log(victim: Victim, case: str) -> No
                 if dies:
                     break
     calls = {hit.split()[0] for hit in hits}
-    assert calls >= ({"write"} if case == "short write" else {"write", "fsync"})
+    # An interrupted call is made again at once, so that a count of operations may pass over writes.
+    sure = {"short write": {"write"}, "EINTR": {"fsync"}}
+    assert calls >= sure.get(case, {"write", "fsync"})
