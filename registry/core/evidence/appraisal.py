@@ -49,6 +49,7 @@ class Appraisal:
         tier: EAR's status.
         trust: The AR4SI trustworthiness vector; a claim that is not in it is not made.
         checks: Every check of the table, with what the policy added.
+        distrusted: The entries of the distrust list that apply.
     """
 
     examination: Examination
@@ -57,6 +58,7 @@ class Appraisal:
     tier: Tier
     trust: Mapping[TrustClaim, int]
     checks: tuple[CheckResult, ...]
+    distrusted: tuple[distrust.Entry, ...] = ()
 
     def findings(self) -> tuple[CheckResult, ...]:
         """The checks that did not pass for a reason, accepted ones included."""
@@ -92,12 +94,13 @@ def appraise(
     check(policy, rules)
     asked = question or Question()
     weights = _weights(policy, rules)
+    distrusted = _distrusted(examination, asked)
     checks = [
         *_waive(examination.checks, policy),
         *_references(examination, policy, rules),
         *_minimums(examination, policy, rules),
         *_binding(examination, rules, asked),
-        *_distrust(examination, rules, asked),
+        *_distrust(distrusted, rules),
     ]
     failed = [item for item in checks if item.outcome == "fail"]
     verdict = _verdict(failed, weights)
@@ -119,6 +122,7 @@ def appraise(
         tier=tier,
         trust=vector,
         checks=_merged(checks, order),
+        distrusted=distrusted,
     )
 
 
@@ -209,21 +213,28 @@ def _binding(examination: Examination, rules: Rules, question: Question) -> list
     ]
 
 
-def _distrust(examination: Examination, rules: Rules, question: Question) -> list[CheckResult]:
-    name = rules.distrust[1]
-    parts = (examination, *examination.members)
+def _distrusted(examination: Examination, question: Question) -> tuple[distrust.Entry, ...]:
+    """The entries that apply to the evidence, or to a device of a set."""
+    return tuple(
+        entry
+        for entry in question.distrusted
+        if any(
+            distrust.hits((entry,), part.family, part.claims, at=part.at, now=question.now)
+            for part in (examination, *examination.members)
+        )
+    )
+
+
+def _distrust(entries: Sequence[distrust.Entry], rules: Rules) -> list[CheckResult]:
     return [
         CheckResult(
-            check=name,
+            check=rules.distrust[1],
             outcome="fail",
             severity=Severity.POLICY,
             finding=Finding.DISTRUSTED,
             detail=f"{entry.reason}; since {entry.effective_from}; {entry.reference}"[:1000],
         )
-        for part in parts
-        for entry in distrust.hits(
-            question.distrusted, part.family, part.claims, at=part.at, now=question.now
-        )
+        for entry in entries
     ]
 
 

@@ -316,13 +316,6 @@ def _environment(
     window = examination.window
     name = examination.evidence_id
     stated = question.stated
-    applied = distrust.hits(
-        question.distrusted,
-        examination.family,
-        examination.claims,
-        at=examination.at,
-        now=question.now,
-    )
     verdict, tier, vector = appraisal.verdict, appraisal.tier, dict(appraisal.trust)
     if disputed and verdict is Verdict.VALID:
         verdict, tier, vector = Verdict.INDETERMINATE, Tier.NONE, {}
@@ -346,7 +339,7 @@ def _environment(
             key: distrust.written(value)[:4096] for key, value in sorted(examination.claims.items())
         },
         stated=msgspec.UNSET if stated is None else Stated.of(stated),
-        distrusted=tuple(sorted(entry_digest(item) for item in applied)),
+        distrusted=tuple(sorted(map(entry_digest, appraisal.distrusted))),
         configured_roots=tuple(sorted(examination.configured_roots)),
         disputed=disputed,
     )

@@ -136,6 +136,15 @@ def test_a_distrust_entry_counts_in_the_results_that_name_it() -> None:
         redo(environment(after), material(), RULES)
 
 
+def test_an_entry_about_one_device_of_a_set_is_named_and_found_again() -> None:
+    selector = distrust.Selector(family=Family.AMD_SNP, claims={"line": "Genoa"})
+    held = material("set", distrusted=[msgspec.structs.replace(ENTRY, selector=selector)])
+    said = made(held, Question(now=True, distrusted=held.distrusted))
+    assert environment(said).verdict is Verdict.INVALID
+    assert len(environment(said).distrusted) == 1
+    assert redo(environment(said), held, RULES).verdict is Verdict.INVALID
+
+
 def test_a_dispute_of_engines_leaves_the_verdict_open() -> None:
     held = material()
     said = made(held, disputed="the second engine says OutOfDate")

@@ -1,5 +1,6 @@
 """A family of evidence for tests of what all families share: its evidence is a list of defects."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -47,9 +48,11 @@ def examine(evidence: bytes, _more: Endorsements, at: datetime, _roots: Roots) -
         "line": "Milan",
         "report_data": committed(Family.AMD_SNP, Binding(model=MODEL))["report_data"],
     }
-    return Examination(
+    said = Examination(
         Family.AMD_SNP, ledger.at, b"id" * 16, claims, ledger.results(), ledger.window
     )
+    member = replace(said, claims=claims | {"line": "Genoa"})
+    return replace(said, members=(member, member)) if "set" in words else said
 
 
 RULES = Rules(
