@@ -180,8 +180,8 @@ def test_a_deadline_goes_on_to_the_model_server(tmp_path: Path) -> None:
     async def act(bench: Bench) -> None:
         await bench.infer(request([1.0, 2.0]), timeout=20)
         assert bench.server.remaining is not None
-        # The library rounds up a little.
-        assert 0 < bench.server.remaining <= 21
+        # On the wire a timeout has few digits, and is rounded up by at most 1 %.
+        assert 0 < bench.server.remaining <= 20.2
         await bench.infer(request([1.0, 2.0]))
         # Without a deadline there is none; the library then says a very long time.
         assert (bench.server.remaining or 10**9) > 10**6
