@@ -90,32 +90,26 @@ class AnswerReader:
         self._chat = chat.Chat()
         self._text = text.Completion()
 
-    def feed(self, piece: bytes) -> bytes:
-        """Take a piece of the answer as the wire has it.
-
-        Returns:
-            What of ``piece`` goes with or after the protocol's end; empty before it.
-        """
+    def feed(self, piece: bytes) -> None:
+        """Take a piece of the answer as the wire has it."""
         data = self._decoded(piece)
         self._wire.update(data)
         self._raw.update(data)
         if self._sse is None:
             if not self._problem and self._kind != "bytes":
                 self._body.append(data)
-            return b""
-        before = self.ended
+            return
         try:
             events = self._sse.feed(data)
         except LimitExceededError as error:
             # What is no event any more has no end either; what comes is only hashed.
             self._fail(error)
-            return b""
+            return
         for event in events:
             try:
                 self._event(event)
             except MalformedError as error:
                 self._fail(error)
-        return piece if self.ended and not before else b""
 
     def named(self, *, whole: bool) -> Named:
         """What names the answer.

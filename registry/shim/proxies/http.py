@@ -178,17 +178,15 @@ class _Passage:
         said: Named | None = None
         async for piece in response.content.iter_any():
             call.received()
-            last = reader.feed(piece)
+            reader.feed(piece)
             if said is None and reader.ended:
                 # From here on the answer is whole, whatever the client does: stock clients close.
                 said = reader.named(whole=True)
-                if self._strict:
-                    held = last
-                    await self._settle(said, response.status, "sse")
-                    await exchange.write(held)
-                else:
+                if not self._strict:
                     await exchange.write(piece)
-                    await self._settle(said, response.status, "sse")
+                await self._settle(said, response.status, "sse")
+                if self._strict:
+                    await exchange.write(piece)
                 continue
             if self._strict and said is None and not reader.streamed:
                 # An answer without frames ends with its last piece.

@@ -89,14 +89,9 @@ class Calls:
         self.mode = mode
         self._allowed = allowed
         self.deployment = deployment
-        self._recorder = recorder
+        self.recorder = recorder
         self._unrecorded = unrecorded
         self._awaiting = awaiting
-
-    @property
-    def healthy(self) -> bool:
-        """Whether the journal takes records."""
-        return not self._recorder.latched
 
     async def begin(self, request_digest: bytes, asked: Asked | None = None) -> "Call":
         """Write down that a call is about to be forwarded.
@@ -112,23 +107,23 @@ class Calls:
         try:
             self._allowed()
         except UnavailableError as error:
-            call.open = self._recorder.begin(self.deployment, request_digest)
+            call.open = self.recorder.begin(self.deployment, request_digest)
             call.refused(error.reason)
             raise
         if self.mode == "best_effort":
             try:
-                call.open = self._recorder.begin(self.deployment, request_digest)
+                call.open = self.recorder.begin(self.deployment, request_digest)
             except UnavailableError:
                 self._unrecorded.add()
         else:
 
             def write(after: After) -> None:
-                call.open = self._recorder.begin(self.deployment, request_digest, after)
+                call.open = self.recorder.begin(self.deployment, request_digest, after)
 
             try:
                 await self._awaiting.durable(write)
             except asyncio.CancelledError:
-                self.abandon(call, NOTHING)
+                call.abandoned()
                 raise
         call.forwarded()
         return call
@@ -141,42 +136,25 @@ class Calls:
         said = Answered(answer.response, call.asked.level, call.course(answer, self.mode))
         if self.mode == "strict":
             ticket = await self._awaiting.durable(
-                lambda after: self._recorder.answered(open_, said, after)
+                lambda after: self.recorder.answered(open_, said, after)
             )
             return ticket.n
         try:
-            return self._recorder.answered(open_, said, urgency="soon").n
+            return self.recorder.answered(open_, said, urgency="soon").n
         except UnavailableError:
             self._lost()
             return None
 
-    def fail(self, call: "Call", error: str, sent: Sent) -> None:
-        """Write down a failure; see :meth:`Call.failed`."""
-        if call.open is not None:
-            try:
-                self._recorder.failed(call.open, error, sent)
-            except UnavailableError:
-                self._lost()
-
-    def abandon(self, call: "Call", sent: Sent) -> None:
-        """Write down that nobody waits any more; see :meth:`Call.abandoned`."""
-        if call.open is not None:
-            try:
-                self._recorder.abandoned(call.open, sent)
-            except UnavailableError:
-                self._lost()
-
-    def refuse(self, call: "Call", reason: str) -> None:
-        """Write down that a call was not forwarded; see :meth:`Call.refused`."""
-        if call.open is not None:
-            try:
-                self._recorder.refused(call.open, reason)
-            except UnavailableError:
-                self._lost()
+    def write(self, write: Callable[[], object]) -> None:
+        """Write down an outcome that nobody waits for, if the journal takes it."""
+        try:
+            write()
+        except UnavailableError:
+            self._lost()
 
     def receipt_id(self, open_: Open) -> str:
         """How a caller names the record of a call: shim id and number of its intent."""
-        return f"{self._recorder.shim_id}/{open_.n}"
+        return f"{self.recorder.shim_id}/{open_.n}"
 
     def _lost(self) -> None:
         # The intent without an outcome tells of the call; in best_effort nothing else would.
@@ -230,15 +208,18 @@ class Call:
 
     def failed(self, error: str, sent: Sent = NOTHING) -> None:
         """Write down that there is no whole answer, and what went out before."""
-        self._calls.fail(self, error, sent)
+        if (open_ := self.open) is not None:
+            self._calls.write(lambda: self._calls.recorder.failed(open_, error, sent))
 
     def abandoned(self, sent: Sent = NOTHING) -> None:
         """Write down that whoever asked left, and what went out before."""
-        self._calls.abandon(self, sent)
+        if (open_ := self.open) is not None:
+            self._calls.write(lambda: self._calls.recorder.abandoned(open_, sent))
 
     def refused(self, reason: str) -> None:
         """Write down that the call was refused here."""
-        self._calls.refuse(self, reason)
+        if (open_ := self.open) is not None:
+            self._calls.write(lambda: self._calls.recorder.refused(open_, reason))
 
     def course(self, answer: Answer, mode: Mode) -> inference.Course:
         """How the answer went out, as its record says it."""
