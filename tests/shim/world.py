@@ -234,7 +234,7 @@ def written(folder: Path) -> list[inference.Record]:
     """The records in the journal of a shim that is not running."""
     records = []
     for segment in sorted((folder / "journal").glob("*.segment")):
-        data = segment.read_bytes()
+        data = segment.read_bytes().rstrip(b"\0")
         position = 0
         while position < len(data):
             size = int.from_bytes(data[position : position + 4])

@@ -1,13 +1,19 @@
-"""Frames on disk: ``u32 BE length ‖ u32 BE CRC-32 ‖ payload``, one after the other.
+"""Frames on disk: ``u32 BE length ‖ u32 BE CRC-32 ‖ payload``, one after the other, then zeros.
+
+A payload holds no zero byte. Frames are written over zeros that are on disk already, so that a sync
+has nothing to write down but the frames themselves.
 
 A process that dies while it writes leaves a torn end: bytes that no caller was told are durable.
 They may be cut off. Anything else that is no frame is damage, and cutting it off would lose what
 follows. So an end counts as torn only if
 
 * it is no longer than what one group commit may write, and
-* no whole frame begins anywhere inside it: a damaged length would otherwise hide good frames.
+* no whole frame begins anywhere inside it: a damaged length would otherwise hide good frames;
+* unless a sector of its first frame is still zeros. A machine that loses power in a sync may have
+  written the sectors of a group in any order, and whole frames may stand behind such a hole.
 """
 
+import itertools
 import os
 import struct
 import zlib
@@ -17,6 +23,12 @@ from registry.core.records.inference import MAX_RECORD_BYTES
 
 MAX_GROUP_BYTES = 1024 * 1024
 """Bytes written between two syncs: the longest end that a crash can tear."""
+
+SECTOR_BYTES = 512
+"""Bytes that a disk writes wholly or not at all, or a multiple."""
+
+_LENGTH_ZEROS = 2
+"""How many bytes of a frame's length are zero in any case."""
 
 _HEAD = struct.Struct(">II")
 _CHUNK_BYTES = 256 * 1024
@@ -57,8 +69,31 @@ def read_frames(descriptor: int, position: int) -> Iterator[tuple[int, bytes]]:
         position += at
 
 
-def is_torn(tail: bytes) -> bool:
-    """Whether ``tail``, which begins with no whole frame, is what a crash may leave behind."""
+def is_torn(tail: bytes, position: int) -> bool:
+    """Whether ``tail``, which begins with no whole frame, is what a crash may leave behind.
+
+    Args:
+        tail: The end of a file, without the zeros after it.
+        position: Where in the file it begins.
+    """
     if len(tail) > MAX_GROUP_BYTES:
         return False
-    return all(whole_frame(tail, position) == -1 for position in range(1, len(tail)))
+    return _has_hole(tail, position) or all(
+        whole_frame(tail, start) == -1 for start in range(1, len(tail))
+    )
+
+
+def _has_hole(tail: bytes, position: int) -> bool:
+    """Whether the frame that ``tail`` begins with lacks a sector: only zeros are there."""
+    if len(tail) < _HEAD.size:
+        return False
+    length, _ = _HEAD.unpack_from(tail)
+    # The length itself is cut by the end of its sector, or is not there at all.
+    first = SECTOR_BYTES - position % SECTOR_BYTES
+    if length == 0 or (_LENGTH_ZEROS < first < _HEAD.size and not any(tail[:first])):
+        return True
+    end = min(len(tail), _HEAD.size + length)
+    cuts = [0, *range(first, end, SECTOR_BYTES), end]
+    return length <= MAX_RECORD_BYTES and any(
+        not any(tail[one:other]) for one, other in itertools.pairwise(cuts)
+    )

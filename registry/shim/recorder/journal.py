@@ -18,16 +18,30 @@ holds, so nothing is accepted any more until a new process has read the journal 
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from registry.core.records.inference import MAX_RECORD_BYTES
-from registry.errors import LimitExceededError, Reason, UnavailableError
+from registry.errors import (
+    DamagedError,
+    LimitExceededError,
+    MalformedError,
+    Reason,
+    UnavailableError,
+)
 from registry.shim.durable import make_folder, sync_folder
-from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame, read_frames
-from registry.shim.recorder.segments import check, create, damaged, find, lock_folder
+from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame
+from registry.shim.recorder.segment_reader import SegmentReader
+from registry.shim.recorder.segments import (
+    RESERVE_BYTES,
+    OpenSegment,
+    check,
+    create,
+    find,
+    lock_folder,
+)
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Bytes after which the next segment begins."""
@@ -115,23 +129,23 @@ class Journal:
         """
         self._folder = folder
         self._segment_bytes = segment_bytes
+        self._latched = ""
         make_folder(folder)
         with contextlib.ExitStack() as opened:
             opened.callback(os.close, lock_folder(folder))
             self._segments = find(folder)
-            self._next, self.torn_bytes = check(self._segments, replay)
-            last = self._segments[-1].path
-            self._descriptor = os.open(last, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            opened.callback(lambda: os.close(self._descriptor))
+            self._next, size, self.torn_bytes = check(self._segments, replay)
+            self._reserve_bytes = min(RESERVE_BYTES, segment_bytes)
+            self._open = OpenSegment(self._segments[-1].path, size, self._reserve_bytes)
+            opened.callback(self._close_last)
             # What the last process wrote may still be only in memory; it counts as durable from
             # here on.
-            os.fsync(self._descriptor)
+            self._open.finish()
             sync_folder(folder)
-            self._size = os.fstat(self._descriptor).st_size
             self._opened = opened.pop_all()
         self._durable = self._next
-        self._cursor = _Cursor(self._segments[0].path, self._segments[0].first)
-        self._opened.callback(self._close_cursor)
+        self._reader = SegmentReader()
+        self._opened.callback(self._reader.close)
         self._mutex = threading.Lock()
         self._wake_writer = threading.Condition(self._mutex)
         self._wake_reader = threading.Condition(self._mutex)
@@ -139,9 +153,10 @@ class Journal:
         self._woken = False
         self._queue: list[Ticket] = []
         self._urgent = False
+        self._due = 0.0
+        self._idle = False
         self._committing = False
         self._closing = False
-        self._latched = ""
         self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
         self._writer.start()
 
@@ -179,6 +194,7 @@ class Journal:
 
         Raises:
             LimitExceededError: ``BATCH_TOO_LARGE``: no frame, and no registry, takes such a record.
+            MalformedError: ``MALFORMED_STATEMENT``: it holds a zero byte.
             UnavailableError: ``JOURNAL_LATCHED``; nothing was written.
         """
         if not 1 <= len(payload) <= MAX_RECORD_BYTES:
@@ -188,6 +204,8 @@ class Journal:
                 expected=f"1 to {MAX_RECORD_BYTES} bytes",
                 actual=f"{len(payload)} bytes",
             )
+        if b"\0" in payload:
+            raise MalformedError(Reason.MALFORMED_STATEMENT, "a record holds no zero byte")
         framed = frame(payload)
         with self._mutex:
             if self._latched or self._closing:
@@ -199,7 +217,10 @@ class Journal:
                 self._urgent = True
                 self._wake_writer.notify()
             elif urgency == "soon" and len(self._queue) == 1:
-                self._wake_writer.notify()
+                self._due = time.monotonic() + LAZY_SECONDS
+                # A thread that waits for an earlier record looks again by itself.
+                if self._idle:
+                    self._wake_writer.notify()
         return ticket
 
     def commit(self, ticket: Ticket) -> None:
@@ -241,27 +262,14 @@ class Journal:
         Raises:
             DamagedError: ``JOURNAL_DAMAGED``; the journal is then latched, too.
         """
-        records: list[bytes] = []
-        size = 0
         limit = min(self._durable, first + max_records)
-        while first + len(records) < limit:
-            cursor = self._seek(first + len(records))
-            for end, payload in read_frames(cursor.descriptor, cursor.position):
-                if cursor.n >= first:
-                    size += len(payload)
-                    if records and size > max_bytes:
-                        return records
-                    records.append(payload)
-                cursor.n, cursor.position = cursor.n + 1, end
-                if cursor.n == limit:
-                    return records
-            # The end of this segment: the record must be the first one of another.
-            with self._mutex:
-                found = [s for s in self._segments if s.first == cursor.n and s.path != cursor.path]
-            if not found:
-                self._latched = self._latched or f"{cursor.path.name} is damaged"
-                raise damaged(cursor.path, f"no whole frame at byte {cursor.position}")
-        return records
+        with self._mutex:
+            segments = tuple(self._segments)
+        try:
+            return self._reader.read(segments, first, limit, max_bytes)
+        except DamagedError as error:
+            self._latched = self._latched or f"it is damaged: {error.where}"
+            raise
 
     def forget(self, below: int) -> None:
         """Delete segments that hold only records below ``below``.
@@ -286,18 +294,21 @@ class Journal:
         """The life of the journal's thread."""
         while True:
             with self._mutex:
-                while self._committing or not (self._queue or self._closing):
-                    self._wake_writer.wait()
-                if not self._urgent and not self._closing:
-                    self._wake_writer.wait(LAZY_SECONDS)
-                    if self._committing:
-                        continue
+                while (pause := self._pause()) != 0:
+                    self._idle = pause is None
+                    self._wake_writer.wait(pause)
                 if not self._queue:
-                    if self._closing:
-                        return
-                    continue
+                    return
                 group = self._take()
             self._write_group(group)
+
+    def _pause(self) -> float | None:
+        """Seconds in which the journal's thread has nothing to do; None until it is woken."""
+        if self._committing or not (self._queue or self._closing):
+            return None
+        if self._urgent or self._closing:
+            return 0
+        return max(0, self._due - time.monotonic())
 
     def _take(self) -> list[Ticket]:
         """Begin to write what waits; with the mutex held."""
@@ -324,21 +335,25 @@ class Journal:
             ticket.settle()
 
     def _commit(self, group: list[Ticket]) -> None:
-        if self._size >= self._segment_bytes:
+        if self._open.size >= self._segment_bytes:
             self._begin_segment(group[0].n)
-        data = memoryview(b"".join([ticket.frame for ticket in group]))
-        self._size += len(data)
-        while data:
-            data = data[os.write(self._descriptor, data) :]
-        os.fdatasync(self._descriptor)
+        self._open.append(b"".join([ticket.frame for ticket in group]))
 
     def _begin_segment(self, first: int) -> None:
-        segment, descriptor = create(self._folder, first)
-        os.close(self._descriptor)
-        self._descriptor = descriptor
-        self._size = 0
+        self._open.finish()
+        segment = create(self._folder, first)
+        following = OpenSegment(segment.path, 0, self._reserve_bytes)
+        self._open.close()
+        self._open = following
         with self._mutex:
             self._segments.append(segment)
+
+    def _close_last(self) -> None:
+        if not self._latched:
+            # Whatever is in the way, zeros after the last frame do no harm.
+            with contextlib.suppress(OSError):
+                self._open.finish()
+        self._open.close()
 
     def _latch(self, why: str, group: list[Ticket]) -> None:
         with self._mutex:
@@ -359,32 +374,6 @@ class Journal:
             actual=self._latched or "it is closed",
             hint="free disk space or replace the disk, then start the shim again",
         )
-
-    def _seek(self, n: int) -> "_Cursor":
-        """The cursor, at or before record ``n`` in the segment that holds it."""
-        with self._mutex:
-            segment = max((s for s in self._segments if s.first <= n), key=lambda s: s.first)
-        if self._cursor.path != segment.path or self._cursor.n > n:
-            self._close_cursor()
-            self._cursor = _Cursor(segment.path, segment.first)
-        if self._cursor.descriptor == -1:
-            self._cursor.descriptor = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._cursor
-
-    def _close_cursor(self) -> None:
-        if self._cursor.descriptor != -1:
-            os.close(self._cursor.descriptor)
-            self._cursor.descriptor = -1
-
-
-@dataclass(slots=True)
-class _Cursor:
-    """Where reading goes on: before record ``n``, at ``position``."""
-
-    path: Path
-    n: int
-    position: int = 0
-    descriptor: int = -1
 
 
 def _take(queue: list[Ticket]) -> list[Ticket]:

@@ -58,7 +58,7 @@ def test_a_coroutine_learns_that_its_record_was_not_written(tmp_path: Path) -> N
 
     async def one() -> None:
         # The journal's own file, taken away under it.
-        os.close(sequence.journal._descriptor)
+        os.close(sequence.journal._open._descriptor)
         awaiting = Awaiting(asyncio.get_running_loop())
         with pytest.raises(UnavailableError):
             await awaiting.durable(lambda after: recorder.begin(DEPLOYMENT, QUESTION, after))

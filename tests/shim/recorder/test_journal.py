@@ -1,5 +1,6 @@
 """Records in a folder, through torn ends, damage and full disks."""
 
+import itertools
 import resource
 import subprocess
 import sys
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import DamagedError, Reason, UnavailableError
-from registry.shim.recorder.frames import frame
+from registry.errors import DamagedError, MalformedError, Reason, UnavailableError
+from registry.shim.recorder.frames import SECTOR_BYTES, frame
 from registry.shim.recorder.journal import Journal
 
 ALL = 10**6
@@ -89,7 +90,9 @@ def test_a_torn_last_frame_is_cut_off(folder: Path, missing: int) -> None:
     [segment] = segments(folder)
     whole = segment.read_bytes()
     segment.write_bytes(whole[:-missing])
-    assert reopened(folder) == (RECORDS[:-1], len(frame(RECORDS[-1])) - missing)
+    # Zeros are room for what comes, not something that was cut off.
+    rest = frame(RECORDS[-1])[:-missing].rstrip(b"\0")
+    assert reopened(folder) == (RECORDS[:-1], len(rest))
 
 
 def test_what_was_cut_off_stays_away(folder: Path) -> None:
@@ -102,14 +105,74 @@ def test_what_was_cut_off_stays_away(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "tail",
-    [b"\0", b"\0" * 4096, b"\xff" * 100, frame(b"x")[:-1] + b"?"],
-    ids=["zero", "zeros", "ones", "checksum"],
+    [b"\xff" * 100, frame(b"x")[:-1] + b"?", b"\0\0\0\1"],
+    ids=["ones", "checksum", "length"],
 )
 def test_a_tail_that_is_no_frame_is_cut_off(folder: Path, tail: bytes) -> None:
     write(folder, RECORDS)
     [segment] = segments(folder)
     segment.write_bytes(segment.read_bytes() + tail)
     assert reopened(folder) == (RECORDS, len(tail))
+
+
+def torn_group(folder: Path, sizes: list[int], hole: int) -> tuple[int, int]:
+    """Two synced records, and a group of which one sector never reached the disk.
+
+    Returns:
+        How many records stand before the hole, and where it is.
+    """
+    synced = [b"a" * 700, b"b" * 300]
+    write(folder, synced)
+    [segment] = segments(folder)
+    before = segment.read_bytes()
+    group = [b"%d" % (n % 10) * size for n, size in enumerate(sizes)]
+    data = bytearray(before + b"".join(map(frame, group)))
+    start = (len(before) // SECTOR_BYTES + hole) * SECTOR_BYTES
+    for position in range(max(start, len(before)), min(start + SECTOR_BYTES, len(data))):
+        data[position] = 0
+    segment.write_bytes(data + bytes(5000))
+    ends = list(itertools.accumulate((len(frame(item)) for item in group), initial=len(before)))
+    whole = sum(end <= start for end in ends[1:])
+    return len(synced) + (whole if start > len(before) else 0), start
+
+
+@pytest.mark.parametrize("hole", range(9))
+@pytest.mark.parametrize("size", [1, 56, 57, 58, 59, 60, 61, 62, 63, 64, 300, 504, 900])
+def test_a_sector_that_was_never_written_is_a_torn_end(folder: Path, size: int, hole: int) -> None:
+    # Whole frames of the same group may stand behind it.
+    kept, start = torn_group(folder, [size] * (4096 // (size + 8)), hole)
+    records, _ = reopened(folder)
+    assert len(records) == kept, start
+    assert segments(folder)[0].stat().st_size == sum(len(frame(item)) for item in records)
+
+
+def test_a_flipped_byte_in_the_last_group_is_damage(folder: Path) -> None:
+    write(folder, [b"x" * 2000] * 10)
+    [segment] = segments(folder)
+    data = bytearray(segment.read_bytes())
+    data[100] = 0
+    segment.write_bytes(data + bytes(5000))
+    with pytest.raises(DamagedError):
+        reopened(folder)
+
+
+def test_what_is_kept_ahead_is_cut_off_with_the_end_of_a_segment(folder: Path) -> None:
+    journal = Journal(folder, Replayed(), segment_bytes=4096)
+    for _ in range(3):
+        journal.append(b"x" * 3000).wait()
+    first, second = segments(folder)
+    assert first.stat().st_size == 2 * 3008
+    assert second.stat().st_size > 3008
+    journal.close()
+    assert second.stat().st_size == 3008
+
+
+def test_a_payload_holds_no_zero_byte(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    with pytest.raises(MalformedError) as caught:
+        journal.append(b"a\0b")
+    assert caught.value.reason is Reason.MALFORMED_STATEMENT
+    journal.close()
 
 
 @pytest.mark.parametrize("position", range(len(frame(RECORDS[0]))))
@@ -144,7 +207,7 @@ def test_a_missing_segment_is_damage(folder: Path) -> None:
 def test_a_tail_longer_than_one_commit_is_damage(folder: Path) -> None:
     write(folder, RECORDS)
     [segment] = segments(folder)
-    segment.write_bytes(segment.read_bytes() + b"\0" * (1024 * 1024 + 1))
+    segment.write_bytes(segment.read_bytes() + b"\xff" * (1024 * 1024 + 1))
     with pytest.raises(DamagedError):
         reopened(folder)
 
