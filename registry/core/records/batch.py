@@ -8,7 +8,7 @@ grows old.
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -203,6 +203,7 @@ def open_content(
     batch: Batch,
     records: Sequence[bytes],
     previous_leaf: str | None,
+    each: Callable[[inference.Record], None] = lambda _record: None,
 ) -> Content:
     """Check every record of a batch against the batch statement.
 
@@ -212,6 +213,7 @@ def open_content(
         records: The leaf data.
         previous_leaf: Hexadecimal leaf hash of the record before the first one; None if it is not
             known, and the chain into this batch is then not checked.
+        each: Called with every record in order, once both roots and all before it are checked.
 
     Raises:
         LimitExceededError: ``BATCH_TOO_LARGE``.
@@ -247,6 +249,7 @@ def open_content(
             _compare(f"prev_digest of n={n}", previous, sequence.prev_digest)
         if type(record) is inference.Completion:
             outputs.append((bytes.fromhex(record.response.content_digest), position))
+        each(record)
         previous = hashed.leaf_hashes[position].hex()
         boot_id = sequence.boot_id
         n += 1

@@ -116,6 +116,18 @@ class Course(Value, frozen=True):
     unrecorded: Count = 0
 
 
+class Clock(Value, frozen=True):
+    """What the host's clocks said beside ``at``, which is the wall clock's claim.
+
+    Attributes:
+        monotonic_us: A clock that no one sets, in microseconds; comparable within one boot.
+        error_us: How wrong ``at`` may be, says the kernel; absent if nothing keeps it right.
+    """
+
+    monotonic_us: Count
+    error_us: Count | msgspec.UnsetType = msgspec.UNSET
+
+
 Level = Literal["logged", "signed", "attested", "recomputed"]
 """How strongly a caller wants an answer proven: header ``x-provreg-level``."""
 
@@ -182,6 +194,7 @@ class Boot(Value, frozen=True, tag_field="kind", tag="boot"):
     open_intents: Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_OPEN_INTENTS)] = ()
     torn_bytes: Count = 0
     unrecorded: Count = 0
+    clock: Clock | msgspec.UnsetType = msgspec.UNSET
 
 
 class Intent(Value, frozen=True, tag_field="kind", tag="intent"):
@@ -274,10 +287,16 @@ class Interrupted(Value, frozen=True, tag_field="kind", tag="interrupted"):
 
 
 class Heartbeat(Value, frozen=True, tag_field="kind", tag="heartbeat"):
-    """The shim was alive."""
+    """The shim was alive, whether or not anybody called it; all records before it are its own.
+
+    Attributes:
+        unrecorded: Calls since the last record that told, which were never written down.
+    """
 
     sequence: Sequence
     at: Time
+    clock: Clock | msgspec.UnsetType = msgspec.UNSET
+    unrecorded: Count = 0
 
 
 class Stop(Value, frozen=True, tag_field="kind", tag="stop"):
@@ -285,6 +304,7 @@ class Stop(Value, frozen=True, tag_field="kind", tag="stop"):
 
     sequence: Sequence
     at: Time
+    clock: Clock | msgspec.UnsetType = msgspec.UNSET
 
 
 Outcome = Completion | Failure | ClientGone | NotForwarded | Interrupted

@@ -1,0 +1,507 @@
+"""What an auditor finds out about the records of one shim: complete, provably not, or unknown."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from registry.core.attestation.statement import Statement
+from registry.core.records import completeness, shim_history
+from registry.core.records.completeness import Completeness, LoggedBatch, Range, ShimAudit
+from registry.core.records.shim_history import Policy
+from registry.core.verdict import Verdict
+from registry.errors import NotFoundError, Reason, RegistryError
+from tests.shim_story import Story, record_id, said
+
+POLICY = Policy(timedelta(seconds=90))
+
+Batches = Sequence[tuple[Statement[Any], list[bytes]]]
+
+
+def audit(
+    batches: Batches, story: Story, *, later: float = 0, policy: Policy = POLICY
+) -> ShimAudit:
+    """Judge these batches, this long after the story's end."""
+    auditor = Completeness(story.shim_id, policy)
+    for index, (statement, leaves) in enumerate(batches):
+        auditor.add(logged(statement, index), leaves)
+    return auditor.finish(story.now + timedelta(seconds=later))
+
+
+def logged(statement: Statement[Any], index: int, principal: str = "node-1") -> LoggedBatch:
+    return LoggedBatch(principal, index, record_id(statement), statement.subject, said(statement))
+
+
+def reasons(found: ShimAudit) -> set[str]:
+    return {check.reason for check in found.checks if check.reason}
+
+
+def a_day() -> Story:
+    """Two runs: one that was killed during a call, and one that stopped."""
+    story = Story()
+    story.boot()
+    setup_n = story.setup()
+    first = story.intent()
+    story.later(1)
+    second = story.intent()
+    story.complete(second, setup_n=setup_n)
+    story.attached(second)
+    story.later(59)
+    story.beat()
+    third = story.intent()
+    story.failed(third)
+    story.later(3600)
+    story.boot(open_intents=(first,))
+    story.interrupted(first)
+    setup_n = story.setup()
+    story.complete(story.intent(), setup_n=setup_n)
+    story.later(60)
+    story.beat()
+    story.stop()
+    return story
+
+
+def test_a_whole_history_is_valid_and_counted() -> None:
+    story = a_day()
+    found = audit(story.cut(3, 4, 11), story, later=86_400)
+    assert found.verdict is Verdict.VALID, found
+    assert (found.batches, found.proven, found.next_n) == (4, len(story.records), story.next_n)
+    assert (found.unclean, found.open, found.missing, found.unrecorded) == (1, (), (), 0)
+    assert found.counts["completion"] == 2
+    assert found.counts["interrupted"] == 1
+    assert {check.verdict for check in found.checks} == {Verdict.VALID}
+    assert (found.first_at, found.last_at) == (story.records[0].at, story.records[-1].at)
+
+
+def test_however_it_is_cut_into_batches_the_verdict_is_the_same() -> None:
+    story = a_day()
+    for cuts in [(), (1,), tuple(range(1, len(story.records)))]:
+        assert audit(story.cut(*cuts), story).verdict is Verdict.VALID
+
+
+# --- Batches ---
+
+
+def test_numbers_between_two_signed_batches_are_provably_missing() -> None:
+    story = Story()
+    story.boot()
+    story.call()
+    story.skip(5)
+    story.call()
+    story.stop()
+    found = audit(story.cut(3), story)
+    assert (found.verdict, found.missing) == (Verdict.INVALID, (Range(first=3, last=7),))
+    assert reasons(found) == {Reason.SEQUENCE_GAP}
+
+
+def test_a_history_that_does_not_begin_at_0_lacks_its_beginning() -> None:
+    story = a_day()
+    found = audit(story.cut(4)[1:], story)
+    assert found.missing == (Range(first=0, last=3),)
+    assert reasons(found) == {Reason.SEQUENCE_GAP, Reason.BATCH_CHAIN}
+
+
+def test_a_batch_that_is_withheld_shows_in_the_chain() -> None:
+    story = a_day()
+    first, _, third = story.cut(4, 7)
+    found = audit([first, third], story)
+    assert found.missing == (Range(first=4, last=6),)
+    assert reasons(found) == {Reason.SEQUENCE_GAP, Reason.BATCH_CHAIN}
+
+
+def test_a_batch_that_repeats_numbers_is_an_overlap() -> None:
+    story = a_day()
+    first, second = story.cut(4)
+    again = story.batch(2, 6, record_id(first[0]))
+    found = audit([first, (again, story.leaves[2:6]), second], story)
+    assert {Reason.SEQUENCE_OVERLAP, Reason.BATCH_CHAIN} <= reasons(found)
+
+
+def test_a_batch_by_somebody_else_is_told() -> None:
+    story = a_day()
+    auditor = Completeness(story.shim_id, POLICY)
+    for index, (statement, leaves) in enumerate(story.cut(4)):
+        auditor.add(logged(statement, index, f"node-{index}"), leaves)
+    assert reasons(auditor.finish(story.now)) == {Reason.SIGNER_CHANGED}
+
+
+def test_records_in_another_order_are_not_those_of_the_batch() -> None:
+    story = a_day()
+    [(statement, leaves)] = story.cut()
+    leaves = [leaves[1], leaves[0], *leaves[2:]]
+    found = audit([(statement, leaves)], story)
+    assert (found.verdict, reasons(found)) == (Verdict.INVALID, {Reason.BATCH_CONTENT})
+    assert (found.proven, found.unreadable) == (0, (Range(first=0, last=story.next_n - 1),))
+
+
+def test_a_chain_of_hashes_that_breaks_between_two_batches_is_told() -> None:
+    story = Story()
+    story.boot()
+    story.call()
+    story.append(story.records[-1].__class__(**members(story, prev_digest="0" * 64)))
+    found = audit(story.cut(3), story)
+    assert reasons(found) == {Reason.BATCH_CONTENT}
+    assert found.unreadable == (Range(first=3, last=3),)
+
+
+def members(story: Story, **place: Any) -> dict[str, Any]:
+    """The members of the last completion, at another place."""
+    last = story.records[-1]
+    return {name: getattr(last, name) for name in last.__struct_fields__} | {
+        "sequence": story.place(**place)
+    }
+
+
+@pytest.mark.parametrize("count", [1, 4], ids=["one", "more"])
+def test_a_count_that_is_not_the_range_is_told(count: int) -> None:
+    story = Story()
+    story.boot()
+    story.call()
+    statement = story.batch(0, 3, None, count=count)
+    found = audit([(statement, story.leaves)], story)
+    assert (found.verdict, reasons(found)) == (Verdict.INVALID, {Reason.BATCH_CONTENT})
+
+
+def test_records_that_the_registry_does_not_show_leave_it_open() -> None:
+    story = a_day()
+    first, second, third = story.cut(4, 7)
+    auditor = Completeness(story.shim_id, POLICY)
+    gone: RegistryError = NotFoundError(Reason.UNKNOWN_BLOB, "no such blob")
+    auditor.add(logged(first[0], 0), first[1])
+    auditor.add(logged(second[0], 1), gone)
+    auditor.add(logged(third[0], 2), third[1])
+    found = auditor.finish(story.now)
+    assert (found.verdict, reasons(found)) == (Verdict.INDETERMINATE, {Reason.UNKNOWN_BLOB})
+    assert found.unreadable == (Range(first=4, last=6),)
+
+
+# --- Calls ---
+
+
+def bad(tell: Callable[[Story], object], *, stops: bool = True) -> ShimAudit:
+    """Judge a story with one thing told wrong."""
+    story = Story()
+    story.boot()
+    tell(story)
+    if stops:
+        story.stop()
+    return audit(story.cut(), story)
+
+
+def twice(story: Story) -> None:
+    story.complete(story.call())
+
+
+def never_begun(story: Story) -> None:
+    story.complete(0)
+
+
+def in_the_future(story: Story) -> None:
+    story.attached(story.next_n + 1)
+
+
+def struck_while_running(story: Story) -> None:
+    story.interrupted(story.intent())
+    story.complete(1)
+
+
+def for_another_request(story: Story) -> None:
+    story.complete(story.intent(), request="d" * 64)
+
+
+def for_another_model(story: Story) -> None:
+    story.complete(story.intent(release=f"sha256:{'e' * 64}"))
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        twice,
+        never_begun,
+        in_the_future,
+        struck_while_running,
+        for_another_request,
+        for_another_model,
+    ],
+)
+def test_an_outcome_that_fits_no_open_call_is_told(tell: Callable[[Story], object]) -> None:
+    found = bad(tell)
+    assert (found.verdict, reasons(found)) == (Verdict.INVALID, {Reason.OUTCOME_UNEXPLAINED})
+
+
+def test_a_run_that_stops_with_open_calls_is_told() -> None:
+    found = bad(lambda story: story.intent())
+    assert (found.verdict, reasons(found)) == (Verdict.INVALID, {Reason.STOP_UNEXPLAINED})
+
+
+def test_a_call_that_just_began_is_under_way() -> None:
+    found = bad(lambda story: story.intent(), stops=False)
+    assert (found.verdict, found.open) == (Verdict.VALID, (1,))
+
+
+def test_a_call_that_began_long_ago_leaves_it_open() -> None:
+    def tell(story: Story) -> None:
+        story.intent()
+        for _ in range(3):
+            story.later(60)
+            story.beat()
+
+    found = bad(tell, stops=False)
+    assert (found.verdict, reasons(found)) == (Verdict.INDETERMINATE, {Reason.INTENT_OPEN})
+
+
+def test_more_open_calls_than_a_shim_takes_are_told_and_not_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shim_history, "MAX_OPEN_INTENTS", 4)
+
+    def tell(story: Story) -> None:
+        for _ in range(20):
+            story.intent()
+
+    found = bad(tell, stops=False)
+    assert (found.verdict, reasons(found)) == (Verdict.INVALID, {Reason.INTENT_OPEN})
+    assert len(found.open) == 4
+
+
+def test_calls_of_a_run_that_died_must_be_struck() -> None:
+    def tell(story: Story) -> None:
+        intent_n = story.intent()
+        story.boot(open_intents=(intent_n,))
+        story.call()
+
+    found = bad(tell)
+    assert (found.verdict, reasons(found)) == (Verdict.INVALID, {Reason.INTENT_UNSTRUCK})
+
+
+def test_calls_that_are_not_struck_yet_leave_it_open() -> None:
+    def tell(story: Story) -> None:
+        intent_n = story.intent()
+        story.boot(open_intents=(intent_n,))
+
+    found = bad(tell, stops=False)
+    assert (found.verdict, reasons(found)) == (Verdict.INDETERMINATE, {Reason.INTENT_UNSTRUCK})
+
+
+def test_a_start_that_dies_before_it_struck_all_calls_is_made_good_by_the_next() -> None:
+    def tell(story: Story) -> None:
+        one, two = story.intent(), story.intent()
+        story.boot(open_intents=(one, two))
+        story.interrupted(one)
+        story.boot(open_intents=(two,))
+        story.interrupted(two)
+
+    assert bad(tell).verdict is Verdict.VALID
+
+
+def test_calls_that_were_let_pass_unrecorded_are_counted() -> None:
+    def tell(story: Story) -> None:
+        story.beat(unrecorded=2)
+        story.stop()
+        story.boot(unrecorded=3)
+
+    found = bad(tell)
+    assert (found.verdict, found.unrecorded) == (Verdict.INVALID, 5)
+    assert reasons(found) == {Reason.UNRECORDED_CALLS}
+
+
+# --- Starts ---
+
+
+def says_clean(story: Story) -> None:
+    story.call()
+    story.boot(prev_stop="clean")
+
+
+def says_unclean(story: Story) -> None:
+    story.stop()
+    story.boot(prev_stop="unclean")
+
+
+def says_first(story: Story) -> None:
+    story.stop()
+    story.boot(prev_stop="first")
+
+
+def names_another_run(story: Story) -> None:
+    story.stop()
+    story.boot(previous_boot_id="f" * 32)
+
+
+def goes_on_after_its_stop(story: Story) -> None:
+    story.stop()
+    story.call()
+
+
+def has_no_boot_record(story: Story) -> None:
+    story.stop()
+    story.boots += 1
+    story.call()
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        says_clean,
+        says_unclean,
+        says_first,
+        names_another_run,
+        goes_on_after_its_stop,
+        has_no_boot_record,
+    ],
+)
+def test_a_start_that_does_not_explain_itself_is_told(tell: Callable[[Story], object]) -> None:
+    found = bad(tell)
+    assert found.verdict is Verdict.INVALID
+    assert Reason.BOOT_UNEXPLAINED in reasons(found)
+
+
+def test_a_start_that_hides_an_open_call_is_told() -> None:
+    def tell(story: Story) -> None:
+        story.intent()
+        story.boot(open_intents=())
+
+    found = bad(tell)
+    assert Reason.BOOT_UNEXPLAINED in reasons(found)
+
+
+def test_a_history_that_begins_without_a_start_is_told() -> None:
+    story = Story()
+    story.call()
+    story.stop()
+    assert reasons(audit(story.cut(), story)) == {Reason.BOOT_UNEXPLAINED}
+
+
+# --- Setups ---
+
+
+def of_the_run_before(story: Story) -> None:
+    setup_n = story.setup()
+    story.stop()
+    story.boot()
+    story.complete(story.intent(), setup_n=setup_n)
+
+
+def of_another_model(story: Story) -> None:
+    other = story.model.__class__(
+        release=story.model.release, manifest="e" * 64, name="acme/y", version="1"
+    )
+    setup_n = story.setup(model=other)
+    story.complete(story.intent(), setup_n=setup_n)
+
+
+def no_setup_at_all(story: Story) -> None:
+    story.complete(story.intent(), setup_n=0)
+
+
+@pytest.mark.parametrize("tell", [of_the_run_before, of_another_model, no_setup_at_all])
+def test_a_completion_that_names_no_setup_of_its_run_is_told(
+    tell: Callable[[Story], object],
+) -> None:
+    found = bad(tell)
+    assert (found.verdict, reasons(found)) == (Verdict.INVALID, {Reason.UNKNOWN_SETUP})
+
+
+# --- Time ---
+
+
+@pytest.mark.parametrize(("seconds", "holds"), [(90, True), (90.000001, False)])
+def test_two_heartbeats_may_be_as_far_apart_as_the_policy_says(
+    seconds: float, *, holds: bool
+) -> None:
+    def tell(story: Story) -> None:
+        story.later(60)
+        story.beat()
+        story.later(seconds)
+        story.beat()
+
+    found = bad(tell)
+    assert (found.verdict is Verdict.VALID) is holds
+    assert reasons(found) == (set() if holds else {Reason.HEARTBEAT_GAP})
+
+
+def test_calls_do_not_stand_in_for_heartbeats() -> None:
+    def tell(story: Story) -> None:
+        for _ in range(3):
+            story.later(60)
+            story.call()
+
+    assert reasons(bad(tell, stops=False)) == {Reason.HEARTBEAT_GAP}
+
+
+def test_the_silence_before_a_crash_counts() -> None:
+    def tell(story: Story) -> None:
+        story.later(100)
+        story.call()
+        story.boot()
+
+    assert reasons(bad(tell)) == {Reason.HEARTBEAT_GAP}
+
+
+def test_the_time_between_two_runs_does_not_count() -> None:
+    def tell(story: Story) -> None:
+        story.later(10)
+        story.stop()
+        story.later(86_400)
+        story.boot()
+
+    assert bad(tell).verdict is Verdict.VALID
+
+
+def test_a_wall_clock_that_steps_is_told_apart_from_silence() -> None:
+    def tell(story: Story) -> None:
+        clock = story.clock()
+        story.later(-3600)
+        story.beat(clock=clock)
+        story.later(7200)
+        story.beat(clock=clock)
+        story.later(-3600)
+
+    found = bad(tell)
+    assert (found.verdict, found.clock_steps) == (Verdict.VALID, 2)
+
+
+def test_without_a_monotonic_clock_a_wall_clock_that_went_back_leaves_it_open() -> None:
+    def tell(story: Story) -> None:
+        story.later(-10)
+        story.beat(clock=msgspec.UNSET)
+        story.later(10)
+
+    found = bad(tell)
+    assert (found.verdict, reasons(found)) == (Verdict.INDETERMINATE, {Reason.CLOCK_BACKWARDS})
+
+
+def test_a_shim_that_says_nothing_any_more_leaves_it_open() -> None:
+    story = Story()
+    story.boot()
+    assert audit(story.cut(), story, later=90).verdict is Verdict.VALID
+    found = audit(story.cut(), story, later=91)
+    assert (found.verdict, reasons(found)) == (Verdict.INDETERMINATE, {Reason.SHIM_SILENT})
+
+
+def test_a_time_that_no_calendar_has_leaves_it_open() -> None:
+    story = Story()
+    story.boot()
+    story.beat(at="2026-02-30T12:00:00Z")
+    story.later(1)
+    story.stop()
+    found = audit(story.cut(), story)
+    assert (found.verdict, reasons(found)) == (Verdict.INDETERMINATE, {Reason.BAD_TIME})
+
+
+# --- Bounds ---
+
+
+def test_findings_and_ranges_beyond_a_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completeness, "MAX_FINDINGS", 3)
+    monkeypatch.setattr(completeness, "MAX_RANGES", 2)
+    story = Story()
+    story.boot()
+    for _ in range(5):
+        story.skip(1)
+        story.beat()
+    found = audit(story.cut(1, 2, 3, 4, 5), story)
+    told = [check for check in found.checks if check.reason]
+    assert (len(told), len(found.missing), found.more) == (3, 2, 2 + 3)
