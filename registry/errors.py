@@ -17,6 +17,8 @@
 
 The class says who is to blame, the :class:`Reason` says what is wrong. Reasons are a stable
 promise to callers; the text is not.
+
+Longer than 400 lines because the reasons are one closed list.
 """
 
 from enum import StrEnum
