@@ -21,6 +21,7 @@ from registry.api.v1 import (
     access_service_pb2_grpc,
     artifact_service_pb2,
     evidence_service_pb2,
+    journal_service_pb2,
     lineage_service_pb2,
     lineage_service_pb2_grpc,
     log_service_pb2,
@@ -45,6 +46,7 @@ from registry.server.http.routing import Routes
 from registry.server.http.tiles import TileRoom
 from registry.server.http.timestamping import Schedule, Timestamping
 from registry.server.identity import open_certification
+from registry.server.journals import add_journals
 from registry.server.lineage import LineageServicer
 from registry.server.log import LogServicer
 from registry.server.principals import AccessServicer
@@ -58,6 +60,7 @@ from registry.services.artifacts import Artifacts
 from registry.services.cosigning import Cosigning
 from registry.services.ephemeral import EphemeralKeys
 from registry.services.identity import Certification
+from registry.services.journals import Journals
 from registry.services.keyring import Keyring
 from registry.services.lineage import Lineage
 from registry.services.operator import Operator
@@ -102,6 +105,7 @@ _SERVICES = (
     access_service_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
     artifact_service_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name,
     evidence_service_pb2.DESCRIPTOR.services_by_name["EvidenceService"].full_name,
+    journal_service_pb2.DESCRIPTOR.services_by_name["JournalService"].full_name,
     lineage_service_pb2.DESCRIPTOR.services_by_name["LineageService"].full_name,
     log_service_pb2.DESCRIPTOR.services_by_name["LogService"].full_name,
     statement_service_pb2.DESCRIPTOR.services_by_name["StatementService"].full_name,
@@ -127,6 +131,7 @@ class Services:
     artifacts: Artifacts
     registration: Registration
     lineage: Lineage
+    journals: Journals
     reading: Reading
     tiles: Tiles
     publisher: Publisher
@@ -240,6 +245,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 artifacts,
                 registration,
                 Lineage(database, blobs, keyring, sequencer, signer.key),
+                Journals(database, blobs),
                 Reading(database),
                 tiles,
                 publisher,
@@ -288,6 +294,7 @@ def build_server(
     )
     add_artifacts(services.artifacts, services.tickets, http_port, server)
     add_evidence(services.evidence, services.sequencer, server)
+    add_journals(services.journals, services.sequencer, server)
     lineage_service_pb2_grpc.add_LineageServiceServicer_to_server(
         LineageServicer(services.lineage, services.evidence.attested), server
     )

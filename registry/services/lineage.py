@@ -1,6 +1,5 @@
 """From an output to its receipts, and all that is needed to judge one of them, in one capsule."""
 
-import mmap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -17,8 +16,6 @@ from registry.core.records import (
     inference,
     predicate,
 )
-from registry.core.records.batch import STRIDE
-from registry.core.records.landmarks import Landmarks
 from registry.core.tlog import merkle
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
@@ -34,6 +31,7 @@ from registry.services.artifacts import check_digest
 from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
 from registry.services.sources import Sources, damaged
+from registry.services.stored_batches import StoredBatches
 from registry.storage.blobs.port import BlobStore
 from registry.storage.sql import catalog, log, outputs
 from registry.storage.sql.catalog import StoredBatch
@@ -47,9 +45,6 @@ MAX_CANDIDATES = 64
 
 MAX_SENT_BYTES = 15 * 1024 * 1024
 """Bytes of a capsule that can be sent: a message has 16 MiB, and a few more members."""
-
-HASHES_BYTES = batch.MAX_RECORDS * digest.SHA256_SIZE
-"""Bytes of a hashes file, at most."""
 
 Location = tuple[int, int]
 """Log index of a batch, and a position in it."""
@@ -68,6 +63,7 @@ class Lineage:
     ) -> None:
         self._database = database
         self._blobs = blobs
+        self._batches = StoredBatches(blobs)
         self._keyring = keyring
         self._sequencer = sequencer
         self._key = key
@@ -215,36 +211,14 @@ class Lineage:
         Raises:
             MalformedError: What is stored cannot be read.
         """
-        marks = None if stored.landmarks is None else Landmarks.parse(stored.landmarks)
-        stride, place = divmod(position, STRIDE) if marks is not None else (0, position)
-        data = self._leaf(stored.leaves, 0 if marks is None else marks.offset(stride), place)
+        data = self._batches.record(stored, position)
         record = inference.parse(data)
         if (
             not isinstance(record, inference.Completion)
             or bytes.fromhex(record.response.content_digest) not in wanted
         ):
             return None
-        if marks is None:
-            # Listed by an earlier release: the long way.
-            hashes = batch.split_hashes(self._blobs.read(stored.hashes, HASHES_BYTES))
-            return data, record, merkle.inclusion_path(hashes, position)
-        return data, record, marks.path(stride, self._stride_hashes(stored.hashes, stride), place)
-
-    def _stride_hashes(self, hashes: bytes, stride: int) -> list[bytes]:
-        """The leaf hashes of one stride."""
-        with self._blobs.open(hashes) as file:
-            file.seek(stride * STRIDE * digest.SHA256_SIZE)
-            return batch.split_hashes(file.read(STRIDE * digest.SHA256_SIZE))
-
-    def _leaf(self, leaves: bytes, start: int, number: int) -> bytes:
-        """Record ``number`` after byte ``start`` of a leaves file, not reading the others."""
-        with (
-            self._blobs.open(leaves) as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as whole,
-            whole[start:] as view,
-        ):
-            return batch.nth_leaf(view, number)
+        return data, record, self._batches.path(stored, position)
 
     def _manifest(self, sha256: str) -> bytes | None:
         try:

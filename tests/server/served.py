@@ -24,6 +24,7 @@ from registry.api.v1 import (
     access_service_pb2_grpc,
     artifact_pb2,
     artifact_service_pb2_grpc,
+    journal_service_pb2_grpc,
     lineage_service_pb2_grpc,
     log_pb2,
     log_service_pb2_grpc,
@@ -78,6 +79,7 @@ class Served:
         self.statements = statement_service_pb2_grpc.StatementServiceStub(self.channel)
         self.log = log_service_pb2_grpc.LogServiceStub(self.channel)
         self.lineage = lineage_service_pb2_grpc.LineageServiceStub(self.channel)
+        self.journals = journal_service_pb2_grpc.JournalServiceStub(self.channel)
         self.access = access_service_pb2_grpc.AccessServiceStub(self.channel)
         self.admin = Caller("admin", admin_token(folder), StatementSigner.generate())
         self.acme = self.admit(f"{prefix}acme", "publisher", namespaces=["acme/*"])

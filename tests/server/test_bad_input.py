@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.api.v1 import (
     artifact_service_pb2,
+    journal_service_pb2,
     lineage_service_pb2,
     log_service_pb2,
     statement_service_pb2,
@@ -421,6 +422,34 @@ QUESTIONS: dict[str, tuple[Ask, str]] = {
             lineage_service_pb2.FindOutputRequest(content_digests=[b"x" * 32] * 9), metadata=m
         ),
         "MESSAGE_TOO_LARGE",
+    ),
+    "a record of a shim without an id": (
+        lambda r, m: r.journals.GetRecord(journal_service_pb2.GetRecordRequest(n=1), metadata=m),
+        "MALFORMED_FIELD",
+    ),
+    "a record beyond all numbers": (
+        lambda r, m: r.journals.GetRecord(
+            journal_service_pb2.GetRecordRequest(shim_id=bytes(16), n=2**64 - 1), metadata=m
+        ),
+        "MALFORMED_FIELD",
+    ),
+    "a record that is unknown": (
+        lambda r, m: r.journals.GetRecord(
+            journal_service_pb2.GetRecordRequest(shim_id=bytes(16), n=7), metadata=m
+        ),
+        "UNKNOWN_RECORD",
+    ),
+    "a call beyond all numbers": (
+        lambda r, m: r.journals.FindAbout(
+            journal_service_pb2.FindAboutRequest(shim_id=bytes(16), intent_n=2**53), metadata=m
+        ),
+        "MALFORMED_FIELD",
+    ),
+    "batches of a shim with too long an id": (
+        lambda r, m: r.journals.ListBatches(
+            journal_service_pb2.ListBatchesRequest(shim_id=bytes(17)), metadata=m
+        ),
+        "MALFORMED_FIELD",
     ),
 }
 

@@ -179,6 +179,32 @@ def batch(connection: Connection, index: int) -> StoredBatch | None:
     return None if row is None else _batch(row)
 
 
+def batch_of_record(connection: Connection, shim_id: bytes, n: int) -> StoredBatch | None:
+    """The batch that holds record ``n`` of a shim."""
+    table = t.batches.c
+    row = connection.execute(
+        select(t.batches)
+        .where(table.shim_id == shim_id, table.n_first <= n)
+        .order_by(table.n_first.desc())
+        .limit(1)
+    ).first()
+    return None if row is None or row.n_last < n else _batch(row)
+
+
+def batches_of_shim(
+    connection: Connection, shim_id: bytes, n_first: int, limit: int
+) -> list[StoredBatch]:
+    """The batches of a shim that begin with record ``n_first`` or a later one, in order."""
+    table = t.batches.c
+    rows = connection.execute(
+        select(t.batches)
+        .where(table.shim_id == shim_id, table.n_first >= n_first)
+        .order_by(table.n_first)
+        .limit(limit)
+    )
+    return [_batch(row) for row in rows]
+
+
 def batches_of_key(connection: Connection, key_id: str, start: int) -> list[StoredBatch]:
     """The batches that a key signed, from entry ``start`` on, oldest first."""
     table = t.statements.c
