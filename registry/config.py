@@ -196,10 +196,14 @@ class ServerSettings:
         refuse_duplicates: Whether to refuse a signature that is in the log already, instead of
             proving it once more.
         tsa: Whether requests for RFC 3161 timestamps are answered.
+        timestamp_ca_file: PEM authorities to believe instead of the system's when timestamp
+            authorities are asked over TLS; None for those of the system.
         tsa_policy: The policy that tokens name, an object identifier; the default is below the arc
             that is free for examples.
         ca: Whether to issue certificates.
         oidc_issuers: Whose tokens are good for a certificate.
+        oidc_ca_file: PEM authorities to believe instead of the system's when issuers are asked for
+            their keys; None for those of the system.
         sigstore_root: A trusted root; None to take no statements in Sigstore bundles.
         require_attestation: Whether batches are taken only from keys for which a result about
             evidence is in force.
@@ -234,6 +238,8 @@ class ServerSettings:
     vendors: VendorSettings | None = None
     least_free_bytes: int = LEAST_FREE_BYTES
     witness_ca_file: Path | None = None
+    timestamp_ca_file: Path | None = None
+    oidc_ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

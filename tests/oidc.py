@@ -8,6 +8,7 @@
 
 import base64
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -136,8 +138,11 @@ def segment(value: Any) -> str:
 
 
 @contextmanager
-def oidc_issuer() -> Iterator[Issuer]:
-    """Run an issuer with an RSA, a P-256 and an Ed25519 key."""
+def oidc_issuer(tls: tuple[Path, Path] | None = None) -> Iterator[Issuer]:
+    """Run an issuer with an RSA, a P-256 and an Ed25519 key.
+
+    ``tls`` is a certificate and its key, if it answers over TLS.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -152,8 +157,16 @@ def oidc_issuer() -> Iterator[Issuer]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        # A handshake is read by the thread of its connection, not by the one that accepts.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients hang up
     issuer = Issuer(
-        f"http://127.0.0.1:{server.server_port}",
+        f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}",
         {
             "rsa": rsa_key(),
             "ec": ec.generate_private_key(ec.SECP256R1()),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from registry.config import DEFAULT_TSA_POLICY
 from registry.remote.http import HTTPClient
@@ -55,8 +56,13 @@ class Server:
 
 
 @contextmanager
-def stamping(name: str = "tsa.example") -> Iterator[Server]:
-    """Answer on a free port until the end of the block."""
+def stamping(
+    name: str = "tsa.example", *, tls: tuple[Path, Path] | None = None
+) -> Iterator[Server]:
+    """Answer on a free port until the end of the block.
+
+    ``tls`` is a certificate and its key, if it answers over TLS.
+    """
     clock = Clock()
     # A clock that is late must not be late before the certificate begins.
     born = real_now() - timedelta(days=1)
@@ -69,6 +75,8 @@ def stamping(name: str = "tsa.example") -> Iterator[Server]:
         server.before()
         return server.answer or await honest.stamp(request)
 
-    with facing(Routes((Route("POST", PATH, answer, max_body_bytes=4096),))) as (host, port):
-        server.url = f"http://{host}:{port}{PATH}"
+    settings = {} if tls is None else {"cert": tls[0], "key": tls[1]}
+    routes = Routes((Route("POST", PATH, answer, max_body_bytes=4096),))
+    with facing(routes, **settings) as (host, port):
+        server.url = f"http{'s' if tls else ''}://{host}:{port}{PATH}"
         yield server

@@ -121,6 +121,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="How often each timestamp authority is asked.",
 )
 @click.option(
+    "--timestamp-ca-file",
+    type=_FILE,
+    help="PEM authorities to believe when timestamp authorities are asked, not the system's.",
+)
+@click.option(
     "--sigstore-root",
     type=_FILE,
     help="A trusted root: take statements in Sigstore bundles, signed by admitted identities.",
@@ -142,6 +147,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     multiple=True,
     metavar="URL=AUDIENCE[,JWKS-FILE]",
     help="With --ca: an OpenID Connect issuer whose tokens are good for a certificate.",
+)
+@click.option(
+    "--oidc-ca-file",
+    type=_FILE,
+    help="PEM authorities to believe when issuers are asked for their keys, not the system's.",
 )
 def command(
     *,
@@ -165,11 +175,13 @@ def command(
     tsa_policy: str,
     authorities: tuple[str, ...],
     timestamp_interval: int,
+    timestamp_ca_file: Path | None,
     sigstore_root: Path | None,
     require_attestation: bool,
     fetch_endorsements: bool,
     ca: bool,
     oidc_issuers: tuple[str, ...],
+    oidc_ca_file: Path | None,
 ) -> None:
     """Run a registry until it is told to stop."""
     run(
@@ -191,11 +203,13 @@ def command(
             tsa_policy=tsa_policy,
             timestamp_authorities=tuple(map(TimestampAuthority.parse, authorities)),
             timestamp_interval=timedelta(seconds=timestamp_interval),
+            timestamp_ca_file=timestamp_ca_file,
             sigstore_root=sigstore_root,
             require_attestation=require_attestation or attestation_required(),
             vendors=VendorSettings.read() if fetch_endorsements else None,
             ca=ca,
             oidc_issuers=tuple(OIDCIssuer.parse(text) for text in oidc_issuers),
+            oidc_ca_file=oidc_ca_file,
             static=static,
             admit=admit,
             refuse_duplicates=duplicates == "conflict",

@@ -138,7 +138,8 @@ class HTTPClient:
 
         Raises:
             MalformedError: ``BAD_SETTING`` if ``url`` is no address for us.
-            UnavailableError: ``UNREACHABLE``, or ``DEADLINE`` if time ran out.
+            UnavailableError: ``UNREACHABLE``, ``PEER_CERTIFICATE``, or ``DEADLINE`` if time ran
+                out.
             LimitExceededError: ``ANSWER_TOO_LARGE``.
         """
         ends = time.monotonic() + self._timeout.total_seconds()
@@ -162,8 +163,8 @@ class HTTPClient:
 
         Raises:
             MalformedError: ``BAD_SETTING`` if ``url`` is no address for us.
-            UnavailableError: ``UNREACHABLE``, or ``DEADLINE`` if time ran out. What was sent may
-                or may not have arrived.
+            UnavailableError: ``UNREACHABLE``, ``PEER_CERTIFICATE``, or ``DEADLINE`` if time ran
+                out. What was sent may or may not have arrived.
             LimitExceededError: ``ANSWER_TOO_LARGE``.
         """
         ends = time.monotonic() + self._timeout.total_seconds()
@@ -316,13 +317,18 @@ def _failure(url: str, error: Exception, ends: float) -> UnavailableError:
     timed_out = isinstance(error, TimedOutError) and not isinstance(error, NewConnectionError)
     if timed_out or time.monotonic() >= ends:
         return _late(url)
-    tls = isinstance(error, SSLError)
+    said = f"{type(error).__name__}: {error}"[:300]
+    if isinstance(error, SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
+        return UnavailableError(
+            Reason.PEER_CERTIFICATE,
+            "a remote party has no certificate by which it can be believed",
+            where=url,
+            expected="one for this host, by an authority that is trusted here",
+            actual=said,
+            hint="in a closed network, name the file with its authorities",
+        )
     return UnavailableError(
-        Reason.UNREACHABLE,
-        "a remote party cannot be believed" if tls else "a remote party cannot be reached",
-        where=url,
-        actual=f"{type(error).__name__}: {error}"[:300],
-        hint="its certificate is not one that we trust" if tls else "",
+        Reason.UNREACHABLE, "a remote party cannot be reached", where=url, actual=said
     )
 
 

@@ -98,6 +98,14 @@ def open_certification(
         MalformedError: ``BAD_SETTING``, or what is wrong with a key file.
         DamagedError: ``STORED_BYTES`` if the authority's files do not belong together.
     """
+    asked = [issuer.url for issuer in settings.oidc_issuers if issuer.key_file is None]
+    if settings.oidc_ca_file is not None and not asked:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "there are no issuers to be asked for their keys",
+            where="--oidc-ca-file",
+            hint="say whom to ask: --oidc-issuer URL=AUDIENCE",
+        )
     if not settings.ca:
         if settings.oidc_issuers:
             raise MalformedError(
@@ -115,7 +123,7 @@ def open_certification(
             where="--ca",
             hint="say where HTTP is answered: --http HOST:PORT",
         )
-    with HTTPClient() as client:
+    with HTTPClient(ca_file=settings.oidc_ca_file) as client:
         yield Certification(
             open_authority(settings.data / "keys", origin, clock()),
             Issuers(settings.oidc_issuers, client),

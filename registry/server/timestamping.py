@@ -84,8 +84,15 @@ def open_timestamps(
         MalformedError: ``BAD_SETTING`` or ``TIMESTAMP_AUTHORITY``.
     """
     if not settings.timestamp_authorities:
+        if settings.timestamp_ca_file is not None:
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "there are no timestamp authorities to be asked",
+                where="--timestamp-ca-file",
+                hint="say whom to ask: --timestamp-authority URL=FILE",
+            )
         return None
-    client = resources.enter_context(HTTPClient())
+    client = resources.enter_context(HTTPClient(ca_file=settings.timestamp_ca_file))
     remotes = [
         RemoteAuthority(each.url, read_chain(each.chain), client, each.policy)
         for each in settings.timestamp_authorities

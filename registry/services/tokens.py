@@ -145,7 +145,7 @@ class _Keys:
         self._keys: Mapping[str, TokenKey] = {}
         self._asked_at: datetime | None = None
         self._had_at: datetime | None = None
-        self._failure = ""
+        self._failure: RegistryError | None = None
 
     def key(self, name: str, at: datetime) -> TokenKey:
         # One request at a time: the others wait for its answer instead of asking as well.
@@ -155,11 +155,13 @@ class _Keys:
                 self._ask(at)
             elif not fresh:
                 # Asked a moment ago, in vain. Old keys are not good enough.
+                failed = self._failure
                 raise UnavailableError(
-                    Reason.UNREACHABLE,
+                    # Why, as whoever asked first was told; whatever it was, it may pass.
+                    Reason.UNREACHABLE if failed is None else failed.reason,
                     "the keys of this issuer cannot be had at present",
                     where=self.issuer.url,
-                    actual=self._failure,
+                    actual="" if failed is None else str(failed),
                     hint="try again in a minute",
                 )
             found = self._keys.get(name)
@@ -172,7 +174,7 @@ class _Keys:
         try:
             self._keys = self._fetch()
         except RegistryError as error:
-            self._failure = str(error)
+            self._failure = error
             raise
         self._had_at = at
 

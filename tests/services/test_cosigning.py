@@ -209,7 +209,7 @@ def test_a_witness_with_a_certificate_of_its_own_is_believed_if_that_is_named(
     with place.open() as registry:
         beside = registry.services.cosigning
         assert beside is not None
-        eventually(lambda: [state.reason for state in beside.states] == ["UNREACHABLE"])
+        eventually(lambda: [state.reason for state in beside.states] == ["PEER_CERTIFICATE"])
     with place.open(witness_ca_file=cert) as registry:
         eventually(lambda: has_quorum(registry) and registry.size > 0)
 
