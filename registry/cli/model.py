@@ -101,7 +101,7 @@ def publish(
         elif given.token is not None:
             signer = BundleFile(given.config, given.token, bundle)
         else:
-            own = certified_signer(client, given.config, settings(ctx).token, now)
+            own = certified_signer(client, given.config, settings(ctx), now)
             signer = resources.enter_context(own)
 
         def record_ids(predicate_type: str, references: tuple[str, ...]) -> tuple[str, ...]:

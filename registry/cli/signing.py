@@ -11,7 +11,7 @@ import click
 
 from registry.client.certified import MAX_CONFIG_BYTES, CertifiedSigner, TrustConfig
 from registry.client.registry import RegistryClient
-from registry.config import identity_token
+from registry.config import ClientSettings, identity_token
 from registry.errors import ConflictError, Reason, UnauthenticatedError
 from registry.remote.http import HTTPClient
 from registry.signing import signer
@@ -49,24 +49,28 @@ def read_trust_config(path: Path) -> TrustConfig:
 
 @contextmanager
 def certified_signer(
-    client: RegistryClient, config: TrustConfig, token: str | None, clock: Callable[[], datetime]
+    client: RegistryClient,
+    config: TrustConfig,
+    settings: ClientSettings,
+    clock: Callable[[], datetime],
 ) -> Iterator[Signer]:
     """A new key that the registry's own authority certifies for the holder of a bearer token.
 
     Raises:
+        MalformedError: ``BAD_SETTING`` if the authorities of the settings cannot be read.
         UnauthenticatedError: ``NO_TOKEN``.
         VerificationError: ``WRONG_LOG`` if the trust config is another registry's: it would be
             told the token.
     """
     config.require_log(client.log_key)
-    if token is None:
+    if settings.token is None:
         raise UnauthenticatedError(
             Reason.NO_TOKEN,
             "certificates are for holders of a token",
             hint="set PROVREG_TOKEN, or use --token-file",
         )
-    with HTTPClient() as asking:
-        yield CertifiedSigner(asking, config, token, clock)
+    with HTTPClient(ca_file=settings.ca_file) as asking:
+        yield CertifiedSigner(asking, config, settings.token, clock)
 
 
 def _ask(name: str) -> str:

@@ -11,7 +11,8 @@ from registry.core.attestation.bundle import Bundle
 from registry.core.attestation.identity import Identity
 from registry.core.attestation.trusted_root import Trust
 from registry.core.attestation.verify import open_bundle
-from tests.conformance.instance import Instance, instance, run
+from tests.certificates import PrivateAuthority
+from tests.conformance.instance import ORIGIN, Instance, instance, run, serving
 from tests.oidc import SUBJECT
 from tests.private_sigstore import Sigstore
 
@@ -214,3 +215,35 @@ def test_a_token_for_somebody_else_makes_no_bundle(
     assert publish(world, "--identity-token", "identity.token", version="6") == 1
     assert reason(capsys) == "MALFORMED_IDENTITY_TOKEN"
     assert not (home / "model.sigstore.json").exists()
+
+
+def test_an_authority_in_a_closed_network_is_believed_by_the_authorities_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = PrivateAuthority(tmp_path)
+    certificate, key = ours.certify(ORIGIN)
+    data, trust = tmp_path / "data", tmp_path / "trust"
+    options = ("--tls-cert", certificate, "--tls-key", key, "--ca", "--origin", ORIGIN)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROVREG_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("PROVREG_CA_FILE", str(ours.file))
+    monkeypatch.setenv("PROVREG_TOKEN_FILE", str(data / "admin.token"))
+    with serving(data, *options, "--listen", f"{ORIGIN}:0", "--http", f"{ORIGIN}:0") as registry:
+        monkeypatch.setenv("PROVREG_SERVER", registry.address)
+        wanted = ("--role", "publisher", "--namespace", "robot/*", "--token-out", "robot.token")
+        assert provreg(["principal", "add", "robot", *wanted]) == 0
+        told = ["--url", registry.url, "--data", str(data)]
+        assert provreg(["log", "trust-config", str(trust), *told]) == 0
+        monkeypatch.setenv("PROVREG_TOKEN_FILE", "robot.token")
+        config = str(trust / "client_trust_config.json")
+        publishing = [
+            *("model", "publish", "model", "--name", "robot/scorer", "--version", "1"),
+            *("--sigstore", "--trust-config", config),
+        ]
+        assert registry.url.startswith("https:")
+        assert provreg(publishing) == 0
+        capsys.readouterr()
+        assert provreg(["model", "show", "robot/scorer@1", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["publisher"] == "robot"
