@@ -241,6 +241,9 @@ class Reason(StrEnum):
     CLOCK_BACKWARDS = "CLOCK_BACKWARDS"
     SHIM_SILENT = "SHIM_SILENT"
 
+    # Replays.
+    REPLAY_SUBJECT = "REPLAY_SUBJECT"
+
     # Profiles.
     PROFILE = "PROFILE"
     EVENT_SIZE = "EVENT_SIZE"

@@ -165,6 +165,20 @@ class RegistryClient(ArtifactCalls, LogCalls, LineageCalls):
             last = logged.index
             yield logged
 
+    def statements_about(self, predicate_type: str, subject: bytes) -> Iterator[LoggedStatement]:
+        """Statements of one predicate type about one thing, oldest first.
+
+        For types that the registry lists by the digest of their subject.
+
+        Raises:
+            RegistryError: What is wrong with one of them.
+        """
+        for data, receipt, known in self._pages(predicate_type, subject.hex()):
+            logged = self._open(data, receipt, known)
+            found = (logged.statement.predicate_type, logged.statement.subject[0].digest.sha256)
+            require(found == (predicate_type, subject.hex()), "statement", digest.text(subject))
+            yield logged
+
     def find_version(self, predicate_type: str, name: str, version: str) -> LoggedStatement:
         """The one statement of this type about this version of this name.
 

@@ -59,7 +59,7 @@ RULES: dict[str, str] = {
     # Whose signatures are logged is judged by the admission policy.
     "/dev.sigstore.rekor.v2.Rekor/CreateEntry": PUBLIC,
     # The statement's own signer and role are judged by the registration policy.
-    f"{_V1}StatementService/Register": "publisher",
+    f"{_V1}StatementService/Register": "publisher or auditor",
     f"{_V1}StatementService/RegisterBatch": "node",
     f"{_V1}StatementService/GetStatement": ANYBODY,
     f"{_V1}StatementService/ListStatements": ANYBODY,
@@ -82,7 +82,7 @@ RULES: dict[str, str] = {
     f"{_V1}AccessService/RevokePrincipal": "admin",
     f"{_V1}AccessService/ListPrincipals": "admin",
 }
-"""Which role a method needs: a role, ``anybody`` with a token, or ``public`` without one."""
+"""Which role a method needs: one of these, ``anybody`` with a token, or ``public`` without one."""
 
 WRITES = frozenset(
     {
@@ -252,7 +252,7 @@ def check_role(principal: Principal, rule: str | None) -> None:
     Raises:
         ForbiddenError: ``ROLE``.
     """
-    if rule != ANYBODY and rule not in principal.roles:
+    if rule != ANYBODY and not set((rule or "").split(" or ")) & set(principal.roles):
         raise ForbiddenError(
             Reason.ROLE,
             "this call needs another role",

@@ -32,6 +32,7 @@ from registry.core.records import (
     key_event,
     predicate,
     release,
+    replay,
     verification,
 )
 from registry.core.records.landmarks import Landmarks
@@ -51,7 +52,9 @@ from registry.inspection import sandbox
 from registry.services.artifacts import Artifacts
 from registry.services.attested import Attested, result_rows
 from registry.services.challenges import Claim
+from registry.services.journals import Journals
 from registry.services.keyring import Keyring
+from registry.services.replays import check_replayed
 from registry.services.sequencing import Sequencer
 from registry.services.submission import BatchToStore, Submission, check_leaves, first_link
 from registry.storage.blobs.disk import DiskBlobStore
@@ -110,6 +113,7 @@ class Registration:
         self._keyring = keyring
         self._sequencer = sequencer
         self._attested = attested
+        self._journals = Journals(database, blobs)
 
     def register(self, data: bytes, caller: Principal) -> "Future[Receipt]":
         """Admit one statement: :meth:`open`, then :meth:`finish`."""
@@ -178,6 +182,8 @@ class Registration:
             self._check_attribution(statement.predicate)
         elif isinstance(statement.predicate, dataset.Dataset):
             self._require_records(statement.predicate.derived_from)
+        elif isinstance(statement.predicate, replay.Replay):
+            check_replayed(self._journals, statement.predicate)
 
     def register_batch(
         self, data: bytes, records: Sequence[bytes], caller: Principal
@@ -345,8 +351,8 @@ class Registration:
 
 
 def _listed_name(statement: Statement[Any]) -> str:
-    """Under which name the catalog lists a statement; verifications under what they are about."""
-    if isinstance(statement.predicate, verification.Verification):
+    """Under which name the catalog lists a statement; some under what they are about."""
+    if isinstance(statement.predicate, (verification.Verification, replay.Replay)):
         return statement.subject[0].digest.sha256
     if isinstance(statement.predicate, Policy):
         return statement.predicate.name

@@ -17,6 +17,7 @@ from registry.api.v1 import (
     access_pb2,
     access_service_pb2,
     artifact_service_pb2,
+    journal_service_pb2,
     lineage_service_pb2,
     log_service_pb2,
     statement_service_pb2,
@@ -33,6 +34,7 @@ from tests.server.served import SECONDS, Served, fresh, header, served
 _MODULES = {
     "AccessService": access_service_pb2,
     "ArtifactService": artifact_service_pb2,
+    "JournalService": journal_service_pb2,
     "LineageService": lineage_service_pb2,
     "LogService": log_service_pb2,
     "StatementService": statement_service_pb2,
@@ -142,10 +144,21 @@ def test_nobody_calls_with_a_revoked_token(registry: Served, revoked: Metadata, 
 
 
 @pytest.mark.parametrize("name", LIMITED)
-def test_an_auditor_may_only_read(registry: Served, name: str) -> None:
-    if RULES[name] == "auditor":
+def test_an_auditor_may_read_and_say_what_auditors_say(registry: Served, name: str) -> None:
+    if "auditor" in RULES[name]:
         return
     metadata = registry.auditor.metadata
+    assert registry.refused(lambda: call(registry, name, metadata)) == Reason.ROLE
+
+
+def test_an_auditor_may_not_publish(registry: Served) -> None:
+    data = registry.auditor.signer.sign(dataset_statement(version=fresh())).to_bytes()
+    assert registry.refused(lambda: registry.register(data, registry.auditor)) == Reason.ROLE
+
+
+def test_a_node_may_register_batches_only(registry: Served) -> None:
+    name = "/registry.api.v1.StatementService/Register"
+    metadata = registry.node.metadata
     assert registry.refused(lambda: call(registry, name, metadata)) == Reason.ROLE
 
 

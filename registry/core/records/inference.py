@@ -76,13 +76,20 @@ class Response(Value, frozen=True):
 
 
 class Runtime(Value, frozen=True):
-    """What ran the model, as the shim saw it."""
+    """What ran the model, as the shim saw it.
+
+    Attributes:
+        opt_level: How far the engine rewrote the graph.
+        threads: For one call; 0 if the engine chose.
+        isa: The instructions by which numerical kernels are chosen, as the processor lists them.
+    """
 
     engine: Text
     version: Text
     provider: Text = ""
     opt_level: Text = ""
     threads: Count = 0
+    isa: Text = ""
 
 
 class Course(Value, frozen=True):
@@ -93,6 +100,8 @@ class Course(Value, frozen=True):
         first_us: From the request's arrival to the first byte of the answer, in microseconds.
         total_us: To its last byte.
         added_us: How much of that was the shim's own doing.
+        evidence_us: How much of that was waiting for evidence that the caller asked for.
+        proof_bytes: Bytes of that evidence.
         chunks: Messages or events of a stream.
         finish_reasons: Why each choice ended, by index.
         params: Sampling parameters as the request spelled them: numbers are texts.
@@ -106,6 +115,8 @@ class Course(Value, frozen=True):
     first_us: Count = 0
     total_us: Count = 0
     added_us: Count = 0
+    evidence_us: Count = 0
+    proof_bytes: Count = 0
     chunks: Count = 0
     finish_reasons: Annotated[tuple[Text, ...], msgspec.Meta(max_length=128)] = ()
     params: Annotated[dict[AsciiKey, Text], msgspec.Meta(max_length=64)] = msgspec.field(
@@ -265,7 +276,9 @@ class Attached(Value, frozen=True, tag_field="kind", tag="attached"):
 
     Attributes:
         intent_n: The call.
+        late_us: How long after its answer.
         proof: SHA-256 of what proves the level: a batch, an attestation result, a replay.
+        proof_bytes: Bytes of that.
         missed: Why it could not be had; empty if it was.
     """
 
@@ -275,6 +288,7 @@ class Attached(Value, frozen=True, tag_field="kind", tag="attached"):
     level: Level
     late_us: Count = 0
     proof: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    proof_bytes: Count = 0
     missed: Text = ""
 
 

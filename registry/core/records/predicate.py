@@ -20,6 +20,7 @@ from registry.core.records import (
     identity_event,
     key_event,
     release,
+    replay,
     verification,
 )
 from registry.errors import MalformedError, Reason
@@ -74,6 +75,7 @@ KINDS: dict[str, Kind] = {
     distrust_entry.PREDICATE_TYPE: Kind(
         "distrust entry", "operator", Statement[Entry], distrust_entry.validate
     ),
+    replay.PREDICATE_TYPE: Kind("replay", "auditor", Statement[replay.Replay], replay.validate),
     attestation_result.PREDICATE_TYPE: Kind(
         "attestation result", "operator", Statement[AttestationResult], attestation_result.validate
     ),
