@@ -61,6 +61,7 @@ class Shim:
     uploader: Uploader
     folder: BatchFolder
     unrecorded: Unrecorded
+    heartbeat: Heartbeat
 
     @property
     def shim_id(self) -> str:
@@ -156,9 +157,9 @@ def open_shim(
         unrecorded.told(missed)
         stack.callback(_say_farewell, uploader, timing.farewell)
         stack.callback(recorder.close, timing.drain)
-        heartbeat = Heartbeat(sequence, timing.heartbeat)
+        heartbeat = Heartbeat(sequence, timing.heartbeat, unrecorded)
         stack.callback(heartbeat.stop)
-        yield Shim(recorder, sequence, uploader, batches, unrecorded)
+        yield Shim(recorder, sequence, uploader, batches, unrecorded, heartbeat)
 
 
 def _say_farewell(uploader: Uploader, seconds: float) -> None:

@@ -11,6 +11,7 @@ in its status, the journal keeps everything, and a person has to look.
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ class Status:
     Attributes:
         registered_n: All records below are in the log, with proof.
         durable_n: All records below are in the journal.
+        behind_seconds: How long the oldest record waits that is not in the log; 0 if none does.
         attempts: Vain attempts since the last success.
         unavailable: Why the last attempt was in vain; None after a success.
         refused: Why nothing is sent any more; None if all is well.
@@ -72,6 +74,7 @@ class Status:
 
     registered_n: int
     durable_n: int
+    behind_seconds: float
     attempts: int
     unavailable: UnavailableError | None
     refused: RegistryError | None
@@ -130,6 +133,8 @@ class Uploader:
         self._pending: SignedBatch | None = None
         self._records: list[bytes] = []
         self._checkpoint: Checkpoint | None = None
+        # Since when the oldest record waits that is not in the log; and when a batch was closed.
+        self._behind_since = self._closed = time.monotonic()
         self._load()
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
         self._thread.start()
@@ -140,10 +145,16 @@ class Uploader:
             return Status(
                 self._next,
                 self._journal.durable_n,
+                self._behind_seconds(),
                 self._attempts,
                 self._unavailable,
                 self._refused,
             )
+
+    def _behind_seconds(self) -> float:
+        if self._journal.durable_n <= self._next:
+            return 0.0
+        return time.monotonic() - self._behind_since
 
     def flush(self, timeout: float) -> None:
         """Close and register, without waiting for more, everything that is durable now.
@@ -298,14 +309,18 @@ class Uploader:
     def _close_batch(self) -> bool:
         """Wait for records, and sign and store their batch; False if told to stop."""
         first = self._next
+        waiting = self._journal.durable_n <= first
         while not self._journal.wait_durable(first, None):
             if self._stopping or self._journal.latched:
                 return False
+        if waiting:
+            self._behind_since = time.monotonic()
         if self._flush_below <= first:
             self._journal.wait_durable(first + self._pace.records - 1, self._pace.seconds)
         if self._stopping:
             return False
         records = self._journal.read(first, MAX_RECORDS, MAX_RECORDS_BYTES)
+        self._closed = time.monotonic()
         closed_at = time_text(self._clock())
         batch = sign(self._sequence.shim_id, records, self._previous, closed_at, self._signer)
         self._folder.put_envelope(first, batch.envelope.to_bytes())
@@ -329,6 +344,7 @@ class Uploader:
         with self._changed:
             self._pending, self._records = None, []
             self._next, self._previous = pending.next_n, pending.record_id
+            self._behind_since = self._closed
             self._changed.notify_all()
         keep_from = self._keep_from()
         self._journal.forget(self._next if keep_from is None else min(self._next, keep_from))

@@ -20,6 +20,7 @@ import msgspec
 from registry.core.records import inference
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
+from registry.shim.recorder.clocks import read_clocks
 from registry.shim.recorder.journal import SEGMENT_BYTES, After, Journal, Ticket, Urgency
 
 Clock = Callable[[], datetime]
@@ -136,6 +137,7 @@ class Sequence:
                 open_intents=self.interrupted,
                 torn_bytes=self.journal.torn_bytes,
                 unrecorded=unrecorded,
+                clock=read_clocks(),
             )
 
         tickets = [self.add(build)]
@@ -167,13 +169,20 @@ class Sequence:
             self._previous = leaf_hash(data).hex()
         return ticket
 
-    def beat(self) -> None:
+    def beat(self, unrecorded: int = 0) -> None:
         """Write down, durably, that the shim is alive.
+
+        Args:
+            unrecorded: Calls that went out meanwhile and were never written down.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
         """
-        self.add(lambda place, at: inference.Heartbeat(sequence=place, at=at)).wait()
+        self.add(
+            lambda place, at: inference.Heartbeat(
+                sequence=place, at=at, clock=read_clocks(), unrecorded=unrecorded
+            )
+        ).wait()
 
     def stop(self) -> None:
         """Write down, durably, that the shim stopped in good order; nothing may be open.
@@ -181,7 +190,9 @@ class Sequence:
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
         """
-        self.add(lambda place, at: inference.Stop(sequence=place, at=at)).wait()
+        self.add(
+            lambda place, at: inference.Stop(sequence=place, at=at, clock=read_clocks())
+        ).wait()
 
 
 def _ending(last: _Predicate | None) -> Literal["first", "clean", "unclean"]:

@@ -19,6 +19,7 @@ from tests.shim.world import (
     NOON,
     MemoryRegistry,
     check_history,
+    kinds,
     response_to,
     running,
     written,
@@ -125,13 +126,25 @@ def test_digests_of_every_kind_of_record_have_one_spelling(digits: str) -> None:
     assert inference.parse(inference.write(good)) == good
 
 
-def test_calls_that_went_out_unrecorded_are_told_by_the_next_boot(tmp_path: Path) -> None:
+def test_calls_that_went_out_unrecorded_are_told_by_a_last_heartbeat(tmp_path: Path) -> None:
     registry = MemoryRegistry.build()
     with running(tmp_path, registry) as shim:
         shim.unrecorded.add()
         shim.unrecorded.add()
         assert shim.unrecorded.count == 2
-    for expected in (2, 0):
+    assert kinds(written(tmp_path)) == ["boot", "heartbeat", "stop"]
+    beat = written(tmp_path)[1]
+    assert isinstance(beat, inference.Heartbeat)
+    assert beat.unrecorded == 2
+    assert Unrecorded(tmp_path / "unrecorded").count == 0
+
+
+def test_calls_that_a_run_could_not_tell_of_are_told_by_the_next_boot(tmp_path: Path) -> None:
+    registry = MemoryRegistry.build()
+    count = Unrecorded(tmp_path / "unrecorded")
+    count.add()
+    count.close()
+    for expected in (1, 0):
         with running(tmp_path, registry):
             pass
         boot = [item for item in written(tmp_path) if isinstance(item, inference.Boot)][-1]
