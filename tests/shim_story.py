@@ -176,6 +176,10 @@ class Story:
         self.complete(intent_n)
         return intent_n
 
+    def intents(self) -> list[int]:
+        """The numbers of all intents."""
+        return [item.sequence.n for item in self.records if isinstance(item, inference.Intent)]
+
     def cut(self, *ends: int) -> list[tuple[Statement[Any], list[bytes]]]:
         """The batches of this story, which end before these positions and at its end."""
         told: list[tuple[Statement[Any], list[bytes]]] = []

@@ -27,6 +27,7 @@ NOUNS = {
     "shim": "Record every output of a model server.",
     "trace": "Find where an output comes from.",
     "verify": "Judge a capsule, offline.",
+    "audit": "Check that every call has its record.",
     "evidence": "Submit and judge evidence of trusted execution environments.",
     "policy": "Say what evidence must say.",
     "distrust": "Say which devices are no longer believed.",

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from registry.cli.connection import settings
+from registry.cli.duration import seconds
 from registry.cli.output import complain, json_option, say, show
 from registry.cli.trust import parse_log_key
 from registry.cli.witness_policy import policy_option, read_policy
@@ -32,17 +33,6 @@ DEFAULT_INTERVAL = 60.0
 
 DEFAULT_MAX_AGE = 3600.0
 """Seconds without a verified checkpoint after which a monitor gives up."""
-
-MAX_SECONDS = 366 * 86_400.0
-"""Seconds that anybody can mean to wait."""
-
-
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
-    # What is not a number is not less than another one either.
-    if not 0 < value <= MAX_SECONDS:
-        message = f"{value} is not more than 0 and at most {MAX_SECONDS:.0f} seconds"
-        raise click.BadParameter(message)
-    return value
 
 
 @click.command()
@@ -72,7 +62,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
 @click.option(
     "--interval",
     type=float,
-    callback=_seconds,
+    callback=seconds,
     default=DEFAULT_INTERVAL,
     show_default=True,
     help="Seconds between two rounds.",
@@ -80,7 +70,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
 @click.option(
     "--max-age",
     type=float,
-    callback=_seconds,
+    callback=seconds,
     default=DEFAULT_MAX_AGE,
     show_default=True,
     help="Give up after so many seconds without a verified checkpoint.",

@@ -21,7 +21,10 @@ from registry.core.tlog import merkle
 from registry.errors import NotFoundError, Reason
 
 PAGE_SIZE: Final = 100
-"""Batches asked for at once."""
+"""Batches asked for at once, or shims."""
+
+SHIM_ID_BYTES: Final = 16
+"""Bytes of a shim's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,24 @@ class JournalCalls:
                 or are not chained.
         """
         previous: LoggedStatement | None = None
+        for logged in self.listed(shim_id, from_n):
+            said = batch_in(logged)
+            where = f"batch {logged.index}"
+            require(said.n_first <= from_n, "part of the journal", where)
+            if previous is not None:
+                require(said.n_first == from_n, "part of the journal", where)
+                require(said.prev_batch == previous.record_id, "chain of batches", where)
+            previous, from_n = logged, said.n_last + 1
+            yield logged
+
+    def listed(self, shim_id: bytes, from_n: int = 0) -> Iterator[LoggedStatement]:
+        """The batches of a shim as they are, from the one on that holds ``from_n`` or follows it.
+
+        Each is verified; whether they adjoin and chain is left to whoever asks.
+
+        Raises:
+            RegistryError: What is wrong with a batch.
+        """
         while True:
             known = self._client.heads.size
             request = pb.ListBatchesRequest(shim_id=shim_id, from_n=from_n, page_size=PAGE_SIZE)
@@ -119,12 +140,39 @@ class JournalCalls:
                 said = batch_in(logged)
                 where = f"batch {logged.index}"
                 require(said.shim_id == shim_id.hex(), "shim", where)
-                require(said.n_first <= from_n <= said.n_last, "part of the journal", where)
-                if previous is not None:
-                    require(said.n_first == from_n, "part of the journal", where)
-                    require(said.prev_batch == previous.record_id, "chain of batches", where)
-                previous, from_n = logged, said.n_last + 1
+                # Also what keeps a registry from showing the same batch for ever.
+                require(said.n_last >= from_n, "part of the journal", where)
+                from_n = said.n_last + 1
                 yield logged
+
+    def shims(self) -> Iterator[bytes]:
+        """The ids of all shims that registered anything, says the registry; smallest first.
+
+        Raises:
+            RegistryError: What is wrong with its answer.
+        """
+        after = b""
+        while True:
+            request = pb.ListShimsRequest(after=after, page_size=PAGE_SIZE)
+            answer = self._connection.call(self._journals.ListShims, request)
+            if not answer.shim_ids:
+                return
+            for shim_id in answer.shim_ids:
+                require(len(shim_id) == SHIM_ID_BYTES and shim_id > after, "order of shims")
+                after = shim_id
+                yield shim_id
+
+    def leaves(self, logged: LoggedStatement) -> list[bytes]:
+        """The records of a batch, as its leaves file has them; they are not checked one by one.
+
+        Raises:
+            MalformedError: ``BATCH_CONTENT``.
+            RegistryError: Why the file is not there.
+        """
+        said = batch_in(logged)
+        data = self._client.read_blob(said.leaves.raw, batch.MAX_LEAVES_BYTES)
+        require(DigestSet.of(data) == said.leaves, "leaves file", f"batch {logged.index}")
+        return list(batch.split_leaves(data))
 
     def content(
         self, logged: LoggedStatement, previous_leaf: bytes | None = None
@@ -139,10 +187,7 @@ class JournalCalls:
             RegistryError: What is wrong with a record, as
                 :func:`registry.core.records.batch.open_content`.
         """
-        said = batch_in(logged)
-        leaves = self._client.read_blob(said.leaves.raw, batch.MAX_LEAVES_BYTES)
-        require(DigestSet.of(leaves) == said.leaves, "leaves file", f"batch {logged.index}")
-        records = list(batch.split_leaves(leaves))
+        said, records = batch_in(logged), self.leaves(logged)
         link = None if previous_leaf is None else previous_leaf.hex()
         return records, batch.open_content(logged.statement.subject, said, records, link)
 

@@ -53,6 +53,16 @@ class JournalServicer(rpc.JournalServiceServicer):
         limit = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
         return await asyncio.to_thread(self._page, request.shim_id, request.from_n, limit)
 
+    async def ListShims(  # noqa: N802
+        self, request: pb.ListShimsRequest, context: Context
+    ) -> pb.ListShimsResponse:
+        """Some shims."""
+        if request.after:
+            _check(request.after, 0)
+        limit = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
+        found = await asyncio.to_thread(self._journals.shims, request.after, limit)
+        return pb.ListShimsResponse(shim_ids=found)
+
     def _page(self, shim_id: bytes, from_n: int, limit: int) -> pb.ListBatchesResponse:
         found = self._journals.batches(shim_id, from_n, limit)
         return pb.ListBatchesResponse(

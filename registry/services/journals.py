@@ -90,13 +90,20 @@ class Journals:
     def batches(
         self, shim_id: bytes, from_n: int, limit: int
     ) -> list[tuple[StoredBatch, StoredEntry]]:
-        """The batches of a shim, in order, from the one on that holds record ``from_n``."""
+        """The batches of a shim, in order, from the one on that holds record ``from_n``.
+
+        If none holds it, from the next one on: no batch is there, and whoever asks shall see that.
+        """
         with self._database.read() as connection:
             first = catalog.batch_of_record(connection, shim_id, from_n)
-            if first is None:
-                return []
-            found = catalog.batches_of_shim(connection, shim_id, first.n_first, limit)
+            n_first = from_n if first is None else first.n_first
+            found = catalog.batches_of_shim(connection, shim_id, n_first, limit)
             return [(item, _entry(connection, item)) for item in found]
+
+    def shims(self, after: bytes, limit: int) -> list[bytes]:
+        """The shims that registered anything and whose ids are larger than ``after``."""
+        with self._database.read() as connection:
+            return catalog.shims(connection, after, limit)
 
     def _holding(self, connection: Connection, shim_id: bytes, n: int) -> StoredBatch:
         stored = catalog.batch_of_record(connection, shim_id, n)

@@ -451,6 +451,12 @@ QUESTIONS: dict[str, tuple[Ask, str]] = {
         ),
         "MALFORMED_FIELD",
     ),
+    "shims after something that is no id": (
+        lambda r, m: r.journals.ListShims(
+            journal_service_pb2.ListShimsRequest(after=b"x"), metadata=m
+        ),
+        "MALFORMED_FIELD",
+    ),
 }
 
 

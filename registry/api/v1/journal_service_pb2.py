@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from registry.api.v1 import statement_pb2 as registry_dot_api_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%registry/api/v1/journal_service.proto\x12\x0fregistry.api.v1\x1a\x1fregistry/api/v1/statement.proto\"]\n\x0cProvenRecord\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x12\x0c\n\x04path\x18\x02 \x03(\x0c\x12/\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\".\n\x10GetRecordRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\t\n\x01n\x18\x02 \x01(\x04\"B\n\x11GetRecordResponse\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.ProvenRecord\"E\n\x10\x46indAboutRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\x10\n\x08intent_n\x18\x02 \x01(\x04\x12\x0e\n\x06\x66rom_n\x18\x03 \x01(\x04\"R\n\x11\x46indAboutResponse\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.ProvenRecord\x12\x0e\n\x06next_n\x18\x02 \x01(\x04\"H\n\x12ListBatchesRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x66rom_n\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\"H\n\x13ListBatchesResponse\x12\x31\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement2\x92\x02\n\x0eJournalService\x12R\n\tGetRecord\x12!.registry.api.v1.GetRecordRequest\x1a\".registry.api.v1.GetRecordResponse\x12R\n\tFindAbout\x12!.registry.api.v1.FindAboutRequest\x1a\".registry.api.v1.FindAboutResponse\x12X\n\x0bListBatches\x12#.registry.api.v1.ListBatchesRequest\x1a$.registry.api.v1.ListBatchesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%registry/api/v1/journal_service.proto\x12\x0fregistry.api.v1\x1a\x1fregistry/api/v1/statement.proto\"]\n\x0cProvenRecord\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x12\x0c\n\x04path\x18\x02 \x03(\x0c\x12/\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\".\n\x10GetRecordRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\t\n\x01n\x18\x02 \x01(\x04\"B\n\x11GetRecordResponse\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.ProvenRecord\"E\n\x10\x46indAboutRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\x10\n\x08intent_n\x18\x02 \x01(\x04\x12\x0e\n\x06\x66rom_n\x18\x03 \x01(\x04\"R\n\x11\x46indAboutResponse\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.ProvenRecord\x12\x0e\n\x06next_n\x18\x02 \x01(\x04\"H\n\x12ListBatchesRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x66rom_n\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\"H\n\x13ListBatchesResponse\x12\x31\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\"4\n\x10ListShimsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\"%\n\x11ListShimsResponse\x12\x10\n\x08shim_ids\x18\x01 \x03(\x0c\x32\xe6\x02\n\x0eJournalService\x12R\n\tGetRecord\x12!.registry.api.v1.GetRecordRequest\x1a\".registry.api.v1.GetRecordResponse\x12R\n\tFindAbout\x12!.registry.api.v1.FindAboutRequest\x1a\".registry.api.v1.FindAboutResponse\x12X\n\x0bListBatches\x12#.registry.api.v1.ListBatchesRequest\x1a$.registry.api.v1.ListBatchesResponse\x12R\n\tListShims\x12!.registry.api.v1.ListShimsRequest\x1a\".registry.api.v1.ListShimsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTBATCHESREQUEST']._serialized_end=529
   _globals['_LISTBATCHESRESPONSE']._serialized_start=531
   _globals['_LISTBATCHESRESPONSE']._serialized_end=603
-  _globals['_JOURNALSERVICE']._serialized_start=606
-  _globals['_JOURNALSERVICE']._serialized_end=880
+  _globals['_LISTSHIMSREQUEST']._serialized_start=605
+  _globals['_LISTSHIMSREQUEST']._serialized_end=657
+  _globals['_LISTSHIMSRESPONSE']._serialized_start=659
+  _globals['_LISTSHIMSRESPONSE']._serialized_end=696
+  _globals['_JOURNALSERVICE']._serialized_start=699
+  _globals['_JOURNALSERVICE']._serialized_end=1057
 # @@protoc_insertion_point(module_scope)

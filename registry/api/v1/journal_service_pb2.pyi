@@ -173,7 +173,7 @@ class ListBatchesRequest(_message.Message):
     shim_id: _builtins.bytes
     """The shim, 16 bytes."""
     from_n: _builtins.int
-    """The first batch is the one that holds this record."""
+    """The first batch is the one that holds this record, or else the next one after it."""
     page_size: _builtins.int
     """At most so many; 100 if absent, 1000 at most."""
     def __init__(
@@ -193,7 +193,7 @@ Global___ListBatchesRequest: _TypeAlias = ListBatchesRequest  # noqa: Y015
 
 @_typing.final
 class ListBatchesResponse(_message.Message):
-    """Some batches of one shim, in order and without a hole."""
+    """Some batches of one shim, in order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -216,3 +216,53 @@ class ListBatchesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListBatchesResponse: _TypeAlias = ListBatchesResponse  # noqa: Y015
+
+@_typing.final
+class ListShimsRequest(_message.Message):
+    """Asks for shims."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    after: _builtins.bytes
+    """Only shims whose ids are larger; empty for all."""
+    page_size: _builtins.int
+    """At most so many; 100 if absent, 1000 at most."""
+    def __init__(
+        self,
+        *,
+        after: _builtins.bytes = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "page_size", b"page_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShimsRequest: _TypeAlias = ListShimsRequest  # noqa: Y015
+
+@_typing.final
+class ListShimsResponse(_message.Message):
+    """Some shims."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHIM_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shim_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Their ids, 16 bytes each; none behind the last one."""
+
+    def __init__(
+        self,
+        *,
+        shim_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shim_ids", b"shim_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShimsResponse: _TypeAlias = ListShimsResponse  # noqa: Y015

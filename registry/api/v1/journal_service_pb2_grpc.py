@@ -50,6 +50,11 @@ class JournalServiceStub:
                 request_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListBatchesRequest.SerializeToString,
                 response_deserializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListBatchesResponse.FromString,
                 _registered_method=True)
+        self.ListShims = channel.unary_unary(
+                '/registry.api.v1.JournalService/ListShims',
+                request_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListShimsRequest.SerializeToString,
+                response_deserializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListShimsResponse.FromString,
+                _registered_method=True)
 
 
 class JournalServiceServicer:
@@ -77,6 +82,13 @@ class JournalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListShims(self, request, context):
+        """The shims that registered anything, in the order of their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JournalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_JournalServiceServicer_to_server(servicer, server):
                     servicer.ListBatches,
                     request_deserializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListBatchesRequest.FromString,
                     response_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListBatchesResponse.SerializeToString,
+            ),
+            'ListShims': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShims,
+                    request_deserializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListShimsRequest.FromString,
+                    response_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListShimsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class JournalService:
             '/registry.api.v1.JournalService/ListBatches',
             registry_dot_api_dot_v1_dot_journal__service__pb2.ListBatchesRequest.SerializeToString,
             registry_dot_api_dot_v1_dot_journal__service__pb2.ListBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShims(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/registry.api.v1.JournalService/ListShims',
+            registry_dot_api_dot_v1_dot_journal__service__pb2.ListShimsRequest.SerializeToString,
+            registry_dot_api_dot_v1_dot_journal__service__pb2.ListShimsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class JournalServiceStub:
     """The next record that is about one call: its outcome, or what was attached later."""
     ListBatches: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.ListBatchesRequest, _journal_service_pb2.ListBatchesResponse]
     """The batches of one shim, in order."""
+    ListShims: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.ListShimsRequest, _journal_service_pb2.ListShimsResponse]
+    """The shims that registered anything, in the order of their ids."""
 
 @_typing.type_check_only
 class JournalServiceAsyncStub(JournalServiceStub):
@@ -51,6 +53,8 @@ class JournalServiceAsyncStub(JournalServiceStub):
     """The next record that is about one call: its outcome, or what was attached later."""
     ListBatches: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.ListBatchesRequest, _journal_service_pb2.ListBatchesResponse]  # type: ignore[assignment]
     """The batches of one shim, in order."""
+    ListShims: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.ListShimsRequest, _journal_service_pb2.ListShimsResponse]  # type: ignore[assignment]
+    """The shims that registered anything, in the order of their ids."""
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers what a shim wrote down."""
@@ -78,5 +82,13 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_journal_service_pb2.ListBatchesResponse, _abc.Awaitable[_journal_service_pb2.ListBatchesResponse]]:
         """The batches of one shim, in order."""
+
+    @_abc_1.abstractmethod
+    def ListShims(
+        self,
+        request: _journal_service_pb2.ListShimsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_service_pb2.ListShimsResponse, _abc.Awaitable[_journal_service_pb2.ListShimsResponse]]:
+        """The shims that registered anything, in the order of their ids."""
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

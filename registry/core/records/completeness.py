@@ -19,7 +19,7 @@ from registry.core.records import inference, shim_history
 from registry.core.records.batch import Batch
 from registry.core.records.shim_history import History, Policy
 from registry.core.verdict import Check, Verdict, overall, valid
-from registry.errors import Reason, RegistryError
+from registry.errors import MalformedError, Reason, RegistryError
 
 MAX_FINDINGS = 100
 """Findings about one shim that are told; more are counted."""
@@ -152,7 +152,10 @@ class Completeness:
             self._skip(logged)
             return
         if isinstance(records, RegistryError):
-            self._report(RECORDS, Verdict.INDETERMINATE, records.reason, str(records))
+            # Bytes that the node committed to and that are no records are its own fault.
+            fault = isinstance(records, MalformedError)
+            verdict = Verdict.INVALID if fault else Verdict.INDETERMINATE
+            self._report(RECORDS, verdict, records.reason, f"entry {logged.index}: {records}")
             self._skip(logged)
             return
         self._read(logged, records)

@@ -1,4 +1,4 @@
-"""What this host's clocks say beside the time: one that nobody sets, and how wrong the other may be.
+"""What the clocks of this host say beside the time: one that nobody sets, and a bound of its error.
 
 The kernel keeps a bound on the error of its wall clock (``maxerror`` of adjtimex(2), which grows
 until a time service sets it again), and says so when nothing keeps the clock right.

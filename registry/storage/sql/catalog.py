@@ -205,6 +205,21 @@ def batches_of_shim(
     return [_batch(row) for row in rows]
 
 
+def shims(connection: Connection, after: bytes, limit: int) -> list[bytes]:
+    """The shims with batches whose ids are larger than ``after``, in order."""
+    table = t.batches.c
+    # One look into the index for each shim: DISTINCT would read all its batches.
+    found: list[bytes] = []
+    while len(found) < limit:
+        query = select(table.shim_id).where(table.shim_id > after).order_by(table.shim_id).limit(1)
+        row = connection.execute(query).first()
+        if row is None:
+            break
+        after = bytes(row.shim_id)
+        found.append(after)
+    return found
+
+
 def batches_of_key(connection: Connection, key_id: str, start: int) -> list[StoredBatch]:
     """The batches that a key signed, from entry ``start`` on, oldest first."""
     table = t.statements.c

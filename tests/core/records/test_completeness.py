@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.core.attestation.statement import Statement
 from registry.core.records import completeness, shim_history
@@ -505,3 +507,68 @@ def test_findings_and_ranges_beyond_a_limit_are_counted(monkeypatch: pytest.Monk
     found = audit(story.cut(1, 2, 3, 4, 5), story)
     told = [check for check in found.checks if check.reason]
     assert (len(told), len(found.missing), found.more) == (3, 2, 2 + 3)
+
+
+# --- Any history ---
+
+STEPS = ("call", "open", "close", "fail", "beat", "attach", "stop", "kill")
+
+
+def live(story: Story, step: str, open_: list[int]) -> None:
+    """Let a shim live through one thing, if that can happen to it now."""
+    match step:
+        case "call":
+            story.complete(story.intent(), setup_n=story.setup())
+        case "open":
+            open_.append(story.intent())
+        case "close" if open_:
+            story.complete(open_.pop())
+        case "fail" if open_:
+            story.failed(open_.pop(0))
+        case "attach" if story.intents():
+            story.attached(story.intents()[0])
+        case "stop" if not open_:
+            story.stop()
+            story.boot()
+        case "kill":
+            story.boot(open_intents=tuple(open_))
+            for n in open_:
+                story.interrupted(n)
+            open_.clear()
+        case _:
+            story.beat()
+
+
+@given(steps=st.lists(st.sampled_from(STEPS), max_size=40), cuts=st.sets(st.integers(1, 60)))
+def test_whatever_a_shim_lives_through_its_honest_history_is_valid(
+    steps: list[str], cuts: set[int]
+) -> None:
+    story = Story()
+    story.boot()
+    open_: list[int] = []
+    for step in steps:
+        story.later(1)
+        live(story, step, open_)
+    found = audit(story.cut(*sorted(cut for cut in cuts if cut < len(story.records))), story)
+    assert (found.verdict, found.open) == (Verdict.VALID, tuple(open_)), found
+    assert found.proven == found.next_n == len(story.records)
+
+
+@given(steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=30), lost=st.data())
+def test_whichever_record_is_left_out_of_a_history_it_shows(
+    steps: list[str], lost: st.DataObject
+) -> None:
+    story = Story()
+    story.boot()
+    for step in steps:
+        if step in ("call", "open"):
+            story.call()
+        else:
+            story.beat()
+    story.stop()
+    number = lost.draw(st.integers(0, len(story.records) - 2))
+    del story.records[number], story.leaves[number]
+    cuts = (number,) if 0 < number < len(story.records) else ()
+    found = audit(story.cut(*cuts), story)
+    assert found.verdict is Verdict.INVALID
+    assert found.missing == (Range(first=number, last=number),)
