@@ -64,6 +64,10 @@ Time = Annotated[
 """A claimed UTC time, to the second or the microsecond; a claim, never a proof."""
 
 
+class DuplicateKeyError(ValueError):
+    """An object of foreign JSON has a key twice: the cause of a ``MALFORMED_JSON``."""
+
+
 class Number(str):
     """A JSON number as it was spelled; what it means depends on the type it is read as."""
 
@@ -204,7 +208,7 @@ def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, obj
         counts = Counter(key for key, _ in pairs)
         twice = max(counts, key=lambda key: counts[key])
         message = f"the key {twice[:80]!r} occurs twice"
-        raise ValueError(message)
+        raise DuplicateKeyError(message)
     return members
 
 

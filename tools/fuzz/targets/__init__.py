@@ -7,6 +7,7 @@ from tools.fuzz.target import Target
 from tools.fuzz.targets import (
     admission,
     amd,
+    foreign,
     formats,
     identity,
     intel,
@@ -34,6 +35,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *intel.TARGETS,
         *amd.TARGETS,
         *vendors.TARGETS,
+        *foreign.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""

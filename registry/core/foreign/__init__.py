@@ -1,0 +1,1 @@
+"""Proofs of other systems, read and checked so that they outlive who issued them."""

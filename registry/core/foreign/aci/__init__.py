@@ -1,0 +1,1 @@
+"""ACI receipts of attested gateways (``aci/1``): documents, and the examination."""

@@ -1,0 +1,137 @@
+"""The hardware's evidence inside a foreign proof: examined and appraised as any other evidence."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from registry.core.evidence.appraisal import Question, appraise
+from registry.core.evidence.checks import CheckError, Finding, Ledger, Severity
+from registry.core.evidence.claims import ClaimValue, Family
+from registry.core.evidence.endorsements import Endorsements
+from registry.core.evidence.families import rules_of
+from registry.core.evidence.result import Environment, Material, Verifier, build
+from registry.core.evidence.starters import starter
+from registry.core.foreign.captured import Asked
+from registry.core.verdict import Verdict
+from registry.errors import MalformedError, Reason, RegistryError
+
+_VERIFIER: Final = Verifier(build="foreign/1", developer="provreg")
+
+
+class Found(StrEnum):
+    """What may be found about the evidence inside a proof of any format."""
+
+    EVIDENCE_REFUSED = "EVIDENCE_REFUSED"
+    EVIDENCE_OPEN = "EVIDENCE_OPEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Evidence that came with a proof.
+
+    Attributes:
+        family: Of which kind it must be.
+        evidence: Its bytes; None if none came.
+        endorsements: What judging it takes.
+    """
+
+    family: Family
+    evidence: bytes | None
+    endorsements: Endorsements
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """What the evidence says, and what was made of it.
+
+    Attributes:
+        claims: What it says; believed only if the verdict says so.
+        not_compared: Measurements that the policy compared with nothing.
+    """
+
+    claims: Mapping[str, ClaimValue]
+    environment: Environment
+    not_compared: tuple[str, ...]
+
+    def raw(self, claim: str) -> bytes:
+        """A claim that is bytes; empty if it is not there."""
+        value = self.claims.get(claim, b"")
+        return value if isinstance(value, bytes) else b""
+
+
+def examine(ledger: Ledger, check: str, device: Device, asked: Asked) -> Attested | None:
+    """Examine and appraise evidence as one check; None if there is none.
+
+    Raises:
+        MalformedError: ``POLICY_UNSET``, ``POLICY_EMPTY`` or ``MALFORMED_POLICY``; ``BAD_TIME``.
+        LimitExceededError: ``EVIDENCE_SIZE``.
+    """
+    evidence, family = device.evidence, device.family
+    if evidence is None:
+        ledger.skip(check, Finding.MISSING, "no evidence of the hardware came with the proof")
+        return None
+    rules = rules_of(family)
+    policy = asked.policy or starter(family)
+    if policy.family != family:
+        raise MalformedError(
+            Reason.MALFORMED_POLICY,
+            "this policy is for another family of evidence",
+            expected=family,
+            actual=policy.family,
+        )
+    examination = rules.examine(evidence, device.endorsements, asked.at, policy.trusted_roots())
+    appraisal = appraise(examination, policy, rules)
+    material = Material(evidence, device.endorsements, policy)
+    result = build(appraisal, material, Question(), issued_at=examination.at, verifier=_VERIFIER)
+    with ledger.check(check, evidence):
+        if appraisal.verdict is not Verdict.VALID:
+            said = ", ".join(f"{item.check} {item.finding}" for item in appraisal.findings())
+            refused = appraisal.verdict is Verdict.INVALID
+            raise CheckError(
+                Found.EVIDENCE_REFUSED if refused else Found.EVIDENCE_OPEN,
+                f"the evidence of the hardware is {appraisal.verdict}",
+                severity=Severity.CRYPTO if refused else Severity.TIME,
+                where=family,
+                actual=said,
+            )
+    known = examination.claims.keys() & rules.references.keys()
+    skipped = tuple(name for name in policy.skip if name in known)
+    return Attested(examination.claims, result.submods[family], skipped)
+
+
+def attested_bytes(
+    ledger: Ledger, check: str, attested: Attested | None, compare: Callable[[Attested], None]
+) -> None:
+    """Run a comparison with attested claims as one check; not reached without evidence."""
+    if attested is not None:
+        with ledger.check(check, bytes.fromhex(attested.environment.raw_evidence)):
+            compare(attested)
+
+
+def from_text(check: Callable[[], bytes], what: str, finding: StrEnum) -> bytes:
+    """Decode something inside a document, as a failure of its own.
+
+    Raises:
+        CheckError: ``finding``.
+    """
+    try:
+        return check()
+    except RegistryError as error:
+        raise CheckError(finding, f"{what} cannot be decoded", actual=str(error)) from error
+
+
+def same(given: bytes, expected: bytes, finding: StrEnum, what: str) -> None:
+    """Require two digests, keys or nonces to be the same.
+
+    Raises:
+        CheckError: ``finding``.
+    """
+    if given != expected:
+        raise CheckError(
+            finding,
+            what,
+            severity=Severity.IDENTITY,
+            expected=expected.hex()[:200],
+            actual=given.hex()[:200] or "nothing",
+        )

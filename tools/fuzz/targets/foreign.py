@@ -1,0 +1,68 @@
+"""Targets of proofs of other systems: each document, and the whole examination."""
+
+from collections.abc import Callable
+from typing import Final
+
+from registry.core.encoding import read_json, write_json
+from registry.core.foreign.aci.documents import Keyset, Receipt, Report, Session
+from registry.core.foreign.captured import Asked, Captured, PartRole
+from registry.core.foreign.proof import ForeignProof, System
+from registry.core.foreign.systems import READERS, examine
+from registry.core.verdict import Verdict
+from registry.errors import MalformedError, Reason
+from tools.fake_vendor import aci
+from tools.fuzz.members import structured
+from tools.fuzz.target import Target
+
+_ACI: Final = aci.mint()
+_ACI_PARTS: Final = dict(_ACI.parts)
+
+Again = Callable[[bytes], None]
+
+
+def _examined(system: System, change: Callable[[bytes], Captured], asked: Asked) -> Again:
+    """Examine it, and refuse what cannot be parsed: to a fuzzer that is what was not read."""
+
+    def again(data: bytes) -> None:
+        proof = examine(system, change(data), asked, 0)
+        if {item.check for item in proof.checks} != set(READERS[system][1]):
+            message = "a check is missing"
+            raise AssertionError(message)
+        if read_json(write_json(proof), ForeignProof) != proof:
+            message = "the proof cannot be read back"
+            raise AssertionError(message)
+        if proof.layers[0].verdict is not Verdict.VALID:
+            raise MalformedError(Reason.EVIDENCE_CHECK, "unreadable")
+
+    return again
+
+
+def _read(read: Callable[[bytes], object]) -> Again:
+    def again(data: bytes) -> None:
+        read(data)
+
+    return again
+
+
+def _session(data: bytes) -> None:
+    Session.parse(data).evidence()
+
+
+TARGETS: Final = (
+    Target("aci-receipt", (_ACI_PARTS[PartRole.RECEIPT],), _read(Receipt.parse), (structured,)),
+    Target("aci-session", (_ACI_PARTS[PartRole.SESSION],), _session, (structured,)),
+    Target("aci-report", (_ACI_PARTS[PartRole.REPORT],), _read(Report.parse), (structured,)),
+    Target(
+        "aci-keyset",
+        (b'{"not_after":1,"receipt_signing_keys":[],"subject":null}',),
+        _read(Keyset.parse),
+        (structured,),
+    ),
+    Target(
+        "aci-proof",
+        (_ACI_PARTS[PartRole.RECEIPT],),
+        _examined(System.ACI, lambda data: _ACI.replaced(PartRole.RECEIPT, data), _ACI.asked()),
+        (structured,),
+    ),
+)
+"""Whatever reads what another system hands out."""
