@@ -7,18 +7,16 @@ process, be it a limit, the clock or a bug in a parser, is one refusal: ``INSPEC
 import errno
 import os
 import stat
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from posixpath import dirname
-from threading import Timer
 
 from registry.core.encoding import read_json, write_json
 from registry.core.formats.structure import structure_bytes
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
+from registry.inspection.confinement import EndedError, converse
 from registry.inspection.exchange import (
     MAX_ANSWER_BYTES,
     MAX_REQUEST_BYTES,
@@ -41,9 +39,6 @@ WORKER: Sequence[str] = (
     "registry.inspection.worker",
 )
 """The command of the confined process: no user site, no environment, no byte code written."""
-
-# Threads of numerical libraries would only cost address space.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def format_of(file_name: str) -> Format | None:
@@ -75,7 +70,7 @@ def inspect(
     kind = format_of(file_name)
     if kind is None:
         return None
-    descriptor = _open(path, file_name)
+    descriptor = open_regular(path, file_name)
     try:
         request = Request(
             descriptor=descriptor,
@@ -119,48 +114,26 @@ def ask(
     """
     if len(request) > MAX_REQUEST_BYTES:
         raise _failure(file_name, "a manifest that is too long to ask about")
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(descriptor,),
-        env=_ENVIRONMENT,
-        cwd="/",
-        start_new_session=True,
-    )
-    # Killing the process closes its ends of both pipes, so nothing below can wait for ever.
-    timer = Timer(time_limit.total_seconds(), process.kill)
-    timer.daemon = True
-    timer.start()
     try:
-        with process:
-            answer = _converse(process, request)
-    finally:
-        timer.cancel()
-    if len(answer) > MAX_ANSWER_BYTES:
-        raise _failure(file_name, f"more than {MAX_ANSWER_BYTES} bytes of answer")
-    if process.returncode != 0:
-        raise _failure(file_name, f"exit status {process.returncode}")
-    return answer
+        return converse(
+            command,
+            request,
+            descriptors=(descriptor,),
+            time_limit=time_limit,
+            most_bytes=MAX_ANSWER_BYTES,
+        )
+    except EndedError as error:
+        raise _failure(file_name, str(error)) from error
 
 
-def _converse(process: "subprocess.Popen[bytes]", request: bytes) -> bytes:
-    if process.stdin is None or process.stdout is None:
-        raise AssertionError("both are pipes")
-    try:
-        # A worker that died early does not read; how it ended says why.
-        with suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(request)
-        answer = process.stdout.read(MAX_ANSWER_BYTES + 1)
-    finally:
-        process.stdout.close()
-    if len(answer) > MAX_ANSWER_BYTES:
-        process.kill()
-    return answer
+def open_regular(path: Path, file_name: str) -> int:
+    """Open a regular file for a confined process; follows no link.
 
+    Raises:
+        MalformedError: ``NOT_A_REGULAR_FILE``.
+        OSError: The file cannot be opened.
+    """
 
-def _open(path: Path, file_name: str) -> int:
     def refusal(actual: str) -> RegistryError:
         return MalformedError(
             Reason.NOT_A_REGULAR_FILE,
