@@ -246,6 +246,8 @@ class Reason(StrEnum):
 
     # Replays.
     REPLAY_SUBJECT = "REPLAY_SUBJECT"
+    REPLAY_FAILED = "REPLAY_FAILED"
+    REPLAY_LIMIT = "REPLAY_LIMIT"
 
     # Profiles.
     PROFILE = "PROFILE"

@@ -1,9 +1,7 @@
 """A recorded ONNX Runtime session: every run has its intent, its outcome and its digests.
 
 The session is made from bytes that were read and compared with the release, never from a path that
-could show other bytes a moment later. The same holds for weights in files of their own: they are
-handed over in memory, and ONNX Runtime, which would otherwise look for them in the working
-directory, is told to look where nothing can be.
+could show other bytes a moment later; see :mod:`registry.inspection.session`.
 
 ONNX Runtime comes with the extra ``provreg[shim]``.
 """
@@ -11,49 +9,33 @@ ONNX Runtime comes with the extra ``provreg[shim]``.
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from registry.core.profiles import tensor
 from registry.core.profiles.open_inference import InferenceResponse
 from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
-from registry.errors import MalformedError, Reason, RegistryError, UnavailableError
+from registry.errors import RegistryError, UnavailableError
+from registry.inspection.arrays import Array, to_tensor
+from registry.inspection.cpu import instruction_set
+from registry.inspection.session import (
+    CPU,
+    DEFAULT_OPT_LEVEL,
+    open_session,
+    relative_name,
+    require_engine,
+)
 from registry.shim.recorder.recorder import Answered, Deployment, Recorder
 from registry.shim.release import PinnedRelease
-
-try:
-    import onnxruntime  # type: ignore[import-untyped, import-not-found, unused-ignore]
-except ImportError:
-    onnxruntime = None
 
 UNCOVERED = ("request.run_options", "runtime.hardware", "time")
 """What a record of this proxy does not commit to."""
 
-_NOWHERE = "/dev/null/no-such-folder"
-_DATATYPES = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-}
-
 Mode = Literal["strict", "stream"]
 """What is durable before a run returns."""
-
-Array = NDArray[Any]
-"""An array of any type and shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +89,9 @@ class RecordedSession:
         recorder: Recorder,
         *,
         external_data: Sequence[str] = (),
-        provider: str = "CPUExecutionProvider",
+        provider: str = CPU,
         threads: int = 0,
+        opt_level: str = DEFAULT_OPT_LEVEL,
         mode: Mode = "strict",
     ) -> Self:
         """Load a model of a release, if it is the registered one.
@@ -121,6 +104,7 @@ class RecordedSession:
             external_data: Paths in the manifest of files that hold weights of the model.
             provider: The execution provider that runs the model.
             threads: Threads for one run; 0 leaves it to ONNX Runtime.
+            opt_level: How far ONNX Runtime rewrites the graph.
             mode: ``strict`` returns when intent and completion are durable, ``stream`` runs the
                 model when the intent is, and the completion follows.
 
@@ -130,41 +114,26 @@ class RecordedSession:
             MalformedError: ``MALFORMED_ONNX`` if ONNX Runtime cannot load it.
             UnavailableError: ``MISSING_EXTRA``.
         """
-        if onnxruntime is None:
-            raise UnavailableError(
-                Reason.MISSING_EXTRA,
-                "ONNX Runtime is not installed",
-                hint="run: pip install 'provreg[shim]'",
-            )
+        version = require_engine()
         data = release.read_verified(folder, path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", _NOWHERE
-        )
         weights = {
-            _relative(item, path): release.read_verified(folder, item) for item in external_data
+            relative_name(item, path): release.read_verified(folder, item) for item in external_data
         }
-        options.add_external_initializers_from_files_in_memory(
-            list(weights), list(weights.values()), [len(item) for item in weights.values()]
+        session = open_session(
+            data,
+            weights,
+            where=str(folder / path),
+            provider=provider,
+            threads=threads,
+            opt_level=opt_level,
         )
-        try:
-            session = onnxruntime.InferenceSession(data, options, providers=[provider])
-        # ONNX Runtime's errors have no common base below Exception.
-        except Exception as error:
-            raise MalformedError(
-                Reason.MALFORMED_ONNX,
-                "ONNX Runtime cannot load this model",
-                where=str(folder / path),
-                actual=str(error)[:300],
-                hint="name files that hold weights of the model as external_data",
-            ) from error
         runtime = inference.Runtime(
             engine="onnxruntime",
-            version=onnxruntime.__version__,
+            version=version,
             provider=session.get_providers()[0],
-            opt_level=options.graph_optimization_level.name,
+            opt_level=opt_level,
             threads=threads,
+            isa=instruction_set(),
         )
         deployment = Deployment(release.model, "artifact_verified", runtime, UNCOVERED)
         return cls(session, deployment, recorder, mode)
@@ -225,58 +194,6 @@ class RecordedSession:
         return Answer(outputs, tensors, content, n, self._model_name)
 
 
-def to_tensor(name: str, value: object) -> Tensor:
-    """The tensor that an array is to profiles.
-
-    Raises:
-        MalformedError: ``UNSUPPORTED_TENSOR``.
-    """
-    if not isinstance(value, np.ndarray):
-        raise _unsupported(name, type(value).__name__)
-    if value.dtype.kind in "OUS":
-        elements = [_element(name, item) for item in value.ravel().tolist()]
-        return Tensor(name, "BYTES", value.shape, tensor.join_elements(elements))
-    datatype = _DATATYPES.get(value.dtype.name)
-    if datatype is None:
-        raise _unsupported(name, value.dtype.name)
-    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
-    return Tensor(name, datatype, value.shape, little.tobytes())
-
-
-def _element(name: str, item: object) -> bytes:
-    if isinstance(item, bytes):
-        return item
-    if not isinstance(item, str):
-        raise _unsupported(name, f"an object array with {type(item).__name__}")
-    try:
-        return item.encode()
-    except UnicodeEncodeError as error:
-        raise _unsupported(name, "text that is no Unicode") from error
-
-
-def _relative(path: str, model: str) -> str:
-    """``path`` as the model itself calls it: from the model's own folder."""
-    try:
-        return str(PurePosixPath(path).relative_to(PurePosixPath(model).parent))
-    except ValueError as error:
-        raise MalformedError(
-            Reason.ONNX_EXTERNAL_DATA,
-            "weights lie beside or below their model",
-            expected=f"a path below {PurePosixPath(model).parent}",
-            actual=path[:200],
-        ) from error
-
-
 def _describe(error: BaseException) -> str:
     # Never the text of a foreign error: it may quote the request.
     return error.reason if isinstance(error, RegistryError) else type(error).__name__
-
-
-def _unsupported(name: str, actual: str) -> MalformedError:
-    return MalformedError(
-        Reason.UNSUPPORTED_TENSOR,
-        "a tensor of this type has no digest",
-        where=f"tensor {name[:80]!r}",
-        expected=f"an array of {', '.join(_DATATYPES)} or strings",
-        actual=actual,
-    )

@@ -23,9 +23,11 @@ from registry.errors import (
     UnavailableError,
     VerificationError,
 )
+from registry.inspection import session
+from registry.inspection.arrays import to_tensor
+from registry.inspection.cpu import instruction_set
 from registry.shim.app import Shim, open_shim
-from registry.shim.proxies import onnx as proxy
-from registry.shim.proxies.onnx import RecordedSession, to_tensor
+from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.release import PinnedRelease
 from tests.shim.world import (
@@ -186,6 +188,7 @@ def test_the_record_says_what_ran(bench: Bench) -> None:
         provider="CPUExecutionProvider",
         opt_level="ORT_ENABLE_ALL",
         threads=1,
+        isa=instruction_set(),
     )
 
 
@@ -346,7 +349,7 @@ def test_weights_outside_the_models_folder_are_refused(bench: Bench) -> None:
 
 
 def test_a_missing_engine_names_the_extra(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "onnxruntime", None)
+    monkeypatch.setattr(session, "onnxruntime", None)
     with pytest.raises(UnavailableError) as caught:
         bench.session("linear.onnx")
     assert caught.value.reason is Reason.MISSING_EXTRA
