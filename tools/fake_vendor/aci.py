@@ -8,24 +8,17 @@
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
-
-import msgspec
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry.core import digest
 from registry.core.digest import sha256
 from registry.core.evidence.event_log import RUNTIME, Event
-from registry.core.evidence.policy import NamedRoot, Policy
-from registry.core.evidence.roots import Roots
-from registry.core.evidence.starters import starter
 from registry.core.foreign.aci.documents import report_data
-from registry.core.foreign.captured import Asked, Captured, PartRole
+from registry.core.foreign.captured import PartRole
 from tools.fake_vendor import event_log, intel
+from tools.fake_vendor.caught import Caught, believing, key_of, public_bytes
 from tools.fake_vendor.intel import NOON
 
 NONCE: Final = bytes(range(32))
@@ -41,22 +34,6 @@ RESPONSE: Final = (
 )
 
 _NOON_SECONDS: Final = int(NOON.timestamp())
-
-
-def key_of(seed: int) -> Ed25519PrivateKey:
-    """The key whose private bytes are all alike."""
-    return Ed25519PrivateKey.from_private_bytes(bytes([seed] * 32))
-
-
-def public_bytes(key: Ed25519PrivateKey) -> bytes:
-    """The 32 bytes of a public key."""
-    return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-
-
-def believing(family: str, roots: Roots) -> Policy:
-    """The starter policy of a family, with the fake vendor's roots."""
-    named = tuple(NamedRoot(vendor=vendor, sha256=name) for vendor, name in sorted(roots.named))
-    return msgspec.structs.replace(starter(family), roots=named)
 
 
 def _same(value: Any) -> Any:
@@ -102,37 +79,7 @@ class Spec:
     not_after: int = _NOON_SECONDS + 86_400
 
 
-@dataclass(frozen=True)
-class Minted:
-    """What an importer caught.
-
-    Attributes:
-        parts: Each part in its role.
-        captured: The same, with the collateral of the quote.
-        policy: A starter that believes the fake vendor.
-    """
-
-    parts: Sequence[tuple[PartRole, bytes]]
-    captured: Captured
-    policy: Policy
-    nonce: bytes | None
-
-    def asked(self, at: datetime = NOON) -> Asked:
-        """The usual question."""
-        return Asked(at, self.policy, self.nonce)
-
-    def without(self, *roles: PartRole) -> Captured:
-        """As caught, but for some parts."""
-        kept = [(role, data) for role, data in self.parts if role not in roles]
-        return Captured.of(kept, self.captured.endorsements)
-
-    def replaced(self, role: PartRole, data: bytes) -> Captured:
-        """As caught, with another part in a role."""
-        kept = [(name, old) for name, old in self.parts if name is not role]
-        return Captured.of([*kept, (role, data)], self.captured.endorsements)
-
-
-def mint(spec: Spec | None = None) -> Minted:
+def mint(spec: Spec | None = None) -> Caught:
     """Make a receipt and what comes with it."""
     spec = spec or Spec()
     keyset = spec.keyset(
@@ -205,8 +152,8 @@ def mint(spec: Spec | None = None) -> Minted:
         (PartRole.RESPONSE, spec.response),
         (PartRole.SESSION, _compact(session)),
     ]
-    captured = Captured.of(parts, quoted.endorsements)
-    return Minted(parts, captured, believing("intel-dcap", quoted.roots), spec.nonce)
+    policy = believing("intel-dcap", quoted.roots)
+    return Caught(tuple(parts), quoted.endorsements, policy, spec.nonce)
 
 
 def _report(spec: Spec, keyset: dict[str, Any], name: bytes) -> tuple[dict[str, Any], intel.Minted]:

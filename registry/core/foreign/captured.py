@@ -35,9 +35,6 @@ class PartRole(StrEnum):
     EVIDENCE = "evidence"
 
 
-_SEVERAL: Final = (PartRole.SIGNATURE, PartRole.SESSION)
-
-
 @dataclass(frozen=True, slots=True)
 class Captured:
     """Everything that was caught of one output, and what vendors say of the hardware.
@@ -57,19 +54,13 @@ class Captured:
         """Gather parts.
 
         Raises:
-            MalformedError: ``FOREIGN_PART`` for two in a role of which there is one.
             LimitExceededError: ``FOREIGN_SIZE``.
         """
         gathered: dict[PartRole, tuple[bytes, ...]] = {}
         for role, data in parts:
             if len(data) > MAX_PART_BYTES:
                 raise _too_large(role, f"{MAX_PART_BYTES} bytes", f"{len(data)} bytes")
-            had = gathered.get(role, ())
-            if had and role not in _SEVERAL:
-                raise MalformedError(
-                    Reason.FOREIGN_PART, "there are two parts for one purpose", where=role
-                )
-            gathered[role] = (*had, data)
+            gathered[role] = (*gathered.get(role, ()), data)
         count = sum(map(len, gathered.values()))
         if count > MAX_PARTS:
             raise _too_large("all", f"{MAX_PARTS} parts", str(count))
@@ -80,8 +71,19 @@ class Captured:
         return self.parts.get(role, ())
 
     def one(self, role: PartRole) -> bytes | None:
-        """What is there in a role of which there is one."""
-        return next(iter(self.all(role)), None)
+        """What is there in a role of which there may be one.
+
+        Raises:
+            MalformedError: ``FOREIGN_PART`` if there are two.
+        """
+        found = self.all(role)
+        if len(found) > 1:
+            raise MalformedError(
+                Reason.FOREIGN_PART,
+                f"there may be one {role}",
+                actual=f"{len(found)} of them",
+            )
+        return found[0] if found else None
 
     def require(self, role: PartRole) -> bytes:
         """As :meth:`one`, for what no import can do without.
@@ -89,15 +91,22 @@ class Captured:
         Raises:
             MalformedError: ``FOREIGN_PART``.
         """
-        data = self.one(role)
-        if data is None:
+        self.require_any(role)
+        return self.one(role) or b""
+
+    def require_any(self, role: PartRole) -> None:
+        """Require something in a role.
+
+        Raises:
+            MalformedError: ``FOREIGN_PART``.
+        """
+        if not self.all(role):
             raise MalformedError(
                 Reason.FOREIGN_PART,
                 f"there is no {role} among what is to be imported",
                 expected=f"a file called {role}, or {role}=FILE",
                 actual=", ".join(self.parts) or "nothing",
             )
-        return data
 
 
 @dataclass(frozen=True, slots=True)

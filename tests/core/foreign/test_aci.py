@@ -17,8 +17,8 @@ from registry.core.foreign.proof import Layer, Strength, System
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
 from tests.core.foreign.looking import found, judged, layers
-from tools.fake_vendor.aci import NONCE, REQUEST, Spec, key_of, mint, public_bytes
-from tools.fake_vendor.intel import NOON
+from tools.fake_vendor.aci import NONCE, REQUEST, Spec, mint
+from tools.fake_vendor.caught import NOON, key_of, public_bytes
 
 HASH_OF_HI = "sha256:94d809bf47380d8a2eab0eb6e126d4dda9364b0b4725cdf7ead52dd70b2aa87b"
 KEYSET_SHA256 = "53a5cd44b30dcc51999754c719f2628a041f174ecbf9662a6f8e898a10cd9371"

@@ -3,19 +3,23 @@
 from collections.abc import Callable
 from typing import Final
 
-from registry.core.encoding import read_json, write_json
+from registry.core.encoding import read_foreign_numbers, read_json, write_json
+from registry.core.foreign import spelling
 from registry.core.foreign.aci.documents import Keyset, Receipt, Report, Session
 from registry.core.foreign.captured import Asked, Captured, PartRole
+from registry.core.foreign.near.documents import Node, Signed, read_nodes
 from registry.core.foreign.proof import ForeignProof, System
 from registry.core.foreign.systems import READERS, examine
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
-from tools.fake_vendor import aci
+from tools.fake_vendor import aci, near
 from tools.fuzz.members import structured
 from tools.fuzz.target import Target
 
 _ACI: Final = aci.mint()
 _ACI_PARTS: Final = dict(_ACI.parts)
+_NEAR: Final = near.mint(near.Spec(model="org/x:tag"))
+_NEAR_PARTS: Final = dict(_NEAR.parts)
 
 Again = Callable[[bytes], None]
 
@@ -48,6 +52,28 @@ def _session(data: bytes) -> None:
     Session.parse(data).evidence()
 
 
+def _signed(data: bytes) -> None:
+    Signed.parse(data).verify()
+
+
+def _nodes(data: bytes) -> None:
+    for value in read_nodes(data):
+        node = Node.of(value)
+        node.compose()
+        node.gpu_nonce()
+        node.event_log()
+
+
+def _spelled(data: bytes) -> None:
+    """Whatever is read can be written, and then reads alike."""
+    value = read_foreign_numbers(data, what="text", max_depth=spelling.MAX_DEPTH)
+    written = spelling.spell(value, spelling.COMPACT)
+    if read_foreign_numbers(written, what="text", max_depth=spelling.MAX_DEPTH) != value:
+        message = "what is written means something else"
+        raise AssertionError(message)
+    spelling.spell(value, spelling.PYTHON_SORTED)
+
+
 TARGETS: Final = (
     Target("aci-receipt", (_ACI_PARTS[PartRole.RECEIPT],), _read(Receipt.parse), (structured,)),
     Target("aci-session", (_ACI_PARTS[PartRole.SESSION],), _session, (structured,)),
@@ -63,6 +89,17 @@ TARGETS: Final = (
         (_ACI_PARTS[PartRole.RECEIPT],),
         _examined(System.ACI, lambda data: _ACI.replaced(PartRole.RECEIPT, data), _ACI.asked()),
         (structured,),
+    ),
+    Target("near-signature", (_NEAR_PARTS[PartRole.SIGNATURE],), _signed, (structured,)),
+    Target("near-report", (_NEAR_PARTS[PartRole.REPORT],), _nodes, (structured,)),
+    Target(
+        "near-proof",
+        (_NEAR_PARTS[PartRole.REPORT],),
+        _examined(System.NEAR, lambda data: _NEAR.replaced(PartRole.REPORT, data), _NEAR.asked()),
+        (structured,),
+    ),
+    Target(
+        "foreign-spelling", (near.REQUEST, b'[1.50, -0, 1e5, "\\u00e9"]'), _spelled, (structured,)
     ),
 )
 """Whatever reads what another system hands out."""
