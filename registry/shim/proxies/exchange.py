@@ -6,7 +6,7 @@ Also which headers go on and which stay: only what belongs to one connection (RF
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from registry.core import encoding
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
@@ -31,6 +31,7 @@ _HOP = frozenset(
 )
 _ASKED: Final = ("x-provreg-level", "x-provreg-deadline-ms")
 
+T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -93,23 +94,33 @@ class Exchange:
         self._gone = asyncio.ensure_future(self._until_gone())
         return b"".join(parts)
 
-    async def unless_gone(self, task: "asyncio.Future[Any]") -> Any:
-        """The result of ``task``, unless whoever asked goes first.
+    async def unless_gone(self, asking: Awaitable[T]) -> T:
+        """The result of ``asking``, unless whoever asked goes first.
+
+        No task of its own waits, which would cost a turn of the loop on every call.
 
         Raises:
             GoneError: They did.
         """
-        gone = self._gone
-        assert gone is not None  # noqa: S101 - set before anything is asked
+        gone, task = self._gone, asyncio.current_task()
+        assert gone is not None and task is not None  # noqa: S101, PT018 - set before anything is asked
+        left = False
+
+        def leave(_: object) -> None:
+            nonlocal left
+            left = True
+            task.cancel()
+
+        gone.add_done_callback(leave)
         try:
-            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            return await asking
         except asyncio.CancelledError:
-            task.cancel()
+            # Somebody else may want this task to end at the same time.
+            if left and task.uncancel() == 0:
+                raise GoneError from None
             raise
-        if not task.done():
-            task.cancel()
-            raise GoneError
-        return task.result()
+        finally:
+            gone.remove_done_callback(leave)
 
     def when_gone(self, act: Callable[[], None]) -> None:
         """Have something done as soon as whoever asked is gone."""

@@ -111,14 +111,12 @@ class HttpProxy:
         headers = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in exchange.headers
         ]
-        asking = asyncio.ensure_future(
-            self._session.request(
-                exchange.method,
-                url,
-                headers=[*headers, ("accept-encoding", "identity")],
-                data=body or None,
-                allow_redirects=False,
-            )
+        asking = self._session.request(
+            exchange.method,
+            url,
+            headers=[*headers, ("accept-encoding", "identity")],
+            data=body or None,
+            allow_redirects=False,
         )
         response = await exchange.unless_gone(asking)
         # Reading then ends with an error at once; cheaper than a second task for each piece.
