@@ -11,6 +11,10 @@ that overflows fails. A number of an integer type is exact: binary64 would chang
 has no NaN, no infinities and no bytes that are not UTF-8, so tensors that hold them have no such
 file. BF16 has none either: the protocol knows it as raw bytes only.
 
+Over HTTP raw bytes may follow the JSON (the protocol's extension for binary tensors): a header says
+where the JSON ends, and an output whose parameters have ``binary_data_size`` takes that many of the
+bytes after it, in the order of the outputs.
+
 Members that the protocol has beside the outputs do not count; members that it has not are refused.
 """
 
@@ -51,6 +55,7 @@ _CODES = {
 _FLOATS = ("FP16", "FP32", "FP64")
 _MAX_INTEGER_DIGITS = 20
 _RESPONSE_MEMBERS = {"model_name", "model_version", "id", "parameters", "outputs"}
+_BINARY_SIZE = "binary_data_size"
 _OUTPUT_MEMBERS = {"name", "shape", "datatype", "parameters", "data"}
 
 
@@ -83,8 +88,12 @@ class InferenceResponse:
         )
 
     @classmethod
-    def parse(cls, data: bytes) -> "InferenceResponse":
+    def parse(cls, data: bytes, json_bytes: int | None = None) -> "InferenceResponse":
         """Read a response.
+
+        Args:
+            data: Its body.
+            json_bytes: How much of it is JSON, before raw bytes of outputs; None for all of it.
 
         Raises:
             MalformedError: ``MALFORMED_JSON`` for what is no JSON, which duplicate keys and NaN are
@@ -96,29 +105,59 @@ class InferenceResponse:
                 expected=f"at most {MAX_DOCUMENT_BYTES} bytes",
                 actual=f"{len(data)} bytes",
             )
-        document = encoding.read_foreign_numbers(data, what="inference response")
+        if json_bytes is not None and not 0 < json_bytes <= len(data):
+            _refuse("the JSON of this response is longer than its body", actual=str(json_bytes))
+        document = encoding.read_foreign_numbers(data[:json_bytes], what="inference response")
         members = _members(document, _RESPONSE_MEMBERS, "response")
         model_name, outputs = members.get("model_name"), members.get("outputs")
         if type(model_name) is not str or not isinstance(outputs, list):
             _refuse("a response has a model_name and a list of outputs")
         if not 1 <= len(outputs) <= MAX_TENSORS:
             _refuse("a response has outputs", expected=f"1 to {MAX_TENSORS}")
-        tensors = tuple(_tensor(item) for item in outputs)
+        tail = _Tail(b"" if json_bytes is None else data[json_bytes:])
+        tensors = tuple(_tensor(item, tail) for item in outputs)
+        tail.end()
         by_name(tensors)
         return cls(model_name, tensors)
 
 
-def _tensor(item: object) -> Tensor:
+class _Tail:
+    """Raw bytes of outputs after the JSON; each output takes its own from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, size: int, where: str) -> bytes:
+        end = self._at + size
+        if size < 0 or end > len(self._data):
+            _refuse("fewer raw bytes follow the JSON than this output has", where)
+        taken, self._at = self._data[self._at : end], end
+        return taken
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            _refuse("raw bytes follow the JSON that belong to no output")
+
+
+def _tensor(item: object, tail: _Tail) -> Tensor:
     members = _members(item, _OUTPUT_MEMBERS, "output")
     name, datatype, sizes = members.get("name"), members.get("datatype"), members.get("shape")
     if type(name) is not str or type(datatype) is not str or not isinstance(sizes, list):
         _refuse("an output has a name, a datatype and a shape")
     where = f"tensor {name[:80]!r}"
-    if "data" not in members:
-        _refuse("this output has no data", where)
     shape = tuple(_integer(size, where) for size in sizes)
-    elements = _flatten(members["data"], shape, where)
-    tensor = Tensor(name, datatype, shape, _raw(datatype, elements, where))
+    parameters, data = members.get("parameters"), members.get("data")
+    size = parameters.get(_BINARY_SIZE) if isinstance(parameters, dict) else None
+    if data is not None and size is not None:
+        _refuse("this output has its data twice", where)
+    if size is not None:
+        raw = tail.take(_integer(size, where), where)
+    elif data is not None:
+        raw = _raw(datatype, _flatten(data, shape, where), where)
+    else:
+        _refuse("this output has no data", where)
+    tensor = Tensor(name, datatype, shape, raw)
     tensor.validate()
     return tensor
 

@@ -31,12 +31,18 @@ _KINDS: Final[tuple[tuple[re.Pattern[str], Kind], ...]] = (
 )
 # How streams end that have no "[DONE]": of messages, and of responses.
 _ENDS = frozenset((b"message_stop", b"response.completed", b"response.incomplete"))
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 _RAW_PREFIX = raw.NAME.encode() + b"\0"
 
 
 def kind_of(path: str) -> Kind:
     """How the answers of a path are read."""
     return next((kind for pattern, kind in _KINDS if pattern.search(path)), "bytes")
+
+
+def announced(length: str) -> int | None:
+    """How many bytes a header announces; None if it is no number of at most 18 digits."""
+    return int(length) if _LENGTH.fullmatch(length) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,9 @@ class AnswerReader:
         self._sse = EventReader() if self.streamed else None
         if self._decode is None:
             self._problem = "its content encoding is not known"
-        elif "inference-header-content-length" in headers:
-            self._problem = "binary tensors over HTTP have no profile"
+        # The protocol's extension for binary tensors: how much of the body is JSON.
+        length = headers.get("inference-header-content-length")
+        self._json_bytes = None if length is None else announced(length) or 0
         self._chat = chat.Chat()
         self._text = text.Completion()
 
@@ -133,7 +140,7 @@ class AnswerReader:
 
     def _by_profile(self, *, complete: bool) -> Named:
         if self._kind == "tensor":
-            outputs = InferenceResponse.parse(b"".join(self._body)).outputs
+            outputs = InferenceResponse.parse(b"".join(self._body), self._json_bytes).outputs
             digested = Digested(tensor.content_digest(outputs, complete=complete), complete)
             return self._named(tensor.NAME, digested, ())
         gathered: _Gathered = self._chat if self._kind == "chat" else self._text

@@ -21,7 +21,7 @@ from yarl import URL
 from registry.core import encoding
 from registry.core.digest import sha256
 from registry.errors import MalformedError, RegistryError
-from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named, kind_of
+from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named, announced, kind_of
 from registry.shim.proxies.exchange import Exchange, GoneError, Headers, Receive, Send, passing
 from registry.shim.recorder.calls import Answer, Asked, Call, Calls, asked_level
 
@@ -148,15 +148,26 @@ class _Passage:
         headers = passing(response.raw_headers)
         if call.receipt_id:
             headers.append((b"x-receipt-id", call.receipt_id.encode()))
-        size = int(named["content-length"]) if named.get("content-length", "").isdigit() else None
-        if size is not None and size <= MAX_HELD_BYTES and not reader.streamed:
-            await self._hold(response, reader, headers)
-        else:
-            await self._stream(response, reader, headers)
+        size = announced(named.get("content-length", ""))
+        # A document says nothing before its end; of other answers it is not known.
+        held = self._kind != "bytes" if size is None else size <= MAX_HELD_BYTES
+        pieces: list[bytes] = []
+        if held and not reader.streamed:
+            room = MAX_HELD_BYTES
+            async for piece in response.content.iter_any():
+                call.received()
+                pieces.append(piece)
+                room -= len(piece)
+                if room < 0:
+                    break
+            else:
+                await self._hold(response, b"".join(pieces), reader, headers)
+                return
+        await self._stream(response, pieces, reader, headers)
 
-    async def _hold(self, response: Any, reader: AnswerReader, headers: Headers) -> None:
-        body = await response.read()
-        self._call.received()
+    async def _hold(
+        self, response: Any, body: bytes, reader: AnswerReader, headers: Headers
+    ) -> None:
         reader.feed(body)
         said = reader.named(whole=True)
         if self._strict:
@@ -168,13 +179,15 @@ class _Passage:
         if not self._strict:
             await self._settle(said, response.status, "unary")
 
-    async def _stream(self, response: Any, reader: AnswerReader, headers: Headers) -> None:
+    async def _stream(
+        self, response: Any, before: list[bytes], reader: AnswerReader, headers: Headers
+    ) -> None:
         exchange, call = self._exchange, self._call
         headers = [item for item in headers if item[0].lower() != b"content-length"]
         await exchange.begin(response.status, [*headers, (b"trailer", b"x-output-sha256")])
         held = b""
         said: Named | None = None
-        async for piece in response.content.iter_any():
+        async for piece in _pieces(before, response):
             call.received()
             reader.feed(piece)
             if said is None and reader.ended:
@@ -220,6 +233,13 @@ class _Passage:
                 profile_error=said.profile_error,
             )
         )
+
+
+async def _pieces(before: list[bytes], response: Any) -> AsyncIterator[bytes]:
+    for piece in before:
+        yield piece
+    async for piece in response.content.iter_any():
+        yield piece
 
 
 def _params(body: bytes) -> dict[str, str]:

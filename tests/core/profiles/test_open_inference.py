@@ -197,3 +197,41 @@ def test_what_json_cannot_hold_is_not_written(tensor: Tensor) -> None:
     with pytest.raises(MalformedError) as caught:
         InferenceResponse("m", (tensor,)).to_bytes()
     assert caught.value.reason is Reason.PROFILE
+
+
+def binary(*raw: bytes, sizes: list[object] | None = None, more: str = "") -> tuple[bytes, int]:
+    """A response whose outputs follow its JSON, and how much of it is JSON."""
+    announced = sizes or [len(item) for item in raw]
+    outputs = [
+        f'{{"name":"y{place}","datatype":"FP32","shape":[{len(item) // 4}]{more},'
+        f'"parameters":{{"binary_data_size":{size}}}}}'
+        for place, (item, size) in enumerate(zip(raw, announced, strict=True))
+    ]
+    head = f'{{"model_name":"m","outputs":[{",".join(outputs)}]}}'.encode()
+    return head + b"".join(raw), len(head)
+
+
+def test_raw_bytes_after_the_json_belong_to_the_outputs_in_their_order() -> None:
+    data, size = binary(b"\xcd\xcc\xcc\x3d", b"\x01\x00\xc0\x7f\x00\x00\x80\x3f")
+    first, second = InferenceResponse.parse(data, size).outputs
+    assert first.raw == b"\xcd\xcc\xcc\x3d"
+    assert second.raw == b"\x01\x00\xc0\x7f\x00\x00\x80\x3f"
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        binary(bytes(8), sizes=[4]),
+        binary(bytes(4), sizes=[8]),
+        binary(bytes(4), sizes=[-4]),
+        binary(bytes(4), sizes=['"4"']),
+        binary(bytes(4), more=',"data":[0]'),
+        (binary(bytes(4))[0], 10_000),
+        (binary(bytes(4))[0], 0),
+        (b'{"model_name":"m","outputs":[{"name":"y","datatype":"FP32","shape":[1]}]}\0\0\0\0', 73),
+    ],
+    ids=["left", "short", "negative", "text", "twice", "beyond", "nothing", "whose"],
+)
+def test_raw_bytes_that_are_not_what_the_json_says_are_refused(data: bytes, size: int) -> None:
+    with pytest.raises(MalformedError):
+        InferenceResponse.parse(data, size)

@@ -384,6 +384,44 @@ def test_open_inference_over_rest_has_the_digest_of_its_tensors(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_document_that_does_not_tell_its_length_is_named_in_a_header(
+    tmp_path: Path, mode: Mode
+) -> None:
+    body = CHAT % json.dumps(LOAN)[1:-1].encode()
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    script = Script([head, chunk(body[:50]), chunk(body[50:]) + END])
+
+    async def act(client: Client) -> None:
+        _, headers, rest = await client.ask(b"POST /v1/chat/completions", b"{}")
+        assert unchunked(rest)[0] == body
+        assert headers[b"x-output-sha256"] == LOAN_DIGEST.encode()
+
+    _, completion = run(tmp_path, script, act, mode)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.content_digest == LOAN_DIGEST
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_document_that_turns_out_to_be_large_is_not_held(tmp_path: Path, mode: Mode) -> None:
+    body = CHAT % (b"a" * (2 * MAX_HELD_BYTES))
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    half = len(body) * 2 // 3
+    script = Script([head, chunk(body[:half]), chunk(body[half:]) + END])
+
+    async def act(client: Client) -> None:
+        _, headers, rest = await client.ask(b"POST /v1/chat/completions", b"{}")
+        found, trailers = unchunked(rest)
+        assert found == body
+        assert b"x-output-sha256" not in headers
+        assert trailers.startswith(b"x-output-sha256: ")
+
+    _, completion = run(tmp_path, script, act, mode)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.profile == "output/chat/v1"
+    assert completion.response.wire_digest == digest.sha256(body).hex()
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_large_answer_is_not_held(tmp_path: Path, mode: Mode) -> None:
     body = bytes(range(256)) * (MAX_HELD_BYTES // 256 + 1)
 
@@ -396,6 +434,27 @@ def test_a_large_answer_is_not_held(tmp_path: Path, mode: Mode) -> None:
     _, completion = run(tmp_path, Script([plain(body)]), act, mode)
     assert isinstance(completion, inference.Completion)
     assert completion.response.complete
+
+
+def test_raw_tensors_after_the_json_have_the_digest_of_their_values(tmp_path: Path) -> None:
+    said = b'{"model_name":"m","outputs":[{"name":"y","datatype":"FP32","shape":[2],'
+    said += b'"parameters":{"binary_data_size":8}}]}'
+    values = b"\0\0\x80?\0\0\0@"
+    expected = tensor.content_digest([Tensor("y", "FP32", (2,), values)])
+    length = b"inference-header-content-length: "
+    right = b"%d" % len(said)
+    for place, told in enumerate((right, b"\xb2", b"9" * 5000, b"-1", b"8")):
+        script = Script([plain(said + values, length + told)])
+
+        async def act(client: Client, *, named: bool = told == right) -> None:
+            _, headers, rest = await client.ask(b"POST /v2/models/m/infer", b"{}")
+            assert rest == said + values
+            assert (headers[b"x-output-sha256"] == expected.hex().encode()) == named
+
+        _, completion = run(tmp_path / str(place), script, act)
+        assert isinstance(completion, inference.Completion)
+        profile = completion.response.profile
+        assert profile == ("output/tensor/v1" if told == right else raw.NAME)
 
 
 def test_what_asks_nothing_of_the_model_passes_unrecorded(tmp_path: Path) -> None:

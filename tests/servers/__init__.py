@@ -1,0 +1,1 @@
+"""Real model servers behind the shim, and the clients that people have in front of it."""

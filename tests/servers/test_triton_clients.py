@@ -1,0 +1,149 @@
+"""Stock Triton clients, unchanged, through the shim to KServe's server and to a streaming one."""
+
+import asyncio
+import contextlib
+import json
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from registry.core.records import inference
+from registry.shim.proxies.open_inference import INFER
+from tests.servers import environment
+from tests.servers.site import SOON, Model, Proxy, Site, kserve, site
+from tests.shim.proxies.oip_server import Handler, Server, field, serve, varint
+from tests.shim.proxies.test_onnx import linear
+
+CLIENT = Path(__file__).with_name("triton_client.py")
+VALUES = struct.pack("<4f", 1, 2, 0.1, -3)
+
+
+def ask(protocol: str, address: str) -> Any:
+    """What the stock clients were told; see ``triton_client.py``."""
+    words = [environment.python(), str(CLIENT), protocol, address]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def streaming() -> Iterator[str]:
+    """Run the small server, which has what KServe's has not, in a thread of its own."""
+    ready, told = threading.Event(), []
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        async with serve(Handler(Server())) as address:
+            told.append(address)
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    try:
+        assert ready.wait(SOON)
+        yield told[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model server at an address, and the shim in front of it."""
+
+    site: Site
+    model: Model
+    direct: str
+    proxy: Proxy
+
+    def believe(self, told: Any) -> inference.Completion:
+        """Find an answer by the names that it came with."""
+        metadata = told["metadata"]
+        named = metadata["x-output-sha256"]
+        return self.site.believe(metadata["x-receipt-id"], named, self.model)
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage]]:
+    """Each way to ask, with its server and a shim in front of it."""
+    with contextlib.ExitStack() as stack:
+        here = stack.enter_context(site(tmp_path_factory.mktemp("site")))
+        model = here.publish("acme/linear", {"model.onnx": linear()})
+        http, rpc = stack.enter_context(kserve(model.file("model.onnx")))
+        stream = stack.enter_context(streaming())
+        servers = {"http": ("http", http), "grpc": ("grpc", rpc), "stream": ("grpc", stream)}
+        yield {
+            name: Stage(
+                here,
+                model,
+                address,
+                stack.enter_context(here.shim(model, f"{scheme}://{address}", "--mode", "strict")),
+            )
+            for name, (scheme, address) in servers.items()
+        }
+
+
+def test_unary_calls_over_grpc(stages: dict[str, Stage]) -> None:
+    stage = stages["grpc"]
+    straight, through = ask("grpc", stage.direct), ask("grpc", stage.proxy.address)
+    found = stage.believe(through["infer"])
+    assert found.response.profile == "output/tensor/v1"
+    assert straight["infer"].pop("metadata") == {}
+    del through["infer"]["metadata"]
+    # Answers, errors, and what is no inference at all.
+    assert through == straight
+    assert through["ready"]
+    assert through["refused"][0] == "StatusCode.NOT_FOUND"
+
+
+def test_a_stream_over_grpc(stages: dict[str, Stage]) -> None:
+    stage = stages["stream"]
+    straight, through = ask("stream", stage.direct), ask("stream", stage.proxy.address)
+    assert through["answers"] == straight["answers"]
+    assert [name for name, _ in through["answers"]] == ["0", "1", "2"]
+    # The stream's metadata name the last answer; each request before it is a call of its own.
+    stage.believe(through)
+    before = stage.site.records(through["metadata"]["x-receipt-id"])
+    intents = [item for item in before if isinstance(item, inference.Intent)]
+    assert len(intents) == 2
+
+
+def test_rest_with_raw_tensors_and_with_json(stages: dict[str, Stage]) -> None:
+    stage = stages["http"]
+    straight, through = ask("http", stage.direct), ask("http", stage.proxy.address)
+    for way in ("raw", "JSON"):
+        found = stage.believe(through[way])
+        assert found.response.profile == "output/tensor/v1"
+        assert straight[way].pop("metadata") == {}
+        del through[way]["metadata"]
+    assert through == straight
+
+
+def test_an_answer_of_a_real_server_has_one_digest_over_every_transport(
+    stages: dict[str, Stage],
+) -> None:
+    rest = ask("http", stages["http"].proxy.address)
+    unary = ask("grpc", stages["grpc"].proxy.address)
+    shape = field(3, varint(2) + varint(2))
+    tensor = field(1, b"x") + field(2, b"FP32") + shape + field(5, field(6, VALUES))
+    with grpc.insecure_channel(stages["grpc"].proxy.address) as channel:
+        # Typed instead of raw, both ways, which no stock client asks for.
+        ask_typed: Any = channel.unary_unary(INFER)
+        answer, call = ask_typed.with_call(field(1, b"m") + field(5, tensor), timeout=SOON)
+    assert struct.pack("<4f", -5.9, 16.5, 0, 0)[:8] in answer
+    typed = dict(call.trailing_metadata())["x-output-sha256"]
+    assert {
+        rest["raw"]["metadata"]["x-output-sha256"],
+        rest["JSON"]["metadata"]["x-output-sha256"],
+        unary["infer"]["metadata"]["x-output-sha256"],
+    } == {typed}

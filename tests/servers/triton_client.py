@@ -1,0 +1,138 @@
+"""Stock Triton clients ask a model server: ``python triton_client.py grpc|stream|http ADDRESS``.
+
+Runs in the environment of the model servers, without this project. Prints one JSON object: what
+each way of asking was told. The clients are as they come; what they do not show of an answer, its
+metadata, is looked at where they take it from their library.
+"""
+
+import asyncio
+import json
+import queue
+import sys
+from typing import Any
+
+import numpy as np
+
+VALUES = np.array([[1, 2], [0.1, -3]], np.float32)
+SECONDS = 20.0
+
+
+def told(result: Any, metadata: Any = ()) -> dict[str, Any]:
+    """The tensors of a result, and what came with it."""
+    response = result.get_response()
+    rest = isinstance(response, dict)
+    outputs = {}
+    for output in response["outputs"] if rest else response.outputs:
+        name = output["name"] if rest else output.name
+        array = result.as_numpy(name)
+        outputs[name] = [array.dtype.name, list(array.shape), array.tobytes().hex()]
+    return {"outputs": outputs, "metadata": dict(metadata)}
+
+
+def inputs(module: Any, **named: Any) -> list[Any]:
+    """The inputs of a request, in the form of one of the clients."""
+    tensor = module.InferInput("x", list(VALUES.shape), "FP32")
+    tensor.set_data_from_numpy(VALUES, **named)
+    return [tensor]
+
+
+def ask_grpc(address: str) -> dict[str, Any]:
+    """Unary calls: in the foreground, in the background, asynchronous; and others that pass."""
+    import tritonclient.grpc as module  # type: ignore[import-not-found]  # noqa: PLC0415
+    import tritonclient.grpc.aio as coroutines  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    said: dict[str, Any] = {}
+    client = module.InferenceServerClient(address)
+    watched = client._client_stub.ModelInfer = Watched(client._client_stub.ModelInfer)
+    said["ready"] = client.is_server_ready() and client.is_model_ready("m")
+    said["metadata"] = [item.name for item in client.get_model_metadata("m").inputs]
+    result = client.infer("m", inputs(module), request_id="1")
+    said["infer"] = told(result, watched.last)
+    done: queue.Queue[Any] = queue.Queue()
+    client.async_infer("m", inputs(module), lambda result, error: done.put((result, error)))
+    result, error = done.get(timeout=SECONDS)
+    assert error is None, error
+    said["in the background"] = told(result)
+    try:
+        client.infer("nobody", inputs(module))
+    except module.InferenceServerException as refused:
+        said["refused"] = [refused.status(), refused.message()]
+
+    async def ask() -> Any:
+        async with coroutines.InferenceServerClient(address) as other:
+            return await other.infer("m", inputs(coroutines), client_timeout=SECONDS)
+
+    said["asynchronous"] = told(asyncio.run(ask()))
+    return said
+
+
+class Watched:
+    """A call of the client's stub that remembers what the last answer had as trailing metadata."""
+
+    def __init__(self, call: Any) -> None:
+        self.future = call.future
+        self.last: list[Any] = []
+        self._call = call.with_call
+
+    def __call__(self, **named: Any) -> Any:
+        """Ask."""
+        answer, call = self._call(**named)
+        self.last = [(key, value) for key, value in call.trailing_metadata() if key[:2] == "x-"]
+        return answer
+
+
+def ask_stream(address: str) -> dict[str, Any]:
+    """Triton's stream: three requests, and three answers in their order."""
+    import tritonclient.grpc as module  # noqa: PLC0415
+
+    client = module.InferenceServerClient(address)
+    done: queue.Queue[Any] = queue.Queue()
+    client.start_stream(lambda result, error: done.put((result, error)))
+    for place in range(3):
+        client.async_stream_infer("m", inputs(module), request_id=str(place))
+    answers = []
+    for _ in range(3):
+        result, error = done.get(timeout=SECONDS)
+        assert error is None, error
+        answers.append([result.get_response().id, told(result)])
+    responses = client._stream._response_iterator
+    client.stop_stream()
+    trailing = [(key, value) for key, value in responses.trailing_metadata() if key[:2] == "x-"]
+    return {"answers": answers, "metadata": dict(trailing)}
+
+
+def ask_http(address: str) -> dict[str, Any]:
+    """Requests over REST: raw bytes after the JSON both ways, and JSON alone."""
+    import tritonclient.http as module  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    client = module.InferenceServerClient(address)
+    headers: list[Any] = []
+    post = client._post
+
+    def keep(*arguments: Any, **named: Any) -> Any:
+        response = post(*arguments, **named)
+        headers[:] = [(key, value) for key, value in response.items() if key[:2] == "x-"]
+        return response
+
+    client._post = keep
+    said: dict[str, Any] = {"ready": client.is_server_ready()}
+    result = client.infer("m", inputs(module), request_id="1")
+    said["raw"] = told(result, headers)
+    outputs = [module.InferRequestedOutput(name, binary_data=False) for name in ("y", "big")]
+    result = client.infer(
+        "m",
+        inputs(module, binary_data=False),
+        request_id="2",
+        outputs=outputs,
+        # KServe takes a body without a type for raw bytes.
+        headers={"content-type": "application/json"},
+    )
+    said["JSON"] = told(result, headers)
+    result = client.async_infer("m", inputs(module), request_id="3").get_result()
+    said["in the background"] = told(result)
+    return said
+
+
+if __name__ == "__main__":
+    ways = {"grpc": ask_grpc, "stream": ask_stream, "http": ask_http}
+    sys.stdout.write(json.dumps(ways[sys.argv[1]](sys.argv[2])))
