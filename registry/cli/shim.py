@@ -4,13 +4,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import cast
 
 import click
 
 from registry.cli.connection import connect, settings
+from registry.cli.duration import seconds
 from registry.cli.output import say
 from registry.cli.trust import known_logs, parse_log_key
 from registry.client.channel import Connection, Target
@@ -20,6 +21,8 @@ from registry.errors import MalformedError, Reason, UnavailableError
 from registry.shim.app import Shim, open_shim
 from registry.shim.deployment import Engine, describe
 from registry.shim.durable import make_folder
+from registry.shim.health import BEHIND_SECONDS, Watched
+from registry.shim.health_listener import PATH, telling
 from registry.shim.model_watch import ModelWatch
 from registry.shim.pinned import PinnedFile
 from registry.shim.recorder.awaiting import Awaiting
@@ -74,6 +77,18 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option(
     "--adapter", "adapters", type=_FILE, multiple=True, help="A file on top of the model."
 )
+@click.option(
+    "--health", metavar="HOST:PORT", help="Answer GET /health there: 200 if green, 503 if red."
+)
+@click.option(
+    "--max-behind",
+    type=float,
+    callback=seconds,
+    default=BEHIND_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a record may wait to be in the log before health turns red.",
+)
 @click.option("--tokenizer", type=_FILE)
 @click.option("--chat-template", type=_FILE)
 @click.pass_context
@@ -96,6 +111,8 @@ def command(
     adapters: tuple[Path, ...],
     tokenizer: Path | None,
     chat_template: Path | None,
+    health: str | None,
+    max_behind: float,
 ) -> None:
     """Stand in front of a model server and record every output with its model version.
 
@@ -104,6 +121,7 @@ def command(
     address instead of the server's, and nothing else changes.
     """
     where = _listen(listen, tls_cert, tls_key)
+    ask_at = None if health is None else Listen(*_address(health))
     server = Upstream(upstream, upstream_ca)
     said = Engine(engine, engine_version, quantization, adapters, tokenizer, chat_template)
     signer = StatementSigner.load(key)
@@ -120,7 +138,17 @@ def command(
                 upstream=upstream,
                 files_verified=0 if watch is None else watch.count,
             )
-            serve = _serve(shim, where, server, deployment, watch=watch, mode=cast("Mode", mode))
+            checks = {} if watch is None else {"model": watch.check}
+            watched = Watched(shim, mode, checks, max_behind)
+            serve = _serve(
+                shim,
+                where,
+                server,
+                deployment,
+                watch=watch,
+                mode=cast("Mode", mode),
+                told=telling(ask_at, watched.health),
+            )
             asyncio.run(serve)
 
 
@@ -132,6 +160,7 @@ async def _serve(
     *,
     watch: ModelWatch | None,
     mode: Mode,
+    told: AbstractAsyncContextManager[int | None],
 ) -> None:
     # The journal's thread must not wait for its turn while this one is busy, nor the other way.
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
@@ -141,9 +170,11 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     allowed = (lambda: None) if watch is None else watch.check
     calls = Calls(shim.recorder, shim.unrecorded, deployment, Awaiting(loop), mode, allowed=allowed)
-    async with serving(listen, upstream, calls) as port:
+    async with serving(listen, upstream, calls) as port, told as health_port:
         model = deployment.model
         say(f"recording {model.name}@{model.version} for {upstream.url}, mode {mode}")
+        if health_port is not None:
+            say(f"  health at port {health_port}, path {PATH}")
         say(f"  listening on {listen.host}:{port}, shim {shim.shim_id}")
         if watch is None:
             say("  the model is known by name only; --files would compare and watch its files")
@@ -183,12 +214,7 @@ def _release(client: RegistryClient, name: str, version: str, pinned: PinnedFile
 
 
 def _listen(address: str, certificate: Path | None, key: Path | None) -> Listen:
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
-        raise MalformedError(
-            Reason.BAD_SETTING, "this is no address", expected="HOST:PORT", actual=address[:100]
-        )
+    host, port = _address(address)
     if (certificate is None) != (key is None):
         raise MalformedError(
             Reason.BAD_SETTING, "TLS takes a certificate and its key", where="--tls-cert, --tls-key"
@@ -200,4 +226,14 @@ def _listen(address: str, certificate: Path | None, key: Path | None) -> Listen:
             where=address,
             hint="listen on 127.0.0.1, or give --tls-cert and --tls-key",
         )
-    return Listen(host, int(port), certificate, key)
+    return Listen(host, port, certificate, key)
+
+
+def _address(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+        raise MalformedError(
+            Reason.BAD_SETTING, "this is no address", expected="HOST:PORT", actual=address[:100]
+        )
+    return host, int(port)
