@@ -6,6 +6,7 @@ from typing import Final
 from registry.core.evidence.checks import CheckResult
 from registry.core.foreign import reading
 from registry.core.foreign.aci import examine as aci
+from registry.core.foreign.air import examine as air
 from registry.core.foreign.captured import Asked, Captured
 from registry.core.foreign.near import examine as near
 from registry.core.foreign.proof import ForeignProof, System
@@ -16,6 +17,7 @@ Reader = Callable[[Captured, Asked], tuple[reading.Reading, tuple[CheckResult, .
 
 READERS: Final[Mapping[System, tuple[Reader, Mapping[str, str]]]] = {
     System.ACI: (aci.examine, aci.TABLE),
+    System.AIR: (air.examine, air.TABLE),
     System.NEAR: (near.examine, near.TABLE),
 }
 """Who reads the proofs of a system, and its table of checks."""

@@ -3,21 +3,27 @@
 from collections.abc import Callable
 from typing import Final
 
+import cbor2
+
 from registry.core.encoding import read_foreign_numbers, read_json, write_json
 from registry.core.foreign import spelling
 from registry.core.foreign.aci.documents import Keyset, Receipt, Report, Session
+from registry.core.foreign.air.receipt import Message, read_claims
 from registry.core.foreign.captured import Asked, Captured, PartRole
 from registry.core.foreign.near.documents import Node, Signed, read_nodes
 from registry.core.foreign.proof import ForeignProof, System
 from registry.core.foreign.systems import READERS, examine
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
-from tools.fake_vendor import aci, near
+from tools.fake_vendor import aci, air, near
+from tools.fuzz.elements import cbor
 from tools.fuzz.members import structured
 from tools.fuzz.target import Target
 
 _ACI: Final = aci.mint()
 _ACI_PARTS: Final = dict(_ACI.parts)
+_AIR: Final = air.mint(air.Spec(nonce=bytes(range(8))))
+_AIR_PARTS: Final = dict(_AIR.parts)
 _NEAR: Final = near.mint(near.Spec(model="org/x:tag"))
 _NEAR_PARTS: Final = dict(_NEAR.parts)
 
@@ -50,6 +56,16 @@ def _read(read: Callable[[bytes], object]) -> Again:
 
 def _session(data: bytes) -> None:
     Session.parse(data).evidence()
+
+
+def _air(data: bytes) -> bytes | None:
+    """Whatever is deterministic is written back as it was."""
+    message = Message.parse(data)
+    read_claims(message.payload)
+    if not message.deterministic:
+        return None
+    parts = [air.PROTECTED, {}, message.payload, message.signature]
+    return b"\xd2" + cbor2.dumps(parts)
 
 
 def _signed(data: bytes) -> None:
@@ -89,6 +105,13 @@ TARGETS: Final = (
         (_ACI_PARTS[PartRole.RECEIPT],),
         _examined(System.ACI, lambda data: _ACI.replaced(PartRole.RECEIPT, data), _ACI.asked()),
         (structured,),
+    ),
+    Target("air-receipt", (_AIR_PARTS[PartRole.RECEIPT],), _air, (cbor,)),
+    Target(
+        "air-proof",
+        (_AIR_PARTS[PartRole.RECEIPT],),
+        _examined(System.AIR, lambda data: _AIR.replaced(PartRole.RECEIPT, data), _AIR.asked()),
+        (cbor,),
     ),
     Target("near-signature", (_NEAR_PARTS[PartRole.SIGNATURE],), _signed, (structured,)),
     Target("near-report", (_NEAR_PARTS[PartRole.REPORT],), _nodes, (structured,)),

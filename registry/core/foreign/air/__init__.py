@@ -1,0 +1,1 @@
+"""AIR v1 receipts, read only: nothing here writes one."""
