@@ -7,9 +7,9 @@
         assert world.environment(entry).verdict is Verdict.VALID
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 
 from registry.core.access import Principal
+from registry.core.attestation.dsse import Envelope
+from registry.core.attestation.statement import Statement
 from registry.core.encoding import write_json
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.claims import Family
@@ -26,12 +28,15 @@ from registry.core.evidence.nitro.rules import RULES
 from registry.core.evidence.policy import NamedRoot, Policy
 from registry.core.evidence.result import Environment
 from registry.core.evidence.roots import Roots
+from registry.core.records import predicate
+from registry.errors import RegistryError
 from registry.inspection.appraisal_pool import AppraisalPool
 from registry.server.evidence import EvidenceServices, open_evidence
 from registry.services.appraisal import Presented, environment_of
 from registry.services.endorsing import Endorser
 from registry.services.operator import Operator
 from registry.signing.file import StatementSigner
+from registry.storage.sql.challenges import StoredChallenge
 from registry.storage.sql.log import StoredEntry
 from tests.contracts.registry_under_test import UnderTest, opened
 from tools.fake_vendor import nitro
@@ -158,6 +163,55 @@ class Attesting:
     def environment(self, entry: StoredEntry, family: str = Family.AWS_NITRO) -> Environment:
         """What a result says."""
         return environment_of(entry, family)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A result, as the shim is given it; signature and place in the log are the client's affair."""
+
+    statement: Statement[Any]
+    index: int
+
+
+@dataclass
+class Direct:
+    """What the shim needs of a registry that judges evidence, without a network in between.
+
+    Attributes:
+        down: Why nobody answers; None if somebody does.
+        asked: The bindings that were submitted.
+    """
+
+    world: Attesting
+    name: str = "node-1"
+    down: RegistryError | None = None
+    asked: list[Binding] = field(default_factory=list)
+
+    def challenge(self, session_key: bytes | None = None) -> StoredChallenge:
+        """See :class:`registry.shim.ports.EvidenceRegistry`."""
+        if self.down is not None:
+            raise self.down
+        return self.world.evidence.challenges.issue(self.world.caller(self.name), session_key)
+
+    def submit(
+        self,
+        family: Family,
+        evidence: bytes,
+        binding: Binding,
+        policy: str,
+        endorsements: Iterable[tuple[Role, bytes]] = (),
+    ) -> Logged:
+        """See :class:`registry.shim.ports.EvidenceRegistry`."""
+        self.asked.append(binding)
+        entry = self.world.present(
+            evidence,
+            binding,
+            name=self.name,
+            family=family,
+            policy=policy,
+            endorsements=tuple(endorsements),
+        )
+        return Logged(predicate.parse(Envelope.parse(entry.envelope).payload), entry.index)
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import cast
 
 import click
 
+from registry.cli.attesting import Attest, attest_options, attesting
 from registry.cli.connection import connect, settings
 from registry.cli.duration import seconds
 from registry.cli.output import say
@@ -19,7 +20,7 @@ from registry.client.registry import RegistryClient
 from registry.core.records.names import split_reference
 from registry.errors import MalformedError, Reason, UnavailableError
 from registry.shim.app import Shim, open_shim
-from registry.shim.deployment import Engine, describe
+from registry.shim.deployment import Description, Engine, Standing
 from registry.shim.durable import make_folder
 from registry.shim.health import BEHIND_SECONDS, Watched
 from registry.shim.health_listener import PATH, telling
@@ -27,7 +28,6 @@ from registry.shim.model_watch import ModelWatch
 from registry.shim.pinned import PinnedFile
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
-from registry.shim.recorder.recorder import Deployment
 from registry.shim.release import PinnedRelease
 from registry.shim.serving import Listen, Upstream, serving
 from registry.signing.file import StatementSigner
@@ -91,6 +91,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 )
 @click.option("--tokenizer", type=_FILE)
 @click.option("--chat-template", type=_FILE)
+@attest_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -113,6 +114,7 @@ def command(
     chat_template: Path | None,
     health: str | None,
     max_behind: float,
+    attest: Attest,
 ) -> None:
     """Stand in front of a model server and record every output with its model version.
 
@@ -130,22 +132,25 @@ def command(
     with _client(ctx) as client:
         release = _release(client, name, version, PinnedFile(folder / "release.json"))
         watch = None if files is None else ModelWatch(release, files)
-        with open_shim(folder, signer, client, release, None, log_key=client.log_key) as shim:
-            deployment = describe(
-                shim.recorder,
-                release,
-                said,
-                upstream=upstream,
-                files_verified=0 if watch is None else watch.count,
-            )
-            checks = {} if watch is None else {"model": watch.check}
-            watched = Watched(shim, mode, checks, max_behind)
+        count = 0 if watch is None else watch.count
+        described = Description.of(release, said, upstream=upstream, files_verified=count)
+        with (
+            attesting(attest, client, signer.public_key, release) as attestation,
+            open_shim(folder, signer, client, release, None, log_key=client.log_key) as shim,
+        ):
+            standing = Standing(shim.recorder, described, attestation)
+            healthy = {} if watch is None else {"model": watch.check}
+            allowed = list(healthy.values())
+            if attestation is not None:
+                healthy["attestation"] = attestation.check
+                allowed.append(attestation.require)
+            watched = Watched(shim, mode, healthy, max_behind)
             serve = _serve(
                 shim,
                 where,
                 server,
-                deployment,
-                watch=watch,
+                standing,
+                checks=allowed,
                 mode=cast("Mode", mode),
                 told=telling(ask_at, watched.health),
             )
@@ -156,9 +161,9 @@ async def _serve(
     shim: Shim,
     listen: Listen,
     upstream: Upstream,
-    deployment: Deployment,
+    standing: Standing,
     *,
-    watch: ModelWatch | None,
+    checks: Sequence[Callable[[], None]],
     mode: Mode,
     told: AbstractAsyncContextManager[int | None],
 ) -> None:
@@ -168,15 +173,20 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    allowed = (lambda: None) if watch is None else watch.check
-    calls = Calls(shim.recorder, shim.unrecorded, deployment, Awaiting(loop), mode, allowed=allowed)
+
+    def allowed() -> None:
+        for check in checks:
+            check()
+
+    calls = Calls(shim.recorder, shim.unrecorded, standing, Awaiting(loop), mode, allowed=allowed)
     async with serving(listen, upstream, calls) as port, told as health_port:
+        deployment = standing()
         model = deployment.model
         say(f"recording {model.name}@{model.version} for {upstream.url}, mode {mode}")
         if health_port is not None:
             say(f"  health at port {health_port}, path {PATH}")
         say(f"  listening on {listen.host}:{port}, shim {shim.shim_id}")
-        if watch is None:
+        if deployment.binding == "name_only":
             say("  the model is known by name only; --files would compare and watch its files")
         await stop.wait()
         say("stopping: calls under way may end, and what was recorded is sent")

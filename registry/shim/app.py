@@ -6,6 +6,7 @@
         session = RecordedSession.open(models, "model.onnx", release, shim.recorder)
         answer = session.run_recorded(None, {"x": x})
 
+With :func:`keep_attested` around it the key is attested before its first batch, and while it runs.
 Leaving the block writes the stop record, sends what it can in a few seconds, and keeps the rest for
 the next start.
 """
@@ -17,8 +18,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from registry.core.keys import PublicKey
 from registry.core.tlog.note import VerifierKey
 from registry.errors import RegistryError
+from registry.shim.attestation import Attesting, KeyAttestation
 from registry.shim.durable import make_folder
 from registry.shim.ports import Registry
 from registry.shim.recorder.batch_folder import BatchFolder, StoredBatch
@@ -89,6 +92,29 @@ class Shim:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+@contextlib.contextmanager
+def keep_attested(
+    attesting: Attesting, key: PublicKey, release: PinnedRelease, *, clock: Clock = _now
+) -> Iterator[KeyAttestation]:
+    """Keep the key of a shim attested while the block runs; open the shim within.
+
+    Before the block runs one attempt is made, whatever comes of it.
+
+    Args:
+        attesting: Whom to ask, and by which policies.
+        key: The key that will sign batches.
+        release: The version that will answer: evidence is bound to it.
+        clock: Says until when a result is in force.
+    """
+    manifest = bytes.fromhex(release.model.manifest)
+    attestation = KeyAttestation(attesting, key, manifest, clock=clock)
+    attestation.start()
+    try:
+        yield attestation
+    finally:
+        attestation.stop()
 
 
 @contextlib.contextmanager

@@ -3,18 +3,21 @@
 A proxy sees no weights. If the files of the release are on this host they are compared and watched:
 that is step 2, *artifact verified on disk*, which does not prove that the engine uses them. Without
 files the name is all there is: step 1, *logged and signed*. A host that is attested together with
-its model is step 3.
+its model is step 3; see :meth:`Description.level` for what has to come together.
 """
 
 import hashlib
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
 from registry.core.records import inference
 from registry.errors import MalformedError, Reason
+from registry.shim.attestation import Attested, KeyAttestation
 from registry.shim.recorder.recorder import Deployment, Recorder
 from registry.shim.release import PinnedRelease
 
@@ -23,6 +26,9 @@ UNCOVERED = ("request.headers", "runtime.hardware", "runtime.weights_in_memory",
 
 MAX_NAMED_BYTES = 64 * 1024 * 1024 * 1024
 """Bytes of one adapter, tokenizer or template that is named by its digest."""
+
+BARE_AGAIN = 256
+"""After so many results, what runs without any is written down again: auditors forget old ones."""
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -45,58 +51,156 @@ class Engine:
     chat_template: Path | None = None
 
 
-def describe(
-    recorder: Recorder,
-    release: PinnedRelease,
-    engine: Engine,
-    *,
-    upstream: str,
-    files_verified: int,
-    evidence: bytes | None = None,
-) -> Deployment:
-    """Write down, durably, what runs from here on, and give what completions say of it.
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What runs, as far as it is known; :meth:`write` puts it into the journal.
 
-    Args:
-        recorder: Where it is written down.
-        release: What is served.
-        engine: What serves it.
-        upstream: Where the model server is.
+    Attributes:
+        model: What is served.
+        runtime: What serves it.
+        upstream: Where the model server is; empty if the model runs in this process.
         files_verified: How many files of the release were compared on this host.
-        evidence: The evidence id of this host, if it is attested.
-
-    Raises:
-        UnavailableError: ``JOURNAL_LATCHED``.
-        MalformedError: ``BAD_SETTING`` if a file that is to be named cannot be read.
+        uncovered: What belongs to a call and is in no digest, each by name.
+        adapters: SHA-256 of files on top of the model.
+        tokenizer: SHA-256 of the tokenizer.
+        chat_template: SHA-256 of the template that makes a prompt of messages.
+        quantization: What the engine says of it.
     """
-    binding: Literal["artifact_verified", "name_only"] = (
-        "artifact_verified" if files_verified else "name_only"
-    )
-    level = 1 if not files_verified else 2 if evidence is None else 3
-    runtime = inference.Runtime(engine=engine.name, version=engine.version)
-    adapters = tuple(_digest(path) for path in engine.adapters)
-    tokenizer = _optional(engine.tokenizer)
-    template = _optional(engine.chat_template)
 
-    def build(place: inference.Sequence, at: str) -> inference.Record:
-        return inference.Setup(
-            sequence=place,
-            at=at,
+    model: inference.Model
+    runtime: inference.Runtime
+    upstream: str
+    files_verified: int
+    uncovered: tuple[str, ...] = UNCOVERED
+    adapters: tuple[str, ...] = ()
+    tokenizer: str | msgspec.UnsetType = msgspec.UNSET
+    chat_template: str | msgspec.UnsetType = msgspec.UNSET
+    quantization: str = ""
+
+    @classmethod
+    def of(
+        cls, release: PinnedRelease, engine: Engine, *, upstream: str, files_verified: int
+    ) -> Self:
+        """What runs behind a proxy; reads the files that are named by their digest.
+
+        Raises:
+            MalformedError: ``BAD_SETTING`` if one of them cannot be read.
+        """
+        return cls(
             model=release.model,
-            binding=binding,
-            level=level,
-            runtime=runtime,
+            runtime=inference.Runtime(engine=engine.name, version=engine.version),
             upstream=upstream,
             files_verified=files_verified,
-            adapters=adapters,
-            tokenizer=tokenizer,
-            chat_template=template,
+            adapters=tuple(_digest(path) for path in engine.adapters),
+            tokenizer=_optional(engine.tokenizer),
+            chat_template=_optional(engine.chat_template),
             quantization=engine.quantization,
-            evidence=msgspec.UNSET if evidence is None else evidence.hex(),
         )
 
-    ticket = recorder.note(build)
-    ticket.wait()
-    return Deployment(release.model, binding, runtime, UNCOVERED, ticket.n)
+    def level(self, attested: Attested | None) -> int:
+        """The step of the binding ladder: how the identity of the model is known.
+
+        Step 3 is for a model whose files were compared by measured software, under a root of a
+        vendor, with the model server in the same environment. A test vendor lifts nothing.
+        """
+        if not self.files_verified:
+            return 1
+        if attested is None or not attested.measured or attested.configured_roots:
+            return 2
+        return 3 if self._is_here() else 2
+
+    def write(self, recorder: Recorder, attested: Attested | None = None) -> Deployment:
+        """Write down, durably, what runs from here on, and give what completions say of it.
+
+        Args:
+            recorder: Where it is written down.
+            attested: The result that attests this host; None if there is none.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+        """
+        binding: Literal["artifact_verified", "name_only"] = (
+            "artifact_verified" if self.files_verified else "name_only"
+        )
+
+        def build(place: inference.Sequence, at: str) -> inference.Record:
+            return inference.Setup(
+                sequence=place,
+                at=at,
+                model=self.model,
+                binding=binding,
+                level=self.level(attested),
+                runtime=self.runtime,
+                upstream=self.upstream,
+                files_verified=self.files_verified,
+                adapters=self.adapters,
+                tokenizer=self.tokenizer,
+                chat_template=self.chat_template,
+                quantization=self.quantization,
+                evidence=msgspec.UNSET if attested is None else attested.evidence_id.hex(),
+            )
+
+        ticket = recorder.note(build)
+        ticket.wait()
+        return Deployment(self.model, binding, self.runtime, self.uncovered, ticket.n)
+
+    def _is_here(self) -> bool:
+        """Whether the model runs on this host: what attests one machine says nothing of another."""
+        if not self.upstream:
+            return True
+        host = urlsplit(self.upstream).hostname or ""
+        return host == "localhost" or _is_loopback(host)
+
+
+class Standing:
+    """What answers at each moment: with the evidence that is in force then, or without any.
+
+    Every result that attests the host gets a record of its own, and completions name the one that
+    was in force when their call began. For any number of threads.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        description: Description,
+        attestation: KeyAttestation | None = None,
+    ) -> None:
+        """Write down what runs, and follow what attests it.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+        """
+        self._recorder = recorder
+        self._description = description
+        self._attestation = attestation
+        self._bare = description.write(recorder)
+        # The newest and the one before it, which a clock that is late may still be in.
+        self._attested: tuple[tuple[Attested, Deployment], ...] = ()
+        self._told = 0
+        if attestation is not None:
+            attestation.follow(self._note)
+
+    def __call__(self) -> Deployment:
+        """What answers a call that begins now."""
+        if self._attestation is not None:
+            for attested, deployment in self._attested:
+                if self._attestation.holds(attested):
+                    return deployment
+        return self._bare
+
+    def _note(self, attested: Attested) -> None:
+        deployment = self._description.write(self._recorder, attested)
+        self._attested = ((attested, deployment), *self._attested[:1])
+        self._told += 1
+        if self._told % BARE_AGAIN == 0:
+            self._bare = self._description.write(self._recorder)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _optional(path: Path | None) -> str | msgspec.UnsetType:

@@ -8,6 +8,7 @@ a heartbeat that is due    the disk hangs: so will every call in strict and stre
 calls that went unwritten  only in best_effort; green again when a record tells of them
 the registry               none; records wait on this disk, unproven, and somebody should look
 a check of the model       as the check says: no call is forwarded while a file differs
+the attestation            outputs are unattested; none is made where attestation is required
 =========================  =================================================================
 """
 

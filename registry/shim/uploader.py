@@ -4,7 +4,8 @@ One thread, one batch at a time. A batch is closed when it has enough records or
 old enough; whatever waits by then goes along. If the registry is down the batch waits, records pile
 up in the journal, and the next batch is larger.
 
-A registry that is not available is asked again, for as long as it takes. A registry that *refuses*,
+A registry that is not available is asked again, for as long as it takes, and so is one that takes
+batches of attested keys only while this key is not attested. A registry that *refuses* otherwise,
 or that proves something else than it should, is not asked again: the uploader stops with the reason
 in its status, the journal keeps everything, and a person has to look.
 """
@@ -24,6 +25,7 @@ from registry.errors import (
     ConflictError,
     DamagedError,
     Reason,
+    RefusedError,
     RegistryError,
     UnavailableError,
     VerificationError,
@@ -337,7 +339,7 @@ class Uploader:
             records = self._journal.read(batch.n_first, batch.count, MAX_RECORDS_BYTES)
             pending.check_records(records)
             self._records = records
-        receipt = self._registry.register_batch(pending.envelope.to_bytes(), self._records)
+        receipt = self._send(pending)
         pending.verify_receipt(receipt, self._signer, self._log_key)
         self._follow(receipt.head.checkpoint)
         self._folder.put_receipt(batch.n_first, receipt.to_bytes())
@@ -348,6 +350,22 @@ class Uploader:
             self._changed.notify_all()
         keep_from = self._keep_from()
         self._journal.forget(self._next if keep_from is None else min(self._next, keep_from))
+
+    def _send(self, pending: SignedBatch) -> Receipt:
+        try:
+            return self._registry.register_batch(pending.envelope.to_bytes(), self._records)
+        except RefusedError as error:
+            if error.reason is not Reason.UNATTESTED:
+                raise
+            # The key may be attested later, and then the registry takes what was signed before.
+            raise UnavailableError(
+                error.reason,
+                error.what,
+                where=error.where,
+                expected=error.expected,
+                actual=error.actual,
+                hint="attest this node: --attest, --attester and --attest-policy",
+            ) from error
 
     def _follow(self, head: Checkpoint) -> None:
         """Check that the log has one history: that of the last head we saw, and of the new one."""

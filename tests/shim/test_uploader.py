@@ -17,6 +17,7 @@ from registry.errors import (
     DamagedError,
     ForbiddenError,
     Reason,
+    RefusedError,
     RegistryError,
     UnavailableError,
     VerificationError,
@@ -241,6 +242,27 @@ def test_a_refusal_stops_uploading_and_loses_nothing(
     with running(folder, registry) as shim:
         shim.flush(SOON)
     assert registry.of(shim.shim_id) == written(folder)
+
+
+def test_a_registry_that_wants_an_attested_key_gets_the_batches_once_it_is(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    class Demanding(MemoryRegistry):
+        refused = 0
+
+        def register_batch(self, envelope: bytes, records: Sequence[bytes]) -> Receipt:
+            if self.refused < 3:
+                self.refused += 1
+                raise RefusedError(Reason.UNATTESTED, "this key is not attested")
+            return super().register_batch(envelope, records)
+
+    demanding = Demanding(registry.log, registry.node)
+    with running(folder, registry, client=demanding) as shim:
+        call(shim.recorder, b"made before")
+        shim.flush(SOON)
+        assert shim.status().refused is None
+    assert demanding.refused == 3
+    assert demanding.of(shim.shim_id) == written(folder)
 
 
 def test_a_receipt_of_another_log_is_not_believed(folder: Path, registry: MemoryRegistry) -> None:

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,7 @@ from registry.core.evidence.roots import Roots
 from registry.errors import MalformedError
 from registry.shim.attester.guest_agent import Piece, Question, Reply
 from registry.shim.attester.port import Collected
-from tools.fake_vendor import intel, nitro, nvidia
+from tools.fake_vendor import amd, intel, nitro, nvidia
 from tools.fake_vendor.publishing import publish
 from tools.fake_vendor.services import Services
 
@@ -38,6 +38,9 @@ Mint = Callable[[bytes, bytes, bytes], Collected]
 
 MAX_QUESTION_BYTES: Final = 64 * 1024
 """Bytes of a question."""
+
+CERTIFIED_BEFORE: Final = timedelta(days=30)
+"""How long before a report the key of its chip was certified."""
 
 
 class Agent:
@@ -164,6 +167,19 @@ def intel_mint(clock: Callable[[], datetime]) -> Mint:
     return mint
 
 
+def amd_mint(clock: Callable[[], datetime]) -> Mint:
+    """Mints SEV-SNP reports, with the chip's certificate, its chain and its revocation list."""
+
+    def mint(report_data: bytes, _nonce: bytes, _session_key: bytes) -> Collected:
+        start = clock().replace(microsecond=0) - CERTIFIED_BEFORE
+        spec = amd.Spec(report_data=report_data, start=start)
+        minted = amd.mint(spec, lists=[amd.revocation_list(spec.line, this_update=start)])
+        items = tuple((item.role, item.data) for item in minted.endorsements.items)
+        return Collected(Family.AMD_SNP, minted.evidence, items)
+
+    return mint
+
+
 def nvidia_mint(clock: Callable[[], datetime]) -> Mint:
     """Mints the evidence of one GPU, with manifests and answers of responders."""
 
@@ -178,6 +194,7 @@ def nvidia_mint(clock: Callable[[], datetime]) -> Mint:
 
 MINTS: Final[Mapping[Family, Callable[[Callable[[], datetime]], Mint]]] = {
     Family.INTEL_DCAP: intel_mint,
+    Family.AMD_SNP: amd_mint,
     Family.AWS_NITRO: nitro_mint,
     Family.NVIDIA_SET: nvidia_mint,
 }
@@ -203,6 +220,8 @@ def roots_of(family: Family) -> Roots:
     """The roots that must be named for the evidence to count."""
     if family is Family.NVIDIA_SET:
         return nvidia.roots_of()
+    if family is Family.AMD_SNP:
+        return amd.roots()
     if family is Family.INTEL_DCAP:
         return intel.mint().roots
     return nitro.mint().roots

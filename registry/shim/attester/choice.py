@@ -45,6 +45,16 @@ def open_attester(address: str) -> Attester:
     raise _unknown(address)
 
 
+def find_device() -> str:
+    """The address of the device that attests this host; empty if it has none that we know.
+
+    GPUs do not count: they cannot commit to a key.
+    """
+    if configfs_tsm.REPORTS.is_dir():
+        return "tsm:"
+    return "nsm:" if nsm.DEVICE.exists() else ""
+
+
 def _privilege(query: str) -> int | None:
     if not query:
         return None

@@ -7,7 +7,7 @@ ONNX Runtime comes with the extra ``provreg[shim]``.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,6 +28,8 @@ from registry.inspection.session import (
     relative_name,
     require_engine,
 )
+from registry.shim.attestation import KeyAttestation
+from registry.shim.deployment import Description, Standing
 from registry.shim.recorder.recorder import Answered, Deployment, Recorder
 from registry.shim.release import PinnedRelease
 
@@ -69,15 +71,22 @@ class RecordedSession:
     """An ``onnxruntime.InferenceSession`` whose runs are recorded; for any number of threads."""
 
     def __init__(
-        self, session: Any, deployment: Deployment, recorder: Recorder, mode: Mode = "strict"
+        self,
+        session: Any,
+        deployment: Callable[[], Deployment],
+        recorder: Recorder,
+        mode: Mode = "strict",
+        *,
+        allowed: Callable[[], None] = lambda: None,
     ) -> None:
         """Use :meth:`open`: this trusts that ``session`` was made of what ``deployment`` says."""
         self._mode = mode
         self._session = session
         self._deployment = deployment
         self._recorder = recorder
+        self._allowed = allowed
         self._output_names = tuple(output.name for output in session.get_outputs())
-        model = deployment.model
+        model = deployment().model
         self._model_name = f"{model.name}@{model.version}"
 
     @classmethod
@@ -93,6 +102,7 @@ class RecordedSession:
         threads: int = 0,
         opt_level: str = DEFAULT_OPT_LEVEL,
         mode: Mode = "strict",
+        attestation: KeyAttestation | None = None,
     ) -> Self:
         """Load a model of a release, if it is the registered one.
 
@@ -107,6 +117,8 @@ class RecordedSession:
             opt_level: How far ONNX Runtime rewrites the graph.
             mode: ``strict`` returns when intent and completion are durable, ``stream`` runs the
                 model when the intent is, and the completion follows.
+            attestation: What attests the key that signs; records then name the evidence, and runs
+                are refused while it requires a result and none is in force.
 
         Raises:
             VerificationError: ``WRONG_MODEL_FILE`` if a file differs from the registered one.
@@ -135,8 +147,18 @@ class RecordedSession:
             threads=threads,
             isa=instruction_set(),
         )
-        deployment = Deployment(release.model, "artifact_verified", runtime, UNCOVERED)
-        return cls(session, deployment, recorder, mode)
+        if attestation is None:
+            deployment = Deployment(release.model, "artifact_verified", runtime, UNCOVERED)
+            return cls(session, lambda: deployment, recorder, mode)
+        described = Description(
+            release.model,
+            runtime,
+            upstream="",
+            files_verified=1 + len(weights),
+            uncovered=UNCOVERED,
+        )
+        standing = Standing(recorder, described, attestation)
+        return cls(session, standing, recorder, mode, allowed=attestation.require)
 
     def run(
         self,
@@ -165,13 +187,22 @@ class RecordedSession:
             MalformedError: ``UNSUPPORTED_TENSOR`` or ``PROFILE`` for inputs that have no digest, in
                 which case nothing was run, and for outputs that have none.
             UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``; there is no answer.
+            RefusedError: ``UNATTESTED`` if no call may be made now, which is written down.
         """
         inputs = {name: np.asarray(value) for name, value in feed.items()}
         asked = tuple(output_names or ())
         request = tensor.request_digest(
             [to_tensor(name, array) for name, array in inputs.items()], asked
         )
-        opened = self._recorder.intent(self._deployment, request)
+        deployment = self._deployment()
+        try:
+            self._allowed()
+        except RegistryError as error:
+            # That it is refused matters more than that nobody can write it down.
+            with contextlib.suppress(UnavailableError):
+                self._recorder.refused(self._recorder.begin(deployment, request), error.reason)
+            raise
+        opened = self._recorder.intent(deployment, request)
         try:
             outputs = self._session.run(list(asked) or None, inputs, run_options)
             names = asked or self._output_names

@@ -219,15 +219,14 @@ class _Stream:
                 await _refuse(context, error)
         upstream = self.ask(metadata=_passing(metadata), timeout=context.time_remaining())
         asking = asyncio.ensure_future(_forward(requests, upstream, open_))
+        answering = asyncio.ensure_future(self._answer(upstream, context, open_))
         try:
             # Answers may end before the requests do, and then nobody sends any more.
-            await self._answer(upstream, context, open_)
+            await _until_answered(answering, asking)
             trailing = await upstream.trailing_metadata()
             code = await upstream.code()
             if code is not grpc.StatusCode.OK:
                 await _abort_with(context, code, await upstream.details(), trailing)
-            if asking.done() and (failure := asking.exception()) is not None:
-                raise failure
             context.set_trailing_metadata((*trailing, *(open_.metadata if open_ else ())))
         except grpc.aio.AioRpcError as error:
             if open_ is not None:
@@ -239,6 +238,7 @@ class _Stream:
             await _refuse(context, error)
         finally:
             asking.cancel()
+            answering.cancel()
             upstream.cancel()
             if open_ is not None:
                 open_.ended("")
@@ -258,6 +258,17 @@ class _Stream:
             open_.ended("UpstreamEof" if code is grpc.StatusCode.OK else f"grpc status {code.name}")
 
 
+async def _until_answered(answering: "asyncio.Task[None]", asking: "asyncio.Task[None]") -> None:
+    """Wait for the last answer, or for a request that does not go on; raises why."""
+    while not answering.done():
+        waiting = {answering} if asking.done() else {answering, asking}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            # A model server that was never asked says nothing, not even that it has begun.
+            await asking
+    await answering
+
+
 async def _forward(requests: AsyncIterator[bytes], upstream: Any, open_: _Open | None) -> None:
     try:
         async for request in requests:
@@ -268,9 +279,6 @@ async def _forward(requests: AsyncIterator[bytes], upstream: Any, open_: _Open |
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         # The model server ended the call; its status says why.
         return
-    except RegistryError:
-        upstream.cancel()
-        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ wait for in which mode, and what to do with a call that the journal cannot take.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from registry.core.records import inference
-from registry.errors import UnavailableError
+from registry.errors import RegistryError, UnavailableError
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.journal import After
 from registry.shim.recorder.recorder import (
@@ -70,7 +71,7 @@ class Calls:
         self,
         recorder: Recorder,
         unrecorded: Unrecorded,
-        deployment: Deployment,
+        deployment: Callable[[], Deployment],
         awaiting: Awaiting,
         mode: Mode = "stream",
         *,
@@ -81,14 +82,14 @@ class Calls:
         Args:
             recorder: Where they are written down.
             unrecorded: Where those are counted that cannot be.
-            deployment: What answers.
+            deployment: Tells what answers a call that begins now.
             awaiting: How this loop waits for the journal.
             mode: What is durable before an answer goes out.
-            allowed: Raises :class:`UnavailableError` while no call may be forwarded.
+            allowed: Raises while no call may be forwarded, in whatever mode.
         """
         self.mode = mode
         self._allowed = allowed
-        self.deployment = deployment
+        self._deployment = deployment
         self.recorder = recorder
         self._unrecorded = unrecorded
         self._awaiting = awaiting
@@ -100,25 +101,28 @@ class Calls:
             The call. In ``strict`` and ``stream`` its intent is durable.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``, or why no call is allowed
-                now: it must not be forwarded.
+            UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``.
+            RegistryError: Why no call is allowed now. It must not be forwarded.
         """
         call = Call(self, asked or Asked())
+        deployment = self._deployment()
         try:
             self._allowed()
-        except UnavailableError as error:
-            call.open = self.recorder.begin(self.deployment, request_digest)
+        except RegistryError as error:
+            # That it is refused matters more than that nobody can write it down.
+            with contextlib.suppress(UnavailableError):
+                call.open = self.recorder.begin(deployment, request_digest)
             call.refused(error.reason)
             raise
         if self.mode == "best_effort":
             try:
-                call.open = self.recorder.begin(self.deployment, request_digest)
+                call.open = self.recorder.begin(deployment, request_digest)
             except UnavailableError:
                 self._unrecorded.add()
         else:
 
             def write(after: After) -> None:
-                call.open = self.recorder.begin(self.deployment, request_digest, after)
+                call.open = self.recorder.begin(deployment, request_digest, after)
 
             try:
                 await self._awaiting.durable(write)

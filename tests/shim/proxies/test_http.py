@@ -13,6 +13,7 @@ from registry.core import digest
 from registry.core.profiles import raw, tensor
 from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
+from registry.errors import Reason, RefusedError
 from registry.shim.app import Shim
 from registry.shim.proxies import answer_readers
 from registry.shim.proxies.http import MAX_HELD_BYTES
@@ -67,12 +68,15 @@ def run(
     script: Script,
     act: Callable[[Client], Awaitable[None]],
     mode: Mode = "stream",
+    allowed: Callable[[], None] = lambda: None,
 ) -> list[inference.Record]:
     """Run ``act`` against the proxy and return what its shim wrote down."""
 
     async def around(shim: Shim) -> None:
         awaiting = Awaiting(asyncio.get_running_loop())
-        calls = Calls(shim.recorder, shim.unrecorded, DEPLOYMENT, awaiting, mode)
+        calls = Calls(
+            shim.recorder, shim.unrecorded, lambda: DEPLOYMENT, awaiting, mode, allowed=allowed
+        )
         listen = Listen("127.0.0.1", 0)
         async with serve(script) as url, serving(listen, Upstream(url), calls) as port:
             await act(Client(port, shim))
@@ -486,10 +490,33 @@ def test_a_journal_that_fails_stops_all_but_best_effort(tmp_path: Path, mode: Mo
     assert run(tmp_path, script, act, mode) == []
 
 
+def unattested() -> None:
+    raise RefusedError(Reason.UNATTESTED, "this node is not attested")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_unattested_node_that_must_be_attested_answers_in_no_mode(
+    tmp_path: Path, mode: Mode
+) -> None:
+    script = Script([plain(b"")])
+
+    async def act(client: Client) -> None:
+        status, _, rest = await client.ask(b"POST /v1/chat/completions", b"{}")
+        assert status == 503
+        assert b"UNATTESTED" in rest
+        assert script.heads == []
+        await client.until_recorded(3)
+
+    intent, refused = run(tmp_path, script, act, mode, unattested)
+    assert isinstance(intent, inference.Intent)
+    assert isinstance(refused, inference.NotForwarded)
+    assert refused.reason == "UNATTESTED"
+
+
 def test_a_model_server_that_is_not_there_is_a_bad_gateway(tmp_path: Path) -> None:
     async def around(shim: Shim) -> None:
         awaiting = Awaiting(asyncio.get_running_loop())
-        calls = Calls(shim.recorder, shim.unrecorded, DEPLOYMENT, awaiting)
+        calls = Calls(shim.recorder, shim.unrecorded, lambda: DEPLOYMENT, awaiting)
         nobody = Upstream("http://127.0.0.1:9")
         async with serving(Listen("127.0.0.1", 0), nobody, calls) as port:
             status, _, _ = await Client(port, shim).ask(b"POST /v1/chat/completions", b"{}")

@@ -1,10 +1,10 @@
 """A recorded ONNX Runtime session, on models small enough to read."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -20,6 +20,7 @@ from registry.errors import (
     MalformedError,
     NotFoundError,
     Reason,
+    RefusedError,
     UnavailableError,
     VerificationError,
 )
@@ -27,11 +28,13 @@ from registry.inspection import session
 from registry.inspection.arrays import to_tensor
 from registry.inspection.cpu import instruction_set
 from registry.shim.app import Shim, open_shim
+from registry.shim.attestation import Attested, KeyAttestation
 from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.release import PinnedRelease
 from tests.shim.world import (
     BRIEF,
+    NOON,
     QUICK,
     MemoryRegistry,
     check_history,
@@ -155,6 +158,48 @@ def test_a_run_gives_what_the_engine_alone_would_give(bench: Bench) -> None:
     assert len(recorded) == 2
     for one, other in zip(recorded, alone, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@dataclass
+class Keeper:
+    """An attestation whose results a test makes."""
+
+    attested: Attested | None = None
+
+    def follow(self, listener: Callable[[Attested], None]) -> None:
+        if self.attested is not None:
+            listener(self.attested)
+
+    def holds(self, attested: Attested) -> bool:
+        return attested is self.attested
+
+    def require(self) -> None:
+        if self.attested is None:
+            raise RefusedError(Reason.UNATTESTED, "this node is not attested")
+
+
+def test_a_run_on_an_attested_host_names_its_evidence(bench: Bench) -> None:
+    keeper = Keeper(Attested(b"\x0e" * 32, 7, NOON, NOON, measured=True))
+    session = bench.session("linear.onnx", attestation=cast("KeyAttestation", keeper))
+    answer = session.run_recorded(None, {"x": X})
+    completion = bench.records()[answer.n]
+    assert isinstance(completion, inference.Completion)
+    assert isinstance(completion.setup_n, int)
+    setup = bench.records()[completion.setup_n]
+    assert isinstance(setup, inference.Setup)
+    assert (setup.evidence, setup.level, setup.binding) == ("0e" * 32, 3, "artifact_verified")
+    assert setup.runtime == completion.runtime
+
+
+def test_a_host_that_must_be_attested_runs_nothing_until_it_is(bench: Bench) -> None:
+    keeper = Keeper()
+    session = bench.session("linear.onnx", attestation=cast("KeyAttestation", keeper))
+    with pytest.raises(RefusedError):
+        session.run(None, {"x": X})
+    keeper.attested = Attested(b"\x0e" * 32, 7, NOON, NOON)
+    session.run(None, {"x": X})
+    said = [item for item in bench.records() if not isinstance(item, inference.Boot)]
+    assert kinds(said) == ["setup", "intent", "notforwarded", "intent", "completion"]
 
 
 def test_only_the_outputs_asked_for_come_and_count(bench: Bench) -> None:

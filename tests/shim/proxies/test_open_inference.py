@@ -18,7 +18,7 @@ from registry.core import digest
 from registry.core.profiles import raw, tensor
 from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
-from registry.errors import MalformedError
+from registry.errors import MalformedError, Reason, RefusedError
 from registry.shim.app import Shim
 from registry.shim.proxies.open_inference import (
     INFER,
@@ -72,7 +72,10 @@ class Bench:
 
 
 def run(
-    tmp_path: Path, act: Callable[[Bench], Awaitable[None]], mode: Mode = "stream"
+    tmp_path: Path,
+    act: Callable[[Bench], Awaitable[None]],
+    mode: Mode = "stream",
+    allowed: Callable[[], None] = lambda: None,
 ) -> list[inference.Record]:
     """Run ``act`` against a proxy and return what its shim wrote down."""
 
@@ -81,7 +84,9 @@ def run(
         async with serve(Handler(server)) as address:
             upstream = grpc.aio.insecure_channel(address, options=OPTIONS)
             awaiting = Awaiting(asyncio.get_running_loop())
-            calls = Calls(shim.recorder, shim.unrecorded, DEPLOYMENT, awaiting, mode)
+            calls = Calls(
+                shim.recorder, shim.unrecorded, lambda: DEPLOYMENT, awaiting, mode, allowed=allowed
+            )
             async with (
                 upstream,
                 serve(OpenInferenceProxy(upstream, calls)) as proxy,
@@ -112,6 +117,35 @@ def trailing(call: Any) -> Awaitable[dict[str, Any]]:
 
 
 MODES: tuple[Mode, ...] = ("strict", "stream", "best_effort")
+
+
+def unattested() -> None:
+    raise RefusedError(Reason.UNATTESTED, "this node is not attested")
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize("mode", MODES)
+def test_an_unattested_node_that_must_be_attested_answers_in_no_mode(
+    tmp_path: Path, mode: Mode, *, streams: bool
+) -> None:
+    async def act(bench: Bench) -> None:
+        if streams:
+            answers, call = await bench.talk(request([1.0], b"one"))
+            assert answers == []
+            assert await call.code() == grpc.StatusCode.FAILED_PRECONDITION
+        else:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await bench.infer(request([1.0], b"one"))
+            assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert bench.server.requests == []
+        await until(lambda: bench.shim.sequence.journal.durable_n >= 3)
+
+    refused = [
+        item.reason
+        for item in run(tmp_path, act, mode, unattested)
+        if isinstance(item, inference.NotForwarded)
+    ]
+    assert refused == ["UNATTESTED"]
 
 
 @pytest.mark.parametrize("mode", MODES)
