@@ -150,7 +150,7 @@ class Appraisals:
             return original
         check_fresh(known)
         challenge, used = self._challenge(presented.stated.nonce or b"", family, caller)
-        presenting.check_session_key(presented.stated, challenge, caller, self._keyring)
+        presenting.check_session_key(family, presented.stated, challenge, caller, self._keyring)
         with self._database.read() as connection:
             presenting.check_gpu(connection, presented.stated)
         question = Question(

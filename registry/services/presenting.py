@@ -60,14 +60,19 @@ def check_stated(family: Family, stated: Binding) -> None:
 
 
 def check_session_key(
-    stated: Binding, challenge: StoredChallenge, caller: Principal, keyring: Keyring
+    family: Family, stated: Binding, challenge: StoredChallenge, caller: Principal, keyring: Keyring
 ) -> None:
     """Check that the key is the one that the challenge was for, and nobody else's.
+
+    GPUs answer the challenge of their CPU, whose evidence is then bound to key and GPUs; they
+    themselves commit to no key.
 
     Raises:
         VerificationError: ``WRONG_SESSION_KEY``.
         ForbiddenError: ``KEY_NOT_YOURS``.
     """
+    if family in GPU_FAMILIES:
+        return
     wanted = challenge.session_key
     if wanted is not None and wanted != stated.session_key:
         said = stated.session_key

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.container import Capsule
-from registry.core.capsule.report import Report
-from registry.core.capsule.walk import appraise
-from registry.core.digest import sha256
 from registry.core.verdict import Verdict
 from registry.inspection.appraisal_pool import AppraisalPool
 from tests.attesting import Attesting, Clock, attesting, distrust, document
-from tests.mint import AT, OUTPUT, Journal, Logged, a_manifest, release_statement
+from tests.contracts.attested_outputs import record, traced, verdicts
+from tests.mint import AT
 
 
 @pytest.fixture(scope="module")
@@ -32,43 +28,11 @@ def world(tmp_path: Path, url: str, pool: AppraisalPool) -> Iterator[Attesting]:
         yield world
 
 
-def record(world: Attesting) -> None:
-    """Publish a model, and let the node record one output of it."""
-    under = world.under
-    files = {"notes.txt": b"what it is", "weights.bin": b"weights"}
-    manifest = a_manifest(files)
-    for data in (*files.values(), manifest.to_bytes()):
-        under.services.artifacts.put(data)
-    said = release_statement(manifest)
-    index = under.register(said).index
-    envelope: Envelope = under.keys["acme"].sign(said)
-    journal = Journal()
-    journal.boot()
-    journal.call(Logged(said, envelope, index), OUTPUT)
-    under.register_batch(journal.batch_statement(), journal.records)
-
-
 def attest(world: Attesting, **members: object) -> None:
     """Attest the node's key; what else it is bound to is the caller's to say."""
     binding = replace(world.binding(), model=None)
     binding = replace(binding, **members)  # type: ignore[arg-type]
     world.present(document(binding, world.clock.at).evidence, binding)
-
-
-def traced(world: Attesting) -> tuple[Report, Capsule]:
-    """What a reader says who got the capsule, and knows the log's key from elsewhere."""
-    services = world.under.services
-    data, _, _ = services.lineage.trace([sha256(OUTPUT)], None)
-    capsule = Capsule.parse(data)
-    return appraise(capsule, services.signer.key, [sha256(OUTPUT)]), capsule
-
-
-def verdicts(report: Report, link: str) -> tuple[Verdict, Verdict]:
-    """As-then and as-now."""
-    return (
-        next(item.verdict for item in report.checks_then if item.link == link),
-        next(item.verdict for item in report.checks_now if item.link == link),
-    )
 
 
 def test_the_capsule_carries_what_attested_its_node_and_proves_it_again(world: Attesting) -> None:
