@@ -120,6 +120,9 @@ DEFAULT_NVIDIA_RIM = "https://rim.attestation.nvidia.com/v1/rim"
 DEFAULT_NVIDIA_OCSP = "https://ocsp.ndis.nvidia.com/"
 """NVIDIA's OCSP responder."""
 
+DEFAULT_NVIDIA_JWKS = "https://nras.attestation.nvidia.com/.well-known/jwks.json"
+"""The keys of NVIDIA's verifier, which issues tokens."""
+
 DEFAULT_CRL_HOSTS = (
     "aws-nitro-enclaves-crl.s3.amazonaws.com",
     "crl-*-aws-nitro-enclaves.s3.*.amazonaws.com",
@@ -138,6 +141,7 @@ class VendorSettings:
         amd_kds: AMD's service. [PROVREG_AMD_KDS]
         nvidia_rim: NVIDIA's manifests, up to the slash before an id. [PROVREG_NVIDIA_RIM]
         nvidia_ocsp: NVIDIA's responder. [PROVREG_NVIDIA_OCSP]
+        nvidia_jwks: The keys of NVIDIA's verifier. [PROVREG_NVIDIA_JWKS]
         crl_hosts: Hosts of revocation lists whose addresses stand in evidence; a star stands for
             letters, digits and dashes. [PROVREG_CRL_HOSTS, with a comma between several]
         ca_file: PEM authorities to believe instead of those of the operating system.
@@ -149,6 +153,7 @@ class VendorSettings:
     amd_kds: str = DEFAULT_AMD_KDS
     nvidia_rim: str = DEFAULT_NVIDIA_RIM
     nvidia_ocsp: str = DEFAULT_NVIDIA_OCSP
+    nvidia_jwks: str = DEFAULT_NVIDIA_JWKS
     crl_hosts: tuple[str, ...] = DEFAULT_CRL_HOSTS
     ca_file: Path | None = None
 
@@ -164,6 +169,7 @@ class VendorSettings:
             environment.get("PROVREG_AMD_KDS") or DEFAULT_AMD_KDS,
             environment.get("PROVREG_NVIDIA_RIM") or DEFAULT_NVIDIA_RIM,
             environment.get("PROVREG_NVIDIA_OCSP") or DEFAULT_NVIDIA_OCSP,
+            environment.get("PROVREG_NVIDIA_JWKS") or DEFAULT_NVIDIA_JWKS,
             tuple(host.strip() for host in hosts if host.strip()) or DEFAULT_CRL_HOSTS,
             Path(authorities) if authorities else None,
         )

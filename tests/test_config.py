@@ -39,6 +39,7 @@ def test_vendors_are_asked_where_the_environment_says(monkeypatch: pytest.Monkey
         ("PROVREG_AMD_KDS", "https://kds.example"),
         ("PROVREG_NVIDIA_RIM", "https://rim.example"),
         ("PROVREG_NVIDIA_OCSP", "https://ocsp.example"),
+        ("PROVREG_NVIDIA_JWKS", "https://nras.example/jwks.json"),
         ("PROVREG_CRL_HOSTS", "a.example, crl-*.example:8443,"),
         ("PROVREG_VENDOR_CA_FILE", "/etc/ca.pem"),
     ):
@@ -49,6 +50,7 @@ def test_vendors_are_asked_where_the_environment_says(monkeypatch: pytest.Monkey
         "https://kds.example",
         "https://rim.example",
         "https://ocsp.example",
+        "https://nras.example/jwks.json",
         ("a.example", "crl-*.example:8443"),
         Path("/etc/ca.pem"),
     )

@@ -17,6 +17,7 @@ from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.policy import Policy
 from registry.core.evidence.result import AttestationResult, Material, Stated, Verifier, build
+from registry.core.evidence.validity import LATEST, seconds
 from registry.errors import (
     LimitExceededError,
     MalformedError,
@@ -137,8 +138,23 @@ class Task:
 
         Raises:
             MalformedError: It is not what :meth:`to_parts` writes.
+            LimitExceededError: ``ENDORSEMENT_SIZE``.
         """
-        header = read_json(parts[0], Header, what="request")
+        header = read_json(parts[0] if parts else b"", Header, what="request")
+        if len(parts) != len(header.roles) + 2:
+            raise MalformedError(
+                Reason.MALFORMED_FIELD,
+                "a request for an appraisal has another number of parts",
+                expected=f"{len(header.roles) + 2}",
+                actual=f"{len(parts)}",
+            )
+        if header.at > seconds(LATEST):
+            raise MalformedError(
+                Reason.BAD_TIME,
+                "nothing can be appraised at this moment",
+                expected=f"at most {seconds(LATEST)}",
+                actual=f"{header.at}",
+            )
         endorsements = Endorsements.of(zip(header.roles, parts[2:], strict=True))
         return cls(
             header.family,

@@ -61,6 +61,9 @@ def questions(vendors: Vendors, family: Family, evidence: bytes) -> Iterator[Ask
                 yield _bound(vendors.nitro.fetch, url)
         case Family.NVIDIA_SPDM | Family.NVIDIA_SET:
             yield from _nvidia(vendors.nvidia, container.read(evidence))
+        case Family.NVIDIA_EAT:
+            if container.read(evidence).tokens is not None:
+                yield vendors.nvidia.jwks
         case _:
             return
 

@@ -51,7 +51,9 @@ class VendorEndorser:
             Vendors(
                 intel=IntelPCS(http, cache, settings.intel_pcs, settings.intel_root_crl),
                 amd=AMDKDS(http, cache, settings.amd_kds),
-                nvidia=NVIDIAServices(http, cache, settings.nvidia_rim, settings.nvidia_ocsp),
+                nvidia=NVIDIAServices(
+                    http, cache, settings.nvidia_rim, settings.nvidia_ocsp, settings.nvidia_jwks
+                ),
                 nitro=CRLClient(http, cache, settings.crl_hosts),
             ),
             http,

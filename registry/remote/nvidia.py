@@ -1,4 +1,4 @@
-"""NVIDIA's services: reference manifests by their id, and whether a certificate is revoked.
+"""NVIDIA's services: manifests by their id, whether a certificate is revoked, the token keys.
 
 A manifest comes as JSON with the signed XML in base64. Revocation is asked by OCSP (RFC 6960),
 without a nonce: answers are kept and shown to others later, where a nonce would prove nothing.
@@ -29,6 +29,9 @@ MAX_RIM_ANSWER_BYTES: Final = 3 * 1024 * 1024
 MAX_OCSP_BYTES: Final = 64 * 1024
 """Bytes of an OCSP answer; some 1,800 today."""
 
+MAX_JWKS_BYTES: Final = 256 * 1024
+"""Bytes of a key set; some kilobytes today."""
+
 QUERY: Final = "application/ocsp-request"
 REPLY: Final = "application/ocsp-response"
 
@@ -36,9 +39,11 @@ _RIM_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 class NVIDIAServices:
-    """Asks for manifests and OCSP answers."""
+    """Asks for manifests, OCSP answers and keys."""
 
-    def __init__(self, http: HTTPClient, cache: VendorCache, rim_url: str, ocsp_url: str) -> None:
+    def __init__(
+        self, http: HTTPClient, cache: VendorCache, rim_url: str, ocsp_url: str, jwks_url: str
+    ) -> None:
         """Ask nothing yet.
 
         Args:
@@ -46,16 +51,19 @@ class NVIDIAServices:
             cache: Where answers are kept.
             rim_url: Where manifests are, up to the slash before the id.
             ocsp_url: Who answers OCSP.
+            jwks_url: Where the keys of the issuer of tokens are.
 
         Raises:
             MalformedError: ``BAD_SETTING``.
         """
         check_url(rim_url)
         check_url(ocsp_url)
+        check_url(jwks_url)
         self._http = http
         self._cache = cache
         self._rim_url = rim_url.rstrip("/")
         self._ocsp_url = ocsp_url
+        self._jwks_url = jwks_url
 
     def rim(self, rim_id: str) -> Items:
         """The manifest with that id.
@@ -104,6 +112,28 @@ class NVIDIAServices:
             return Fresh(((Role.NVIDIA_OCSP, answer.body),), until=_until(answer))
 
         return self._cache.get(f"{self._ocsp_url} {sha256(request).hex()}", ask)
+
+    def jwks(self) -> Items:
+        """The keys by which tokens are signed.
+
+        Raises:
+            NotFoundError: ``NO_ENDORSEMENT``.
+            MalformedError: ``VENDOR_ANSWER``.
+            UnavailableError: ``UNREACHABLE``, ``DEADLINE`` or ``REMOTE_STATUS``.
+            LimitExceededError: ``ANSWER_TOO_LARGE``.
+        """
+
+        def ask() -> Fresh:
+            answer = found(self._http.get(self._jwks_url, max_bytes=MAX_JWKS_BYTES))
+            try:
+                said = read_foreign_json(answer.body, what="key set")
+            except MalformedError as error:
+                raise wrong(answer, "a key set in JSON", error.what) from error
+            if not isinstance(said, Mapping) or not isinstance(said.get("keys"), list):
+                raise wrong(answer, "a key set in JSON", "JSON without keys")
+            return Fresh(((Role.NVIDIA_JWKS, answer.body),))
+
+        return self._cache.get(self._jwks_url, ask)
 
 
 def _request(certificate: x509.Certificate, issuer: x509.Certificate) -> bytes:

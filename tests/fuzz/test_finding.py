@@ -126,6 +126,22 @@ def test_edits_along_the_structure_are_undone_by_writing(name: str) -> None:
                 assert shape(example, untouched, b"") == example
 
 
+def test_a_decoder_that_takes_much_memory_is_found() -> None:
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("memory is bounded where /proc tells how much a process has")
+
+    def greedy(data: bytes) -> None:
+        bytes(1024 * 1024 * len(data))
+
+    planted = Target("planted", (b"1",), greedy)
+    assert planted.examine(b"x" * 10)
+    with pytest.raises(FuzzFailure) as caught:
+        planted.examine(b"x" * 200)
+    assert caught.value.what.startswith("MemoryError")
+    assert planted.examine(b"x" * 10)
+    assert len(bytes(150 * 1024 * 1024)) > 0  # afterwards there is no such limit
+
+
 # --- The process that watches ---
 
 

@@ -21,7 +21,7 @@ from registry.core.evidence.sev_snp.rules import RULES as SNP
 from registry.errors import NotFoundError, Reason, UnavailableError
 from registry.remote.endorser import VendorEndorser, gather
 from registry.remote.vendor_cache import Items
-from tools.fake_vendor import amd, azure, intel, nvidia
+from tools.fake_vendor import amd, azure, intel, nvidia, nvidia_token
 from tools.fake_vendor.nitro import NOON, Spec, mint
 from tools.fake_vendor.publishing import publish
 from tools.fake_vendor.services import Services
@@ -109,6 +109,14 @@ def test_devices_of_one_machine_are_asked_about_once(services: Services) -> None
     assert len(set(services.asked)) > 1
     again = Endorsements.of(endorser.endorse(Family.NVIDIA_SET, minted.evidence, NOON))
     assert (again, len(services.asked)) == (fetched, len(fetched.items))
+
+
+def test_a_token_gets_the_keys_of_its_issuer(services: Services) -> None:
+    minted = nvidia_token.mint()
+    publish(services, Family.NVIDIA_EAT, minted.evidence, minted.endorsements)
+    endorser = VendorEndorser.open(services.settings(), lambda: NOON)
+    fetched = Endorsements.of(endorser.endorse(Family.NVIDIA_EAT, minted.evidence, NOON))
+    assert fetched == minted.endorsements
 
 
 def test_a_manifest_that_cannot_be_read_leads_to_no_further_question(services: Services) -> None:

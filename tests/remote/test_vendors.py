@@ -21,7 +21,7 @@ from registry.remote.crl import CRLClient
 from registry.remote.endorser import VendorEndorser
 from registry.remote.http import HTTPClient
 from registry.remote.vendor_cache import VendorCache
-from tools.fake_vendor import pki
+from tools.fake_vendor import nvidia_token, pki
 from tools.fake_vendor.services import Reply, Services, ocsp_response
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -182,6 +182,23 @@ def test_an_id_that_leads_elsewhere_is_not_asked_for(world: World, rim_id: str) 
 def test_an_answer_without_the_manifest_is_refused(world: World, body: bytes) -> None:
     world.services.edit(world.services.add_rim("RIM", b"x"), body=body)
     assert refusal(lambda: world.clients.nvidia.rim("RIM")) is Reason.VENDOR_ANSWER
+
+
+def test_the_keys_of_the_issuer_of_tokens_are_fetched_and_kept_for_an_hour(world: World) -> None:
+    keys = nvidia_token.jwk_set()
+    world.services.add_jwks(keys)
+    for minutes, asked in ((0, 1), (60, 1), (61, 2)):
+        world.now = NOW + timedelta(minutes=minutes)
+        assert world.clients.nvidia.jwks() == ((Role.NVIDIA_JWKS, keys),)
+        assert len(world.services.asked) == asked
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"keys":1}', b'{"keys":[],"keys":[]}'], ids=range(5)
+)
+def test_an_answer_without_keys_is_refused(world: World, body: bytes) -> None:
+    world.services.edit(world.services.add_jwks(b""), body=body)
+    assert refusal(world.clients.nvidia.jwks) is Reason.VENDOR_ANSWER
 
 
 def test_the_responder_is_asked_about_one_certificate_and_its_answer_kept_for_a_while(

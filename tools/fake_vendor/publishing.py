@@ -34,6 +34,9 @@ def publish(
             _nitro(services, evidence, endorsements)
         case Family.NVIDIA_SPDM | Family.NVIDIA_SET:
             _nvidia(services, container.read(evidence), endorsements)
+        case Family.NVIDIA_EAT:
+            for key_set in endorsements.all(Role.NVIDIA_JWKS):
+                services.add_jwks(key_set)
         case _:
             message = f"nothing of {family} is published"
             raise ValueError(message)

@@ -106,6 +106,7 @@ class Services:
             amd_kds=f"{self.url}/amd",
             nvidia_rim=f"{self.url}/nvidia/rim",
             nvidia_ocsp=f"{self.url}/nvidia/ocsp",
+            nvidia_jwks=f"{self.url}/nvidia/jwks.json",
             crl_hosts=(self.host,),
         )
 
@@ -118,6 +119,7 @@ class Services:
             "PROVREG_AMD_KDS": settings.amd_kds,
             "PROVREG_NVIDIA_RIM": settings.nvidia_rim,
             "PROVREG_NVIDIA_OCSP": settings.nvidia_ocsp,
+            "PROVREG_NVIDIA_JWKS": settings.nvidia_jwks,
             "PROVREG_CRL_HOSTS": ",".join(settings.crl_hosts),
         }
 
@@ -176,6 +178,10 @@ class Services:
         """What the responder says of a certificate."""
         self._ocsp[serial] = response
         return self.add("/nvidia/ocsp", self._answer_ocsp)
+
+    def add_jwks(self, key_set: bytes) -> str:
+        """The keys of the issuer of tokens."""
+        return self.add("/nvidia/jwks.json", Reply(key_set, JSON))
 
     def _answer_ocsp(self, body: bytes) -> Reply:
         try:

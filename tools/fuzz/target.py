@@ -1,8 +1,11 @@
 """Targets: a decoder, what it accepts, and what must hold for whatever it is given."""
 
+import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TypeVar
 
 from hypothesis import strategies as st
@@ -14,6 +17,9 @@ T = TypeVar("T")
 
 MAX_CPU_SECONDS: Final = 1.0
 """Processor time that one input may take, whatever it is."""
+
+MAX_MEMORY_BYTES: Final = 100 * 1024 * 1024
+"""Address space that one input may take beside what the process has already. Linux only."""
 
 MAX_EDITS: Final = 5
 """Edits of one input: the first ones break what is checked first, and few reach further."""
@@ -59,11 +65,12 @@ class Target:
 
         Raises:
             FuzzFailure: Another error than ours left it, it wrote something else than it had read,
-                or it took too long.
+                or it took too long or too much memory.
         """
         began = time.thread_time()
         try:
-            again = self.again(data)
+            with at_most_memory(MAX_MEMORY_BYTES):
+                again = self.again(data)
         except RegistryError:
             accepted = False
         except Exception as error:
@@ -100,6 +107,24 @@ def _apply(data: bytes, donor: bytes, steps: list[tuple[Shape, Edit]]) -> bytes:
     for shape, edit in steps:
         data = shape(data, edit, donor)
     return data
+
+
+@contextmanager
+def at_most_memory(more: int) -> Iterator[None]:
+    """Let this process take so many bytes more of address space, and no more. Linux only."""
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = int(status.read_text().split()[0]) * resource.getpagesize() + more
+    if soft != resource.RLIM_INFINITY:
+        limit = min(limit, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def stable(read: Callable[[bytes], T], write: Callable[[T], bytes]) -> Again:

@@ -13,6 +13,7 @@ TEE_NAMES: Final = {
     Family.AWS_NITRO: "AWS Nitro Enclave",
     Family.NVIDIA_SPDM: "NVIDIA GPU or NVSwitch",
     Family.NVIDIA_SET: "NVIDIA GPUs and NVSwitches",
+    Family.NVIDIA_EAT: "NVIDIA devices, on the word of NVIDIA's verifier",
     Family.AZURE_SNP_VTPM: "AMD SEV-SNP with Azure vTPM",
     Family.AZURE_TDX_VTPM: "Intel TDX with Azure vTPM",
 }

@@ -20,7 +20,7 @@ from registry.core.evidence.claims import ClaimValue, Family
 NONCE_BYTES = 32
 """Bytes of a nonce that the registry issues."""
 
-GPU_FAMILIES = frozenset({Family.NVIDIA_SPDM, Family.NVIDIA_SET})
+GPU_FAMILIES = frozenset({Family.NVIDIA_SPDM, Family.NVIDIA_SET, Family.NVIDIA_EAT})
 """Evidence that commits to a nonce and to nothing else; a CPU's evidence vouches for it."""
 
 _REPORT_DATA = b"provreg/report-data/v1\0"
@@ -98,7 +98,7 @@ def committed(family: Family, binding: Binding) -> dict[str, bytes]:
             return said
         case Family.AZURE_SNP_VTPM | Family.AZURE_TDX_VTPM:
             return {"tpm_nonce": binding.tpm_nonce()}
-        case Family.NVIDIA_SPDM | Family.NVIDIA_SET:
+        case Family.NVIDIA_SPDM | Family.NVIDIA_SET | Family.NVIDIA_EAT:
             return {"nonce": binding.gpu_nonce()}
 
 

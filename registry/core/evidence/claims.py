@@ -30,6 +30,7 @@ class Family(StrEnum):
     AWS_NITRO = "aws-nitro"
     NVIDIA_SPDM = "nvidia-spdm"
     NVIDIA_SET = "nvidia-set"
+    NVIDIA_EAT = "nvidia-eat"
     AZURE_SNP_VTPM = "azure-snp-vtpm"
     AZURE_TDX_VTPM = "azure-tdx-vtpm"
 

@@ -41,6 +41,7 @@ class Role(StrEnum):
     NITRO_CRL = "nitro-crl"
     NVIDIA_RIM = "nvidia-rim"
     NVIDIA_OCSP = "nvidia-ocsp"
+    NVIDIA_JWKS = "nvidia-jwks"
     EVENT_LOG = "event-log"
 
 

@@ -10,6 +10,9 @@ from registry.core.evidence.rules import Rules
 from registry.errors import MalformedError, Reason, RegistryError
 
 _HEX = frozenset(b"0123456789abcdefABCDEF")
+_ONE_DEVICE = [Family.NVIDIA_SPDM, Family.NVIDIA_SET]
+"""What can read a single device: it is a set of one, too, and judged as a device."""
+
 _SPACE = b" \t\r\n"
 
 
@@ -43,6 +46,8 @@ def recognise(evidence: bytes, at: datetime) -> Rules:
             continue
         if examination.evidence_id is not None:
             found.append(rules)
+    if [rules.family for rules in found] == _ONE_DEVICE:
+        return found[0]
     if len(found) == 1:
         return found[0]
     raise MalformedError(

@@ -7,6 +7,7 @@ from tools.fuzz.target import Target
 from tools.fuzz.targets import (
     admission,
     amd,
+    appraisal,
     foreign,
     formats,
     identity,
@@ -34,6 +35,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *nvidia.TARGETS,
         *intel.TARGETS,
         *amd.TARGETS,
+        *appraisal.TARGETS,
         *vendors.TARGETS,
         *foreign.TARGETS,
     )

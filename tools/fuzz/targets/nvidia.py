@@ -7,11 +7,12 @@ from typing import Final
 from registry.core.evidence.checks import CheckError
 from registry.core.evidence.claims import Examination
 from registry.core.evidence.endorsements import Endorsements, Role
-from registry.core.evidence.nvidia import container, eat, rim
+from registry.core.evidence.nvidia import container, eat, key_set, rim
 from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.nvidia.ocsp import Answer, check_responder
-from registry.core.evidence.nvidia.rules import DEVICE_RULES, SET_RULES
+from registry.core.evidence.nvidia.rules import DEVICE_RULES, SET_RULES, TOKEN_RULES
 from registry.core.evidence.nvidia.spdm import Report
+from registry.core.evidence.roots import Roots
 from registry.core.evidence.rules import Rules
 from registry.errors import MalformedError, Reason
 from tools.fake_vendor.nvidia import (
@@ -28,6 +29,8 @@ from tools.fake_vendor.nvidia import (
 from tools.fake_vendor.nvidia_certificates import authorities, boot_rom
 from tools.fake_vendor.nvidia_ocsp import NOON, Said, answer
 from tools.fake_vendor.nvidia_rim import mint_rim
+from tools.fake_vendor.nvidia_token import KID, jwk_set
+from tools.fake_vendor.nvidia_token import mint as mint_token
 from tools.fuzz.elements import der
 from tools.fuzz.members import members
 from tools.fuzz.target import Target
@@ -40,6 +43,7 @@ _SUBJECT: Final = boot_rom("nvidia", "HOPPER", 1)
 _ISSUER: Final = authorities("nvidia", "GH100")[2]
 _MANIFESTS: Final = tuple(mint_rim(item) for item in (*fitting(Spec()), *fitting(switch())))
 _TOKEN: Final = b"eyJhbGciOiJFUzM4NCJ9.e30.AAAA"
+_EAT: Final = mint_token()
 _UNREAD: Final = (
     Found.CONTAINER,
     Found.REPORT_LAYOUT,
@@ -107,9 +111,22 @@ def _token(data: bytes) -> None:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
         raise MalformedError(Reason.EVIDENCE_CHECK, "this is not ASCII") from error
-    eat.Token.parse(text)
+    token = eat.Token.parse(text)
     with suppress(CheckError):
-        eat.verify(text, b'{"keys":[]}')
+        eat.verify(token, (b'{"keys":[]}', jwk_set()), Roots())
+
+
+def _tokens(data: bytes) -> None:
+    examination = TOKEN_RULES.examine(data, _EAT.endorsements, NOON, _EAT.roots)
+    _complete(examination, TOKEN_RULES)
+
+
+def _keys(data: bytes) -> None:
+    """Read it, and judge a good token by it."""
+    endorsements = Endorsements.of([(Role.NVIDIA_JWKS, data)])
+    examination = TOKEN_RULES.examine(_EAT.evidence, endorsements, NOON, _EAT.roots)
+    _complete(examination, TOKEN_RULES)
+    key_set.key(data, KID)
 
 
 TARGETS: Final = (
@@ -153,5 +170,7 @@ TARGETS: Final = (
         (der,),
     ),
     Target("nvidia-token", (_TOKEN,), _token, words=(b".", b"eyJ", b"-", b"_")),
+    Target("nvidia-eat", (_EAT.evidence,), _tokens, (members,), (b'"JWT"', b'"GPU-0"')),
+    Target("nvidia-key-set", (jwk_set(),), _keys, (members,), (b'"EC"', b'"P-384"', b'"sig"')),
 )
 """What NVIDIA's evidence and endorsements are read by."""

@@ -19,6 +19,7 @@ from registry.shim.attester.guest_agent import Piece, Reply, read_reply
 from registry.shim.attester.nsm import NitroNSM
 from tools.fake_vendor import nvidia
 from tools.fake_vendor.nitro import NOON, issue, mint, revocation_lists
+from tools.fake_vendor.nvidia_token import jwk_set
 from tools.fuzz.edits import inside_base64, lines
 from tools.fuzz.elements import cbor, der
 from tools.fuzz.members import members
@@ -59,12 +60,16 @@ def _crl(data: bytes) -> None:
 
 
 def _rim(data: bytes) -> None:
-    NVIDIAServices(_Says(data), _cache(), _URL, _URL).rim("RIM")
+    NVIDIAServices(_Says(data), _cache(), _URL, _URL, _URL).rim("RIM")
 
 
 def _ocsp(data: bytes) -> None:
-    client = NVIDIAServices(_Says(data), _cache(), _URL, _URL)
+    client = NVIDIAServices(_Says(data), _cache(), _URL, _URL, _URL)
     client.ocsp(_CHAIN[1].der, _CHAIN[0].der)
+
+
+def _jwks(data: bytes) -> None:
+    NVIDIAServices(_Says(data), _cache(), _URL, _URL, _URL).jwks()
 
 
 class _Module:
@@ -117,6 +122,7 @@ TARGETS: Final = (
     Target("vendor-crl", (_CRL,), _crl, (der,)),
     Target("vendor-rim", (_RIM,), _rim, (members, inside_base64(lines))),
     Target("vendor-ocsp", (_OCSP,), _ocsp, (der,)),
+    Target("vendor-key-set", (jwk_set(),), _jwks, (members,)),
     Target(
         "nsm-answer",
         (

@@ -22,7 +22,7 @@ from registry.core.certificates import pem
 from registry.core.certificates.chain import MAX_CERTIFICATE_BYTES
 from registry.core.digest import SHA256_SIZE
 from registry.core.encoding import Hex32, Value
-from registry.core.evidence.azure import base64url
+from registry.core.evidence import base64url
 from registry.core.evidence.azure.findings import AzureFinding
 from registry.core.evidence.azure.hcl import HCL_BYTES
 from registry.core.evidence.azure.tpm import MAX_QUOTE_BYTES, PCR_COUNT

@@ -18,7 +18,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from registry.core import encoding
-from registry.core.evidence.azure import base64url
+from registry.core.evidence import base64url
 from registry.core.evidence.azure.findings import AzureFinding
 from registry.core.evidence.checks import CheckError
 from registry.core.evidence.claims import ClaimValue

@@ -8,12 +8,12 @@ A device is one JSON object in the one spelling of :mod:`registry.core.encoding`
 and a set of devices is ``{"devices":[…],"type":"provreg/nvidia-set/v1"}``, of the same objects
 without a type. What NVIDIA's own tools write is read as it is: lists of ``arch``, ``evidence``,
 ``certificate`` and ``nonce``, the ``gpus`` of google's collector, a report alone as bytes,
-hexadecimal or base64, and tokens. Nothing in these wrappers is signed, so nothing in them is
-believed; what contradicts the report is refused.
+hexadecimal or base64, and tokens, alone or as a detached EAT. Nothing in these wrappers is signed,
+so nothing in them is believed; what contradicts the report is refused.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -38,12 +38,13 @@ from registry.errors import MalformedError
 MAX_DEVICES: Final = 32
 """Devices of one machine; eight GPUs and four switches are usual."""
 
-MAX_TOKENS: Final = 64
-"""Tokens of one submission."""
+MAX_TOKENS: Final = 32
+"""Devices of one detached EAT."""
 
 MAX_PEM_BYTES: Final = 64 * 1024
 """Bytes of one PEM chain; five certificates take about 4,800."""
 
+_TOKEN_PARTS = 2
 _MAX_CHARACTERS = spdm.MAX_REPORT_BYTES * 2
 _Base64 = Annotated[str, msgspec.Meta(max_length=_MAX_CHARACTERS)]
 _Chain = Annotated[tuple[_Base64, ...], msgspec.Meta(max_length=chain.MAX_CERTIFICATES)]
@@ -85,16 +86,29 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """A detached EAT (RFC 9711 §5): what a verifier of NVIDIA's says to have found out.
+
+    Attributes:
+        overall: The token about all devices.
+        devices: The token about each, by the name that the overall one gives it.
+    """
+
+    overall: str
+    devices: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
-    """What was submitted.
+    """What was submitted: devices or tokens.
 
     Attributes:
         devices: Reports with their certificates.
-        tokens: What somebody else says to have found out; no evidence.
+        tokens: What somebody else made of such reports; None if these are reports.
     """
 
     devices: tuple[Device, ...] = ()
-    tokens: tuple[str, ...] = ()
+    tokens: Tokens | None = None
 
 
 def write_device(device: Device) -> bytes:
@@ -178,7 +192,7 @@ def _read(data: bytes) -> Submission:
     if data[:1] in (b"{", b"["):
         return _foreign(read_foreign_json(data, what="GPU evidence"))
     if data.startswith(b"eyJ"):
-        return Submission(tokens=(_ascii(data),))
+        return Submission(tokens=Tokens(_ascii(data)))
     return Submission((Device(read_report(data), ()),))
 
 
@@ -188,6 +202,8 @@ def _own(value: _Device | _Member) -> Device:
 
 def _foreign(value: object) -> Submission:
     if isinstance(value, list):
+        if value and isinstance(value[0], list):
+            return Submission(tokens=_tokens(value))
         return Submission(
             _bounded([_serialized(_object(item)) for item in value[: MAX_DEVICES + 1]])
         )
@@ -220,15 +236,16 @@ def _collected(item: Mapping[str, object]) -> Device:
     return Device(base64_bytes(report), read_pem(pem), _text(item, "Arch"))
 
 
-def _tokens(parts: Sequence[object]) -> tuple[str, ...]:
-    """A detached EAT (RFC 9711 §5): the overall token, and one for each device by name."""
-    found: list[str] = []
-    for part in parts[:MAX_TOKENS]:
-        values = part if isinstance(part, list) else list(_object(part).values())
-        found += [item for item in values if isinstance(item, str) and item != "JWT"]
-    if not 1 <= len(found) <= MAX_TOKENS:
-        raise _unknown("this detached EAT has no tokens, or too many", str(len(found)))
-    return tuple(found)
+def _tokens(parts: Sequence[object]) -> Tokens:
+    """``[["JWT", overall], {name: token, …}]``."""
+    if len(parts) != _TOKEN_PARTS:
+        raise _unknown("a detached EAT has two parts", str(len(parts)))
+    overall, members = _list(parts[0]), _object(parts[1])
+    if len(overall) != _TOKEN_PARTS or overall[0] != "JWT" or not isinstance(overall[1], str):
+        raise _unknown("a detached EAT begins with a JWT")
+    if not 1 <= len(members) <= MAX_TOKENS:
+        raise _unknown("this detached EAT has no tokens, or too many", str(len(members)))
+    return Tokens(overall[1], {name: _text(members, name) for name in sorted(members)})
 
 
 def _bounded(devices: list[Device]) -> tuple[Device, ...]:

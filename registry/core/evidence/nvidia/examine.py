@@ -17,7 +17,7 @@ from registry.core.evidence.claims import (
     evidence_id,
 )
 from registry.core.evidence.endorsements import Endorsements
-from registry.core.evidence.nvidia import container, eat, topology
+from registry.core.evidence.nvidia import container, topology
 from registry.core.evidence.nvidia.container import Submission
 from registry.core.evidence.nvidia.device import (
     Examined,
@@ -106,7 +106,7 @@ def examine_set(
 
 
 def _open(evidence: bytes, at: int, *, many: bool) -> tuple[Submission, Ledger]:
-    """Read the container; with a token or with what cannot be read, there are no devices."""
+    """Read the container; of what cannot be read, there are no devices."""
     ledger = Ledger(CHECKS, at)
     submission = Submission()
     with ledger.check("G1", evidence):
@@ -118,12 +118,13 @@ def _open(evidence: bytes, at: int, *, many: bool) -> tuple[Submission, Ledger]:
                 expected="one device; a set is of family nvidia-set",
                 actual=str(len(read.devices)),
             )
+        if read.tokens is not None:
+            raise CheckError(
+                Found.CONTAINER,
+                "this is a token about devices",
+                expected="reports of devices; a token is of family nvidia-eat",
+            )
         submission = read
-    if submission.tokens:
-        ledger = Ledger(CHECKS, at)
-    for token in submission.tokens:
-        with ledger.check("G12", token.encode("ascii", "replace")):
-            eat.verify(token, None)
     return submission, ledger
 
 

@@ -86,3 +86,9 @@ class Found(StrEnum):
     TOKEN_KEY = "TOKEN_KEY"  # noqa: S105 - as above
     TOKEN_UNVERIFIED = "TOKEN_UNVERIFIED"  # noqa: S105 - as above
     TOKEN_SIGNATURE = "TOKEN_SIGNATURE"  # noqa: S105 - as above
+    TOKEN_CLAIMS = "TOKEN_CLAIMS"  # noqa: S105 - as above
+    TOKEN_DIGEST = "TOKEN_DIGEST"  # noqa: S105 - as above
+    TOKEN_NONCE = "TOKEN_NONCE"  # noqa: S105 - as above
+    TOKEN_REFUSES = "TOKEN_REFUSES"  # noqa: S105 - as above
+    TOKEN_DEBUG = "TOKEN_DEBUG"  # noqa: S105 - as above
+    TOKEN_ONLY = "TOKEN_ONLY"  # noqa: S105 - as above

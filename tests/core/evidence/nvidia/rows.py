@@ -14,7 +14,7 @@ from registry.core.evidence.nvidia.container import (
     read_report,
     write_device,
 )
-from registry.core.evidence.nvidia.rules import DEVICE_RULES, SET_RULES
+from registry.core.evidence.nvidia.rules import DEVICE_RULES, SET_RULES, TOKEN_RULES
 from registry.core.evidence.rules import Rules
 
 _VECTORS = os.environ.get("PROVREG_TEST_VECTORS")
@@ -46,9 +46,10 @@ class Row:
 
     @property
     def rules(self) -> Rules:
-        """A device or a set."""
-        several = self.evidence_id.startswith("set:") or "G12" in self.checks
-        return SET_RULES if several else DEVICE_RULES
+        """A device, a set or a token."""
+        if "G12" in self.checks:
+            return TOKEN_RULES
+        return SET_RULES if self.evidence_id.startswith("set:") else DEVICE_RULES
 
     def evidence(self) -> bytes:
         """The file as it is; a report that comes apart from its chain, in our own form."""

@@ -9,15 +9,14 @@ import pytest
 from cryptography import x509
 
 from registry.core.encoding import base64_text, write_json
-from registry.core.evidence.appraisal import Question
+from registry.core.evidence.appraisal import Question, appraise
 from registry.core.evidence.binding import Binding
-from registry.core.evidence.checks import CheckError, Finding
+from registry.core.evidence.checks import Finding
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES
 from registry.core.evidence.endorsements import Endorsements, Role
-from registry.core.evidence.nvidia import eat
 from registry.core.evidence.nvidia.container import write_device
 from registry.core.evidence.nvidia.findings import Found
-from registry.core.evidence.nvidia.rules import DEVICE_RULES, SET_RULES
+from registry.core.evidence.nvidia.rules import DEVICE_RULES, SET_RULES, TOKEN_RULES
 from registry.core.evidence.nvidia.spdm import Opaque
 from registry.core.evidence.policy import check as check_policy
 from registry.core.evidence.roots import Roots
@@ -35,8 +34,7 @@ from tests.core.evidence.nvidia.judging import (
     serialized,
     with_rims,
 )
-from tests.core.evidence.nvidia.tokens import jwk_set, token
-from tools.fake_vendor import pki
+from tools.fake_vendor import nvidia_token, pki
 from tools.fake_vendor.nvidia import (
     DRIVER_INDICES,
     FIRMWARE_INDICES,
@@ -421,23 +419,20 @@ def test_an_opaque_item_that_occurs_twice_is_refused() -> None:  # row 115
     ],
 )
 def test_a_token_that_its_issuer_did_not_sign_is_no_evidence(algorithm: str, finding: str) -> None:
-    text = token({"measres": "success"}, algorithm)
-    for evidence in (
-        text.encode(),
-        json.dumps({"detached_eat": [["JWT", text], {"GPU-0": text}]}).encode(),
-    ):
-        refused(Minted(evidence, Endorsements(), Roots(), ()), ("G12", finding))
-    with pytest.raises(CheckError) as caught:
-        eat.verify(text, jwk_set())
-    assert caught.value.finding is finding
+    minted = nvidia_token.mint(nvidia_token.Spec(algorithm=algorithm))
+    wrapped = json.dumps({"detached_eat": json.loads(minted.evidence)}).encode()
+    for data in (minted.evidence, wrapped):
+        for given in (minted.endorsements, Endorsements()):
+            examination = TOKEN_RULES.examine(data, given, NOON, minted.roots)
+            appraisal = appraise(examination, policy(TOKEN_RULES), TOKEN_RULES)
+            assert findings(appraisal) == {("G12", finding)}
+            assert appraisal.verdict is Verdict.INVALID
+            assert examination.evidence_id is None
 
 
-def test_a_token_is_never_evidence_by_itself() -> None:
-    text = token({"measres": "success"}, "ES384")
-    assert eat.verify(text, jwk_set()).claims == {"measres": "success"}
-    alone = Minted(text.encode(), Endorsements(), Roots(), ())
-    left_open(alone, ("G12", Found.TOKEN_UNVERIFIED))
-    assert judge(alone, by=_LENIENT).verdict is Verdict.INDETERMINATE
+def test_a_token_is_no_report_of_a_device() -> None:
+    minted = nvidia_token.mint()
+    refused(Minted(minted.evidence, Endorsements(), Roots(), ()), ("G1", Found.CONTAINER))
 
 
 def test_whether_confidential_computing_is_on_must_be_asked_or_skipped() -> None:  # row 118

@@ -2,27 +2,37 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.core.digest import sha256
 from registry.core.evidence.checks import CheckError
 from registry.core.evidence.nvidia import eat
 from registry.core.evidence.nvidia.findings import Found
-from tests.core.evidence.nvidia.tokens import jwk_set, token
+from registry.core.evidence.roots import Roots
+from tools.fake_vendor import pki
+from tools.fake_vendor.nvidia_token import jwk_set, key_sha256, roots_of, token
 
 GOOD = token({"x": 1}, "ES384")
 
 
+def verify(text: str, jwks: bytes | None, roots: Roots | None = None) -> eat.Token:
+    read = eat.Token.parse(text)
+    eat.verify(read, () if jwks is None else (jwks,), roots or roots_of())
+    return read
+
+
 def finding(text: str, jwks: bytes | None) -> str:
     with pytest.raises(CheckError) as caught:
-        eat.verify(text, jwks)
+        verify(text, jwks)
     return caught.value.finding
 
 
 def test_a_token_that_its_issuer_signed_says_what_it_says() -> None:
-    read = eat.verify(GOOD, jwk_set())
+    read = verify(GOOD, jwk_set())
     assert read.claims == {"x": 1}
     assert read.header["alg"] == "ES384"
 
@@ -41,11 +51,27 @@ def test_without_its_issuers_keys_nothing_can_be_said_of_a_token() -> None:
         {"y": "AA=="},
         {"x": "A" * 64, "y": "A" * 64},
         {"kid": None},
+        {"alg": "ES256"},
+        {"use": "enc"},
     ],
-    ids=["name", "kind", "curve", "short", "padded", "off the curve", "no name"],
+    ids=["name", "kind", "curve", "short", "padded", "off", "no name", "algorithm", "use"],
 )
-def test_only_a_p384_key_of_that_name_counts(changed: dict[str, object]) -> None:
-    assert finding(GOOD, jwk_set(**changed)) in (Found.TOKEN_KEY, Found.TOKEN_MALFORMED)
+def test_only_a_p384_key_of_that_name_counts(changed: dict[str, Any]) -> None:
+    assert finding(GOOD, jwk_set(**changed)) == Found.TOKEN_KEY
+
+
+def test_a_key_that_nobody_named_does_not_count() -> None:
+    with pytest.raises(CheckError) as caught:
+        verify(GOOD, jwk_set(), Roots())
+    assert caught.value.finding == "UNTRUSTED_ROOT"
+
+
+def test_a_set_of_somebody_elses_keys_beside_the_issuers_changes_nothing() -> None:
+    read = eat.Token.parse(GOOD)
+    foreign = jwk_set(pki.p384("somebody else"))
+    for sets in ((foreign, jwk_set()), (jwk_set(), foreign), (b"{", jwk_set())):
+        spki, used = eat.verify(read, sets, roots_of())
+        assert (sha256(spki).hex(), used) == (key_sha256(), jwk_set())
 
 
 def test_a_coordinate_has_one_length() -> None:
@@ -64,7 +90,7 @@ def test_two_keys_of_one_name_are_none() -> None:
 
 
 @pytest.mark.parametrize("header", [{"crit": ["b64"]}, {"b64": False}], ids=["crit", "b64"])
-def test_headers_that_change_what_is_signed_are_refused(header: dict[str, object]) -> None:
+def test_headers_that_change_what_is_signed_are_refused(header: dict[str, Any]) -> None:
     assert finding(token({}, "ES384", **header), jwk_set()) == Found.TOKEN_ALGORITHM
 
 
@@ -72,7 +98,7 @@ def test_headers_that_change_what_is_signed_are_refused(header: dict[str, object
 def test_no_character_of_a_token_can_change(at: int, character: str) -> None:
     if GOOD[at] != character:
         with pytest.raises(CheckError):
-            eat.verify(GOOD[:at] + character + GOOD[at + 1 :], jwk_set())
+            verify(GOOD[:at] + character + GOOD[at + 1 :], jwk_set())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Base64 for URLs (RFC 4648 §5), as JSON Web Keys and Azure's attesters write it."""
+"""Base64 for URLs (RFC 4648 §5), as JSON Web Keys, tokens and Azure's attesters write it."""
 
 from registry.core import encoding
 from registry.errors import MalformedError, Reason

@@ -1,0 +1,48 @@
+"""Tests of registry.core.evidence.recognise."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
+from registry.core.evidence.recognise import recognise, unwrap
+from registry.errors import LimitExceededError, MalformedError, Reason
+from tools.fake_vendor import amd, azure, intel, nitro, nvidia, nvidia_token
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+ONE_OF_EACH = {
+    Family.INTEL_DCAP: intel.mint().evidence,
+    Family.AMD_SNP: amd.mint().evidence,
+    Family.AZURE_SNP_VTPM: azure.mint().evidence,
+    Family.AZURE_TDX_VTPM: azure.mint(azure.Spec(hardware=intel.Spec())).evidence,
+    Family.AWS_NITRO: nitro.mint().evidence,
+    Family.NVIDIA_SPDM: nvidia.mint().evidence,
+    Family.NVIDIA_SET: nvidia.mint_set(nvidia.machine(gpus=2, switches=1)).evidence,
+    Family.NVIDIA_EAT: nvidia_token.mint().evidence,
+}
+
+
+def test_every_family_has_evidence_here() -> None:
+    assert set(ONE_OF_EACH) == set(Family)
+
+
+@pytest.mark.parametrize("family", Family)
+def test_evidence_is_recognised_as_bytes_and_as_hexadecimal(family: Family) -> None:
+    evidence = ONE_OF_EACH[family]
+    assert recognise(unwrap(evidence), NOON).family is family
+    for text in (evidence.hex(), f"{evidence.hex().upper()}\r\n"):
+        assert recognise(unwrap(text.encode()), NOON).family is family
+
+
+def test_what_nobody_reads_is_of_no_family() -> None:
+    for data in (b"", b"{}", b"\x00" * 64, ONE_OF_EACH[Family.AMD_SNP][:-1]):
+        with pytest.raises(MalformedError) as caught:
+            recognise(data, NOON)
+        assert caught.value.reason is Reason.UNKNOWN_FAMILY
+
+
+def test_what_is_too_large_is_refused_before_anybody_reads_it() -> None:  # row 141
+    with pytest.raises(LimitExceededError) as caught:
+        recognise(bytes(MAX_EVIDENCE_BYTES + 1), NOON)
+    assert caught.value.reason is Reason.EVIDENCE_SIZE
