@@ -59,6 +59,8 @@ def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Pa
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "PROVREG_SERVER": f"127.0.0.1:{port}",
+        # The tools of a checkout, which are in no package.
+        "PYTHONPATH": str(README.parent),
     }
     done = subprocess.run(
         [shutil.which("bash") or "bash", "-c", "\n".join(script)],
@@ -74,6 +76,9 @@ def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Pa
         tmp_path / "model" / "config.json"
     ).read_bytes()
     assert "0 faults" in done.stdout
+    assert "ROOT OF NO VENDOR" in done.stdout
+    assert "judged again here: 1 of 1 come to the same" in done.stdout
+    assert "1 judged again, 1 changed" in done.stdout
 
 
 @pytest.mark.parametrize("noun", NOUNS)
