@@ -15,7 +15,7 @@ from registry.core.capsule.container import Capsule
 from registry.core.capsule.parts import Attested
 from registry.core.digest import sha256
 from registry.core.evidence import distrust
-from registry.core.evidence.appraisal import Question, appraise
+from registry.core.evidence.appraisal import Question, appraise, dispute
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.checks import CheckError, Finding, Ledger
 from registry.core.evidence.claims import Examination, Family, evidence_id
@@ -125,7 +125,7 @@ def appraised(
     policy: Policy | None = None,
     now: bool = False,
     distrusted: Sequence[distrust.Entry] = (),
-    **members: Any,
+    disputed: str = "",
 ) -> AttestationResult:
     """What the registry makes of evidence."""
     material = Material(
@@ -138,7 +138,8 @@ def appraised(
     at = datetime.fromtimestamp(issued_at, UTC)
     examination = RULES[family].examine(evidence, material.endorsements, at, Roots())
     appraisal = appraise(examination, material.policy, RULES[family], asked)
-    return build(appraisal, material, asked, issued_at=issued_at, verifier=VERIFIER, **members)
+    appraisal = dispute(appraisal, disputed)
+    return build(appraisal, material, asked, issued_at=issued_at, verifier=VERIFIER)
 
 
 @dataclass

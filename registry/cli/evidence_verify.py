@@ -13,7 +13,7 @@ from registry.cli.endorsement_files import endorsements_option, read_endorsement
 from registry.cli.evidence_text import check_lines, next_step
 from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.cli.policy_file import read_policy
-from registry.core.evidence.appraisal import Appraisal, Question, appraise
+from registry.core.evidence.appraisal import Appraisal, Question, appraise, dispute
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.distrust import written
@@ -74,7 +74,8 @@ def command(
     """Judge the evidence in FILE: bytes as the device made them, or hexadecimal text.
 
     The first answer is as of the moment of --at, the second as of now; the exit status is that of
-    the first: 0 valid, 1 invalid, 4 indeterminate.
+    the first: 0 valid, 1 invalid, 4 indeterminate. A second engine is asked where one is installed
+    (Intel, extra dcap); where it disagrees that is said, and nothing is decided.
     """
     now: datetime = ctx.obj["now"]()
     moment = now if at is None else at.replace(tzinfo=UTC)
@@ -106,7 +107,10 @@ def _judge(
 ) -> Appraisal:
     policy, rules = by
     examination = rules.examine(evidence, endorsements, at, policy.trusted_roots())
-    return appraise(examination, policy, rules, question)
+    appraisal = appraise(examination, policy, rules, question)
+    if rules.second_opinion is None:
+        return appraisal
+    return dispute(appraisal, rules.second_opinion(evidence, endorsements, examination))
 
 
 def _believing(policy: Policy, roots: tuple[str, ...]) -> Policy:
@@ -156,6 +160,7 @@ def _answer(appraisal: Appraisal) -> dict[str, object]:
         "valid_from": "" if window is None else Validity.text(window.start),
         "valid_until": "" if window is None else Validity.text(window.end),
         "checks": appraisal.checks,
+        "disputed": appraisal.disputed,
     }
 
 
@@ -176,6 +181,7 @@ def _lines(then: Appraisal, again: Appraisal, rules: Rules, policy: Policy) -> l
         f"    window    {_window(again)}",
     ]
     lines += [f"  ROOT OF NO VENDOR  {item}" for item in then.examination.configured_roots]
+    lines += [f"  DISPUTED    {item.disputed}" for item in (then, again) if item.disputed][:1]
     lines += [f"  trust       {claim} {value}" for claim, value in sorted(then.trust.items())]
     lines += check_lines(then.checks, rules.table)
     skipped = [name for name in policy.skip if name in rules.references]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from registry.core.digest import sha256
 from registry.core.encoding import Count, Value, read_json, write_json
-from registry.core.evidence.appraisal import Question, appraise
+from registry.core.evidence.appraisal import Question, appraise, dispute
 from registry.core.evidence.distrust import Entry
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.families import rules_of
@@ -181,16 +181,15 @@ class Task:
             material.evidence, material.endorsements, self.at, material.policy.trusted_roots()
         )
         appraisal = appraise(examination, material.policy, rules, question)
-        disputed = ""
         if rules.second_opinion is not None:
-            disputed = rules.second_opinion(material.evidence, material.endorsements, examination)
+            other = rules.second_opinion(material.evidence, material.endorsements, examination)
+            appraisal = dispute(appraisal, other)
         return build(
             appraisal,
             material,
             question,
             issued_at=int(self.at.timestamp()),
             verifier=self.verifier,
-            disputed=disputed,
         )
 
 

@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from registry.core.evidence.starters import starter
 from registry.errors import MalformedError, Reason
 from tests.cli.conftest import Place, Said, Shell
 from tests.core.evidence.sev_snp.rows import FOLDER, WHY_NOT, Row, rows
-from tools.fake_vendor import nitro
+from tools.fake_vendor import azure, intel, nitro
 from tools.fake_vendor.nitro import NOON, Minted, Spec
 
 AT = NOON.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -103,6 +104,38 @@ def test_a_binding_is_compared_if_it_is_given(shell: Shell, home: Path, root: st
     refused = shell(*common, other.hex())
     assert refused.status == 1
     assert "WRONG_COMMITMENT" in refused.out
+
+
+@pytest.mark.parametrize("azure_vm", [False, True], ids=["intel-dcap", "azure-tdx-vtpm"])
+@pytest.mark.parametrize("odd", [False, True], ids=["agreed", "disputed"])
+def test_a_second_engine_is_asked_about_a_bare_file_and_what_it_says_otherwise_is_said(
+    shell: Shell, home: Path, odd: bool, azure_vm: bool
+) -> None:
+    pytest.importorskip("dcap_qvl", reason="the second engine is not installed (extra dcap)")
+
+    def strange(info: dict[str, Any]) -> dict[str, Any]:
+        # Our engine reads the levels that count, the other one all of them.
+        return {
+            **info,
+            "tcbLevels": [*info["tcbLevels"], intel.level((0,), "Strange", tdx=(0,))],
+        }
+
+    quoted = intel.Spec(tcb_info=strange) if odd else intel.Spec()
+    made = azure.mint(azure.Spec(hardware=quoted)) if azure_vm else intel.mint(quoted)
+    (home / "quote.bin").write_bytes(made.evidence)
+    folder = home / "collateral"
+    folder.mkdir()
+    for item in made.endorsements.items:
+        (folder / item.role).write_bytes(item.data)
+    [(_, sha256)] = made.roots.named
+    root = f"--root=intel-sgx={sha256}"
+    common = ("evidence", "verify", home / "quote.bin", "--at", AT, root)
+    said = shell(*common, "--endorsements", folder)
+    as_json = shell(*common, "--endorsements", folder, "--json")
+    assert said.status == as_json.status == (4 if odd else 0)
+    assert ("DISPUTED    dcap-qvl 0.7" in said.out) is odd
+    assert as_json.value["then"]["verdict"] == ("INDETERMINATE" if odd else "VALID")
+    assert ("we say UpToDate" in as_json.value["then"]["disputed"]) is odd
 
 
 def test_endorsements_come_from_a_folder_whose_files_are_named_by_role(

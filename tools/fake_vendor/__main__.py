@@ -1,10 +1,12 @@
-"""Writes evidence of the fake vendor into a folder, with everything that is needed to judge it::
+"""Writes evidence of the fake vendor into a folder, with everything that is needed to judge it.
+
+::
 
     python -m tools.fake_vendor aws-nitro --out device --nonce HEX --session-key node.pem.pub
 
 makes ``device/evidence.bin``, the files of ``device/endorsements``, named by their role, and
-``device/policy.json``: the starter policy of the family, with the fake vendor's roots named. Whoever
-does not name them does not believe it.
+``device/policy.json``: the starter policy of the family, with the fake vendor's roots named.
+Whoever does not name them does not believe it.
 """
 
 import argparse

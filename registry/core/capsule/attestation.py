@@ -27,7 +27,6 @@ from registry.core.capsule.covering import Covering, Signing
 from registry.core.capsule.links import Link, waiting
 from registry.core.capsule.reappraisal import Holdings, Reads, Reappraisal, reappraise
 from registry.core.evidence import distrust
-from registry.core.evidence.claims import Examination
 from registry.core.evidence.validity import Validity
 from registry.core.verdict import Check, Verdict
 from registry.errors import MalformedError, Reason, VerificationError
@@ -199,20 +198,16 @@ def _distrusted(
         for item in holdings.distrust.values()
         if found.links[item.name].now.verdict is Verdict.VALID
     ]
-    verifier = again.said.verifier.build
-    parts: Sequence[Examination] = (appraisal.examination, *appraisal.examination.members)
-    for part in parts:
-        for entry in distrust.hits(
-            believed, part.family, part.claims, at=part.at, now=True, verifier=verifier
-        ):
-            error = VerificationError(
-                Reason.DISTRUSTED,
-                "this environment is no longer believed",
-                where=entry.reference[:200],
-                expected=f"nothing of {part.family} that is distrusted",
-                actual=f"{entry.reason}, since {entry.effective_from}"[:400],
-            )
-            return verdict.invalid(name, error)
+    examination, verifier = appraisal.examination, again.said.verifier.build
+    for entry in distrust.applying(believed, examination, now=True, verifier=verifier):
+        error = VerificationError(
+            Reason.DISTRUSTED,
+            "this environment is no longer believed",
+            where=entry.reference[:200],
+            expected=f"nothing of {entry.selector.family} that is distrusted",
+            actual=f"{entry.reason}, since {entry.effective_from}"[:400],
+        )
+        return verdict.invalid(name, error)
     return None
 
 

@@ -50,6 +50,7 @@ class Appraisal:
         trust: The AR4SI trustworthiness vector; a claim that is not in it is not made.
         checks: Every check of the table, with what the policy added.
         distrusted: The entries of the distrust list that apply.
+        disputed: What another engine says otherwise; such an appraisal is not VALID.
     """
 
     examination: Examination
@@ -59,10 +60,20 @@ class Appraisal:
     trust: Mapping[TrustClaim, int]
     checks: tuple[CheckResult, ...]
     distrusted: tuple[distrust.Entry, ...] = ()
+    disputed: str = ""
 
     def findings(self) -> tuple[CheckResult, ...]:
         """The checks that did not pass for a reason, accepted ones included."""
         return tuple(item for item in self.checks if item.outcome == "fail")
+
+
+def dispute(appraisal: Appraisal, disputed: str) -> Appraisal:
+    """The same appraisal, with what another engine says otherwise: then nothing is decided."""
+    if not disputed or appraisal.verdict is not Verdict.VALID:
+        return replace(appraisal, disputed=disputed)
+    return replace(
+        appraisal, verdict=Verdict.INDETERMINATE, tier=Tier.NONE, trust={}, disputed=disputed
+    )
 
 
 def policy_digest(policy: Policy) -> str:
@@ -94,7 +105,7 @@ def appraise(
     check(policy, rules)
     asked = question or Question()
     weights = _weights(policy, rules)
-    distrusted = _distrusted(examination, asked)
+    distrusted = distrust.applying(asked.distrusted, examination, now=asked.now)
     checks = [
         *_waive(examination.checks, policy),
         *_references(examination, policy, rules),
@@ -211,18 +222,6 @@ def _binding(examination: Examination, rules: Rules, question: Question) -> list
         )
         for mismatch, text in found
     ]
-
-
-def _distrusted(examination: Examination, question: Question) -> tuple[distrust.Entry, ...]:
-    """The entries that apply to the evidence, or to a device of a set."""
-    return tuple(
-        entry
-        for entry in question.distrusted
-        if any(
-            distrust.hits((entry,), part.family, part.claims, at=part.at, now=question.now)
-            for part in (examination, *examination.members)
-        )
-    )
 
 
 def _distrust(entries: Sequence[distrust.Entry], rules: Rules) -> list[CheckResult]:

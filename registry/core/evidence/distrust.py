@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from registry.core.encoding import AsciiKey, Count, Text, Time, Value
-from registry.core.evidence.claims import ClaimValue, Family
+from registry.core.evidence.claims import ClaimValue, Examination, Family
 from registry.core.evidence.validity import seconds
 from registry.errors import MalformedError, Reason
 
@@ -79,33 +79,31 @@ def written(value: ClaimValue) -> str:
     return str(value)
 
 
-def hits(
-    entries: Iterable[Entry],
-    family: Family,
-    claims: Mapping[str, ClaimValue],
-    *,
-    at: int,
-    now: bool,
-    verifier: str = "",
+def applying(
+    entries: Iterable[Entry], examination: Examination, *, now: bool, verifier: str = ""
 ) -> tuple[Entry, ...]:
-    """The entries that apply to evidence.
+    """The entries that apply to evidence, or to a device of a set, in their order.
 
     Args:
         entries: The list, as it is known.
-        family: The kind of evidence.
-        claims: What the evidence says.
-        at: The moment that counts, in Unix seconds.
+        examination: What the evidence says, and at which moment.
         now: Whether the question is what is believed now; else what was believable then.
         verifier: Which verifier made the result that is asked about, if one is.
     """
+    parts = (examination, *examination.members)
     return tuple(
         entry
         for entry in entries
-        if _selects(entry.selector, family, claims, verifier)
-        and (
-            now or entry.retroactive or at >= seconds(datetime.fromisoformat(entry.effective_from))
+        if any(
+            _in_force(entry, part.at, now=now)
+            and _selects(entry.selector, part.family, part.claims, verifier)
+            for part in parts
         )
     )
+
+
+def _in_force(entry: Entry, at: int, *, now: bool) -> bool:
+    return now or entry.retroactive or at >= seconds(datetime.fromisoformat(entry.effective_from))
 
 
 def _selects(

@@ -16,7 +16,13 @@ from registry.core import encoding
 from registry.core.digest import sha256
 from registry.core.encoding import AsciiKey, Count, Hex32, Text, Value
 from registry.core.evidence import distrust
-from registry.core.evidence.appraisal import Appraisal, Question, appraise, policy_digest
+from registry.core.evidence.appraisal import (
+    Appraisal,
+    Question,
+    appraise,
+    dispute,
+    policy_digest,
+)
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.checks import CheckResult
 from registry.core.evidence.claims import Family
@@ -209,7 +215,6 @@ def build(
     *,
     issued_at: int,
     verifier: Verifier,
-    disputed: str = "",
 ) -> AttestationResult:
     """Write down an appraisal.
 
@@ -219,9 +224,8 @@ def build(
         question: What was asked.
         issued_at: When, in Unix seconds.
         verifier: Which software judged.
-        disputed: What another engine says otherwise; empty if none does.
     """
-    environment = _environment(appraisal, material, question, disputed)
+    environment = _environment(appraisal, material, question)
     window = appraisal.examination.window
     expires = issued_at + material.policy.result_seconds
     if window is not None and appraisal.verdict is Verdict.VALID:
@@ -269,7 +273,9 @@ def redo(environment: Environment, material: Material, rules: Rules) -> Appraisa
         material.evidence, material.endorsements, at, material.policy.trusted_roots()
     )
     appraisal = appraise(examination, material.policy, rules, question)
-    again = _environment(appraisal, material, question, environment.disputed)
+    # The other engine may not be here: what it said is kept.
+    appraisal = dispute(appraisal, environment.disputed)
+    again = _environment(appraisal, material, question)
     # What a check looked at and how it words its finding may change between releases.
     for field in ("verdict", "status", "trust", "evidence_id", "valid_from", "valid_until"):
         expected, actual = getattr(environment, field), getattr(again, field)
@@ -309,23 +315,18 @@ def validate(result: AttestationResult) -> None:
             )
 
 
-def _environment(
-    appraisal: Appraisal, material: Material, question: Question, disputed: str
-) -> Environment:
+def _environment(appraisal: Appraisal, material: Material, question: Question) -> Environment:
     examination = appraisal.examination
     window = examination.window
     name = examination.evidence_id
     stated = question.stated
-    verdict, tier, vector = appraisal.verdict, appraisal.tier, dict(appraisal.trust)
-    if disputed and verdict is Verdict.VALID:
-        verdict, tier, vector = Verdict.INDETERMINATE, Tier.NONE, {}
     usable = window is not None and 0 <= window.start <= window.end
     return Environment(
-        status=tier,
-        trust=vector,
+        status=appraisal.tier,
+        trust=dict(appraisal.trust),
         policy=appraisal.policy,
         raw_evidence=sha256(material.evidence).hex(),
-        verdict=verdict,
+        verdict=appraisal.verdict,
         question="now" if question.now else "then",
         appraised_at=examination.at,
         evidence_id=msgspec.UNSET if name is None else name.hex(),
@@ -341,7 +342,7 @@ def _environment(
         stated=msgspec.UNSET if stated is None else Stated.of(stated),
         distrusted=tuple(sorted(map(entry_digest, appraisal.distrusted))),
         configured_roots=tuple(sorted(examination.configured_roots)),
-        disputed=disputed,
+        disputed=appraisal.disputed,
     )
 
 

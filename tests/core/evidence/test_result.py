@@ -9,7 +9,7 @@ import pytest
 from registry.core import encoding
 from registry.core.attestation.statement import Statement
 from registry.core.evidence import distrust
-from registry.core.evidence.appraisal import Question, appraise
+from registry.core.evidence.appraisal import Question, appraise, dispute
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements, Role
@@ -50,11 +50,11 @@ def material(words: str = "", **members: Any) -> Material:
     return Material(**(told | members))
 
 
-def made(held: Material, question: Question | None = None, **members: Any) -> AttestationResult:
+def made(held: Material, question: Question | None = None, disputed: str = "") -> AttestationResult:
     asked = question or Question(distrusted=held.distrusted)
     examination = examine(held.evidence, held.endorsements, NOON, held.policy.trusted_roots())
-    appraisal = appraise(examination, held.policy, RULES, asked)
-    return build(appraisal, held, asked, issued_at=ISSUED, verifier=VERIFIER, **members)
+    appraisal = dispute(appraise(examination, held.policy, RULES, asked), disputed)
+    return build(appraisal, held, asked, issued_at=ISSUED, verifier=VERIFIER)
 
 
 def environment(said: AttestationResult) -> Any:
@@ -150,7 +150,7 @@ def test_a_dispute_of_engines_leaves_the_verdict_open() -> None:
     said = made(held, disputed="the second engine says OutOfDate")
     assert environment(said).verdict is Verdict.INDETERMINATE
     validate(said)
-    assert redo(environment(said), held, RULES).verdict is Verdict.VALID
+    assert redo(environment(said), held, RULES).verdict is Verdict.INDETERMINATE
     lying = msgspec.structs.replace(environment(said), verdict=Verdict.VALID)
     with pytest.raises(MalformedError):
         validate(msgspec.structs.replace(said, submods={Family.AMD_SNP: lying}))
