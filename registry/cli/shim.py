@@ -30,6 +30,7 @@ from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
 from registry.shim.release import PinnedRelease
 from registry.shim.serving import Listen, Upstream, serving
+from registry.shim.spans import Spans, spans_to
 from registry.signing.file import StatementSigner
 
 DEFAULT_LISTEN = "127.0.0.1:8790"
@@ -91,6 +92,12 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 )
 @click.option("--tokenizer", type=_FILE)
 @click.option("--chat-template", type=_FILE)
+@click.option(
+    "--otlp",
+    metavar="URL",
+    help="Tell of every call in a span, by OTLP over HTTP, such as "
+    "http://localhost:4318/v1/traces; digests and times, never content.",
+)
 @attest_options
 @click.pass_context
 def command(
@@ -114,6 +121,7 @@ def command(
     chat_template: Path | None,
     health: str | None,
     max_behind: float,
+    otlp: str | None,
     attest: Attest,
 ) -> None:
     """Stand in front of a model server and record every output with its model version.
@@ -137,6 +145,7 @@ def command(
         with (
             attesting(attest, client, signer.public_key, release) as attestation,
             open_shim(folder, signer, client, release, None, log_key=client.log_key) as shim,
+            spans_to(otlp) as spans,
         ):
             standing = Standing(shim.recorder, described, attestation)
             healthy = {} if watch is None else {"model": watch.check}
@@ -153,6 +162,7 @@ def command(
                 checks=allowed,
                 mode=cast("Mode", mode),
                 told=telling(ask_at, watched.health),
+                spans=spans,
             )
             asyncio.run(serve)
 
@@ -166,6 +176,7 @@ async def _serve(
     checks: Sequence[Callable[[], None]],
     mode: Mode,
     told: AbstractAsyncContextManager[int | None],
+    spans: Spans,
 ) -> None:
     # The journal's thread must not wait for its turn while this one is busy, nor the other way.
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
@@ -178,7 +189,15 @@ async def _serve(
         for check in checks:
             check()
 
-    calls = Calls(shim.recorder, shim.unrecorded, standing, Awaiting(loop), mode, allowed=allowed)
+    calls = Calls(
+        shim.recorder,
+        shim.unrecorded,
+        standing,
+        Awaiting(loop),
+        mode,
+        allowed=allowed,
+        spans=spans,
+    )
     async with serving(listen, upstream, calls) as port, told as health_port:
         deployment = standing()
         model = deployment.model

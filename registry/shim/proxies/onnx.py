@@ -32,6 +32,7 @@ from registry.shim.attestation import KeyAttestation
 from registry.shim.deployment import Description, Standing
 from registry.shim.recorder.recorder import Answered, Deployment, Recorder
 from registry.shim.release import PinnedRelease
+from registry.shim.spans import mark_current
 
 UNCOVERED = ("request.run_options", "runtime.hardware", "time")
 """What a record of this proxy does not commit to."""
@@ -222,6 +223,7 @@ class RecordedSession:
             n = self._recorder.complete(opened, response)
         else:
             n = self._recorder.answered(opened, Answered(response), urgency="soon").n
+        mark_current(f"{self._recorder.shim_id}/{opened.n}", response)
         return Answer(outputs, tensors, content, n, self._model_name)
 
 

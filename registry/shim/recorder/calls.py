@@ -24,6 +24,7 @@ from registry.shim.recorder.recorder import (
     Sent,
 )
 from registry.shim.recorder.unrecorded import Unrecorded
+from registry.shim.spans import NoSpans, Spans
 
 Mode = Literal["strict", "stream", "best_effort"]
 """What is durable before an answer goes out; see :mod:`registry.shim.recorder.recorder`."""
@@ -76,6 +77,7 @@ class Calls:
         mode: Mode = "stream",
         *,
         allowed: Callable[[], None] = lambda: None,
+        spans: Spans | None = None,
     ) -> None:
         """Take where calls are written down, and what answers.
 
@@ -86,9 +88,11 @@ class Calls:
             awaiting: How this loop waits for the journal.
             mode: What is durable before an answer goes out.
             allowed: Raises while no call may be forwarded, in whatever mode.
+            spans: Who is told of calls besides.
         """
         self.mode = mode
         self._allowed = allowed
+        self.spans = spans or NoSpans()
         self._deployment = deployment
         self.recorder = recorder
         self._unrecorded = unrecorded
@@ -104,8 +108,8 @@ class Calls:
             UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``.
             RegistryError: Why no call is allowed now. It must not be forwarded.
         """
-        call = Call(self, asked or Asked())
         deployment = self._deployment()
+        call = Call(self, asked or Asked(), deployment.model)
         try:
             self._allowed()
         except RegistryError as error:
@@ -128,6 +132,9 @@ class Calls:
                 await self._awaiting.durable(write)
             except asyncio.CancelledError:
                 call.abandoned()
+                raise
+            except UnavailableError as error:
+                call.unwritten(error.reason)
                 raise
         call.forwarded()
         return call
@@ -174,11 +181,21 @@ class Call:
         open: Its intent; None if the journal could not take it, which only best_effort lets pass.
     """
 
-    __slots__ = ("_added_ns", "_calls", "_first_ns", "_last_ns", "_start_ns", "asked", "open")
+    __slots__ = (
+        "_added_ns",
+        "_calls",
+        "_first_ns",
+        "_last_ns",
+        "_span",
+        "_start_ns",
+        "asked",
+        "open",
+    )
 
-    def __init__(self, calls: Calls, asked: Asked) -> None:
+    def __init__(self, calls: Calls, asked: Asked, model: inference.Model) -> None:
         self._calls = calls
         self.asked = asked
+        self._span = calls.spans.begin(asked.trace, model, asked.params.get("model", ""))
         self.open: Open | None = None
         self._start_ns = time.monotonic_ns()
         self._added_ns = 0
@@ -208,20 +225,33 @@ class Call:
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``, in ``strict``: the answer must not go out.
         """
-        return await self._calls.end(self, answer)
+        try:
+            n = await self._calls.end(self, answer)
+        except UnavailableError as error:
+            self._span.ended(self.receipt_id, error.reason)
+            raise
+        self._span.answered(self.receipt_id, answer.response, answer.finish_reasons)
+        return n
 
     def failed(self, error: str, sent: Sent = NOTHING) -> None:
         """Write down that there is no whole answer, and what went out before."""
+        self._span.ended(self.receipt_id, error)
         if (open_ := self.open) is not None:
             self._calls.write(lambda: self._calls.recorder.failed(open_, error, sent))
 
     def abandoned(self, sent: Sent = NOTHING) -> None:
         """Write down that whoever asked left, and what went out before."""
+        self._span.ended(self.receipt_id, "client_gone")
         if (open_ := self.open) is not None:
             self._calls.write(lambda: self._calls.recorder.abandoned(open_, sent))
 
+    def unwritten(self, reason: str) -> None:
+        """Take note that its intent could not be written: it is not made, and has no record."""
+        self._span.ended("", reason)
+
     def refused(self, reason: str) -> None:
         """Write down that the call was refused here."""
+        self._span.ended(self.receipt_id, reason)
         if (open_ := self.open) is not None:
             self._calls.write(lambda: self._calls.recorder.refused(open_, reason))
 
