@@ -23,8 +23,11 @@ from typing import Final, Protocol
 BLOCK_BYTES: Final = 4096
 """Positions and lengths of direct writes are multiples of it: no disk has larger blocks."""
 
-BUFFER_BYTES: Final = 2 * 1024 * 1024
-"""Bytes that are hashed and written at once."""
+BUFFER_BYTES: Final = 4 * 1024 * 1024
+"""Bytes that are hashed and written at once: half of it cost a tenth more of processor time."""
+
+READ_BYTES: Final = 2 * 1024 * 1024
+"""Bytes that are read at once."""
 
 SLOTS: Final = 3
 """Buffers of one file: one that fills, one that is taken, one between."""
@@ -58,7 +61,7 @@ class LargeFile:
         )
         # One thread for each: it takes the buffers in their order.
         self._takers = [(ThreadPoolExecutor(1, "large-file"), take) for take in takers]
-        self._slots = [_buffer() for _ in range(SLOTS)]
+        self._slots = [_buffer(BUFFER_BYTES) for _ in range(SLOTS)]
         self._taken: list[list[Future[object]]] = [[] for _ in range(SLOTS)]
         self._turn = 0
         self._filled = 0
@@ -174,8 +177,8 @@ class Reader:
         self._position = position - self._left_out
         # One that is being taken, and one for each read under way. What is small must not take a
         # huge page.
-        new = _buffer if size >= LARGE_BYTES else partial(mmap.mmap, -1, BUFFER_BYTES)
-        self._slots = deque(new() for _ in range(READS_AHEAD + 1))
+        new = _buffer if size >= LARGE_BYTES else partial(mmap.mmap, -1)
+        self._slots = deque(new(READ_BYTES) for _ in range(READS_AHEAD + 1))
         self._pool = ThreadPoolExecutor(READS_AHEAD, "reader")
         self._ahead = deque(self._begin() for _ in range(READS_AHEAD))
 
@@ -198,7 +201,7 @@ class Reader:
             return nothing
         self._slots.rotate(-1)
         begun = self._pool.submit(self._read, self._slots[0], self._position, self._left_out)
-        self._position += BUFFER_BYTES
+        self._position += READ_BYTES
         self._left_out = 0
         return begun
 
@@ -215,16 +218,16 @@ class Reader:
         return view[left_out:count]
 
 
-def _buffer() -> mmap.mmap:
-    """Memory that begins at a page, as direct transfers need it; of one huge page if there is one.
+def _buffer(size: int) -> mmap.mmap:
+    """Memory that begins at a page, as direct transfers need it; of huge pages if there are any.
 
     A disk takes a buffer of 512 small pages in several pieces, one after the other, and one huge
     page at once: it is then more than twice as fast.
     """
     if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return mmap.mmap(-1, BUFFER_BYTES)
+        return mmap.mmap(-1, size)
     # Shared memory, which is what mmap gives if not asked for something else, has no huge pages.
-    buffer = mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     # open(2): into private memory a direct read may be lost if the process forks meanwhile.
     buffer.madvise(mmap.MADV_DONTFORK)
     with contextlib.suppress(OSError):

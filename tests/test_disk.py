@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from registry import disk
-from registry.disk import BLOCK_BYTES, BUFFER_BYTES, LARGE_BYTES, LargeFile, Reader
+from registry.disk import BLOCK_BYTES, BUFFER_BYTES, LARGE_BYTES, READ_BYTES, LargeFile, Reader
 
 SIZES = [0, 1, BLOCK_BYTES, BUFFER_BYTES - 1, BUFFER_BYTES, 4 * BUFFER_BYTES + BLOCK_BYTES + 5]
 STARTS = [0, BLOCK_BYTES, BLOCK_BYTES + 1]
@@ -100,7 +100,7 @@ def test_bytes_may_be_put_where_they_go(descriptor: int, path: Path) -> None:
 
 
 @pytest.mark.usefixtures("system")
-@pytest.mark.parametrize("size", [*SIZES, LARGE_BYTES])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("start", STARTS)
 def test_a_file_is_read_from_any_place_on(
     descriptor: int, path: Path, start: int, size: int
@@ -178,11 +178,11 @@ def test_what_is_not_finished_is_a_beginning_in_whole_blocks(descriptor: int, pa
 
 
 def test_a_reader_may_be_closed_early(descriptor: int, path: Path) -> None:
-    path.write_bytes(some(8 * BUFFER_BYTES))
-    reader = Reader(descriptor, 0, 8 * BUFFER_BYTES)
+    path.write_bytes(some(8 * READ_BYTES))
+    reader = Reader(descriptor, 0, 8 * READ_BYTES)
     piece = reader.next().result()
     reader.close()
-    assert bytes(piece) == some(BUFFER_BYTES)
+    assert bytes(piece) == some(READ_BYTES)
 
 
 def test_the_buffers_are_given_back_at_once(descriptor: int) -> None:
@@ -217,7 +217,7 @@ def flags_of(buffer: mmap.mmap) -> set[str]:
     reason="this system does not tell",
 )
 def test_a_buffer_is_private_memory_in_huge_pages_that_no_child_gets() -> None:
-    buffer = disk._buffer()
+    buffer = disk._buffer(BUFFER_BYTES)
     assert len(buffer) == BUFFER_BYTES
     flags = flags_of(buffer)
     assert "dc" in flags
@@ -228,7 +228,7 @@ def test_a_buffer_is_private_memory_in_huge_pages_that_no_child_gets() -> None:
 
 def test_a_buffer_is_there_on_systems_without_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
-    assert len(disk._buffer()) == BUFFER_BYTES
+    assert len(disk._buffer(BUFFER_BYTES)) == BUFFER_BYTES
 
 
 @pytest.mark.parametrize("size", [1, LARGE_BYTES], ids=["small", "large"])
@@ -238,8 +238,8 @@ def test_only_large_files_are_read_into_huge_pages(
     made: list[mmap.mmap] = []
     real = disk._buffer
 
-    def note() -> mmap.mmap:
-        made.append(real())
+    def note(size: int) -> mmap.mmap:
+        made.append(real(size))
         return made[-1]
 
     monkeypatch.setattr(disk, "_buffer", note)

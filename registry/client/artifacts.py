@@ -1,25 +1,31 @@
 """Blobs to and from a registry."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from registry.api.v1 import artifact_pb2
 from registry.api.v1 import artifact_service_pb2 as pb
 from registry.api.v1 import artifact_service_pb2_grpc as rpc
-from registry.client import http_download, transfer
+from registry.client import http_download, http_upload, transfer
 from registry.client.channel import Connection, transfer_seconds
-from registry.client.http_download import HTTPAddress, Part
+from registry.client.http_download import Part
+from registry.client.http_exchange import HTTPAddress
+from registry.client.http_upload import Source
 from registry.client.session import Session
 from registry.client.transfer import Progress, no_progress
 from registry.core import digest
 from registry.core.tlog.note import VerifierKey
+from registry.disk import LARGE_BYTES
 from registry.errors import (
     LimitExceededError,
     MalformedError,
     Reason,
+    RegistryError,
     UnavailableError,
     VerificationError,
 )
@@ -44,8 +50,8 @@ class ArtifactCalls(Session):
     """Asks about blobs, sends and receives them.
 
     Attributes:
-        over_http: Whether large blobs are asked for over HTTP; false once that led nowhere.
-        http_bytes: How many bytes came that way.
+        over_http: Whether large blobs go over HTTP; false once that led nowhere.
+        http_bytes: How many bytes went that way.
     """
 
     def __init__(self, connection: Connection, log_key: VerifierKey) -> None:
@@ -101,11 +107,15 @@ class ArtifactCalls(Session):
     def send(
         self, file: BinaryIO, sha256: bytes, size: int, progress: Progress, where: str
     ) -> StoredBlob:
-        """Send an open file; ``where`` names it in errors.
+        """Send an open file from its beginning; ``where`` names it in errors.
 
         Raises:
             MalformedError, VerificationError: As :meth:`upload`.
         """
+        if isinstance(file, io.FileIO) and size >= LARGE_BYTES and self.over_http:
+            stored = self._send_over_http(Source(file, sha256, size, where), progress)
+            if stored is not None:
+                return stored
         failures: list[MalformedError] = []
 
         def requests() -> Iterator[chunk.Piece | pb.UploadRequest]:
@@ -133,6 +143,39 @@ class ArtifactCalls(Session):
                 actual=f"{digest.text(blob.sha256)}, {blob.size} bytes",
             )
         return StoredBlob(blob.sha256, blob.sha512, blob.size)
+
+    def _send_over_http(self, source: Source, progress: Progress) -> StoredBlob | None:
+        """Send a file over HTTP; None where that leads nowhere."""
+        sent = 0
+
+        def count(more: int) -> None:
+            nonlocal sent
+            sent += more
+            progress(more)
+
+        header = artifact_pb2.UploadHeader(sha256=source.sha256, size=source.size)
+        try:
+            answer = self.connection.call(
+                self._artifacts.OpenUpload, pb.OpenUploadRequest(header=header)
+            )
+            address = HTTPAddress(answer.http.port, answer.http.ticket)
+            if address.usable:
+                http_upload.send(self.connection, address, source, count)
+                # Whoever answered there: the registry knows what it stored.
+                stored = self.stat(source.sha256)
+                if (stored.sha256, stored.size) == (source.sha256, source.size):
+                    self.http_bytes += source.size
+                    return stored
+        except MalformedError as error:
+            if error.reason is Reason.FILE_CHANGED:
+                raise
+        except RegistryError:
+            # As for those who fetch: gRPC will say what is wrong, if it is.
+            pass
+        # Not for every file of a model once more.
+        self.over_http = False
+        progress(-sent)
+        return None
 
     def download(self, sha256: bytes, size: int, offset: int = 0) -> Iterator[bytes | memoryview]:
         """The bytes of a blob from ``offset`` on, as the registry sends them: hash them.

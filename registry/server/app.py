@@ -45,6 +45,7 @@ from registry.server.http.rekor import RekorRoom
 from registry.server.http.routing import Routes
 from registry.server.http.tiles import TileRoom
 from registry.server.http.timestamping import Schedule, Timestamping
+from registry.server.http.uploads import UploadRoom
 from registry.server.identity import open_certification
 from registry.server.journals import add_journals
 from registry.server.lineage import LineageServicer
@@ -320,6 +321,7 @@ def http_routes(services: Services) -> Routes:
     """Everything that is answered over HTTP."""
     routes = TileRoom(services.sequencer, services.tiles).routes()
     routes += BlobRoom(services.artifacts, services.access, services.tickets).routes()
+    routes += UploadRoom(services.artifacts, services.tickets, services.sequencer.frozen).routes()
     routes += CosignedCheckpoint(services.sequencer, services.cosigning).routes()
     routes += RekorRoom(services.signatures, services.signer.key).routes()
     if services.stamping is not None:

@@ -1,11 +1,9 @@
 """Blobs over gRPC: chunks in order, hashed while they are written."""
 
 import asyncio
-import functools
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any
 
 import grpc.aio
 
@@ -19,23 +17,25 @@ from registry.errors import (
     VerificationError,
 )
 from registry.server.guard import caller
+from registry.server.storing import OneThread, store
 from registry.services.artifacts import Artifacts
-from registry.services.tickets import Tickets
+from registry.services.tickets import Right, Tickets
 from registry.storage.blobs.port import CHUNK_BYTES, BlobWriter
 from registry.wire import artifact as wire
 from registry.wire import chunk
 
-MAX_AT_ONCE = 64
-"""Large uploads, and as many large downloads, that have their buffers of 6 MiB; more of them wait
-for their turn. Small blobs, such as manifests, never wait."""
+MAX_UPLOADS = 32
+"""Large uploads that have their buffers of 12 MiB; more of them wait for their turn. Small blobs,
+such as manifests, never wait."""
+
+MAX_DOWNLOADS = 64
+"""Large downloads that have their buffers of 6 MiB; more of them wait for their turn."""
 
 GATHERED_BYTES = 1024 * 1024
 """Bytes of an upload that are handed over to its writer at once."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Part = chunk.Piece | pb.UploadRequest
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def add_artifacts(
@@ -61,27 +61,6 @@ def add_artifacts(
     )
 
 
-class _OneThread:
-    """Runs the blocking steps of one upload, in their order, beside the loop."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "upload")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False)
-
-    def run(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Start a step; it happens even if nobody waits for it."""
-        work = functools.partial(step, *args, **kwargs)
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        # If nobody waits for it, because something else failed before, that is what is told.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return future
-
-
 class ArtifactServicer(rpc.ArtifactServiceServicer):
     """Thin: wire → value, one service call, value → wire."""
 
@@ -89,8 +68,8 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
         self._artifacts = artifacts
         self._tickets = tickets
         self._http_port = http_port
-        self._uploads = asyncio.Semaphore(MAX_AT_ONCE)
-        self._downloads = asyncio.Semaphore(MAX_AT_ONCE)
+        self._uploads = asyncio.Semaphore(MAX_UPLOADS)
+        self._downloads = asyncio.Semaphore(MAX_DOWNLOADS)
 
     async def FindMissing(  # noqa: N802 - gRPC's spelling
         self, request: pb.FindMissingRequest, context: Context
@@ -108,7 +87,21 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
         if self._http_port is not None:
             answer.http.port = self._http_port
             # Who may ask for this may also read the blob: the rules of both are one.
-            answer.http.ticket = self._tickets.issue(caller.get().name, info.sha256)
+            right = Right.to_read(info.sha256)
+            answer.http.ticket = self._tickets.issue(caller.get().name, right)
+        return answer
+
+    async def OpenUpload(  # noqa: N802
+        self, request: pb.OpenUploadRequest, context: Context
+    ) -> pb.OpenUploadResponse:
+        """Where a blob may be sent over HTTP; refused for what an upload would be refused for."""
+        sha256, size = request.header.sha256, request.header.size
+        self._artifacts.check_upload(sha256, size)
+        answer = pb.OpenUploadResponse()
+        if self._http_port is not None:
+            answer.http.port = self._http_port
+            right = Right.to_store(sha256, size)
+            answer.http.ticket = self._tickets.issue(caller.get().name, right)
         return answer
 
     async def Upload(  # noqa: N802
@@ -121,16 +114,12 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
                 Reason.MALFORMED_FIELD, "an upload begins with a header", expected="header"
             )
         async with _place(self._uploads, first.header.size):
-            writer = self._artifacts.create(first.header.sha256, first.header.size)
-            # One thread for all that happens to the writer: what was begun ends before the next.
-            with _OneThread() as thread:
-                try:
-                    await _receive(request_iterator, writer, thread)
-                    info = await thread.run(self._artifacts.finish, writer)
-                except BaseException:
-                    # Also when the client goes away.
-                    await asyncio.shield(thread.run(writer.abort))
-                    raise
+            info = await store(
+                self._artifacts,
+                first.header.sha256,
+                first.header.size,
+                lambda writer, thread: _receive(request_iterator, writer, thread),
+            )
         return pb.UploadResponse(blob=wire.blob_to_proto(info.sha256, info.sha512, info.size))
 
     async def Download(  # type: ignore[override]  # noqa: N802 - bytes: written already
@@ -166,7 +155,7 @@ def _place(places: asyncio.Semaphore, size: int) -> AbstractAsyncContextManager[
     return places if size >= LARGE_BYTES else nullcontext()
 
 
-async def _receive(requests: AsyncIterator[Part], writer: BlobWriter, thread: _OneThread) -> None:
+async def _receive(requests: AsyncIterator[Part], writer: BlobWriter, thread: OneThread) -> None:
     offset = gathered = 0
     chunks: list[bytes | memoryview] = []
     writing = thread.run(_write, writer, [])

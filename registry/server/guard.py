@@ -40,7 +40,10 @@ ANYBODY = "anybody"
 _V1 = "/registry.api.v1."
 
 DOWNLOAD = f"{_V1}ArtifactService/Download"
-"""The method whose rule is also that of blobs over HTTP."""
+"""The method whose rule is also that of blobs that are read over HTTP."""
+
+UPLOAD = f"{_V1}ArtifactService/Upload"
+"""The method whose rule is also that of blobs that are stored over HTTP."""
 
 RULES: dict[str, str] = {
     "/grpc.health.v1.Health/Check": PUBLIC,
@@ -53,7 +56,8 @@ RULES: dict[str, str] = {
     f"{_V1}LogService/GetConsistency": PUBLIC,
     f"{_V1}LogService/Watch": ANYBODY,
     f"{_V1}ArtifactService/FindMissing": ANYBODY,
-    f"{_V1}ArtifactService/Upload": "publisher",
+    UPLOAD: "publisher",
+    f"{_V1}ArtifactService/OpenUpload": "publisher",
     DOWNLOAD: ANYBODY,
     f"{_V1}ArtifactService/Stat": ANYBODY,
     # Whose signatures are logged is judged by the admission policy.
@@ -87,7 +91,8 @@ RULES: dict[str, str] = {
 
 WRITES = frozenset(
     {
-        f"{_V1}ArtifactService/Upload",
+        UPLOAD,
+        f"{_V1}ArtifactService/OpenUpload",
         f"{_V1}StatementService/Register",
         f"{_V1}StatementService/RegisterBatch",
         f"{_V1}EvidenceService/Challenge",

@@ -79,8 +79,8 @@ class Artifacts:
             )
         return info
 
-    def create(self, sha256: bytes, size: int) -> BlobWriter:
-        """Start to take in a blob.
+    def check_upload(self, sha256: bytes, size: int) -> None:
+        """Refuse a blob that would not be taken in, as far as its announcement tells.
 
         Raises:
             LimitExceededError: ``BLOB_TOO_LARGE``.
@@ -96,6 +96,14 @@ class Artifacts:
                 expected=f"at most {MAX_BLOB_BYTES} bytes",
                 actual=f"{size} bytes",
             )
+
+    def create(self, sha256: bytes, size: int) -> BlobWriter:
+        """Start to take in a blob.
+
+        Raises:
+            LimitExceededError, MalformedError, UnavailableError: As :meth:`check_upload`.
+        """
+        self.check_upload(sha256, size)
         return self._blobs.create(sha256, size)
 
     def finish(self, writer: BlobWriter) -> BlobInfo:

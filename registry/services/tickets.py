@@ -1,19 +1,21 @@
-"""Tickets: who may read one blob, for a minute, where no token has to be shown.
+"""Tickets: who may read or store one blob, for a minute, where no token has to be shown.
 
 A caller who has shown a token over gRPC gets a ticket, and shows that over HTTP. The port there is
 one that the caller was told of, not one that the caller chose: behind a tunnel another program may
-answer it. All that such a program learns is how to read this blob within this minute. ::
+answer it. All that such a program learns is how to read this blob within this minute, or how to
+store exactly these bytes. ::
 
     provregticket_<expires>.<64 hexadecimal digits>.<principal>
 
-The digits are an HMAC-SHA-256, with a key that this process made for itself, over the digest of the
-blob and the two other parts. Whose principal was revoked meanwhile is refused.
+The digits are an HMAC-SHA-256, with a key that this process made for itself, over what the ticket
+is good for and the two other parts. Whose principal was revoked meanwhile is refused.
 """
 
 import hashlib
 import hmac
 import secrets
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from registry.core import encoding
 from registry.core.access import Principal
@@ -31,6 +33,27 @@ MAX_CHARACTERS: Final = 256
 """Characters of a ticket that are looked at."""
 
 
+@dataclass(frozen=True, slots=True)
+class Right:
+    """The one thing that a ticket is good for.
+
+    Attributes:
+        said: What is signed; no two rights are said in the same words.
+    """
+
+    said: str
+
+    @classmethod
+    def to_read(cls, sha256: bytes) -> Self:
+        """To read this blob."""
+        return cls(f"read.{sha256.hex()}")
+
+    @classmethod
+    def to_store(cls, sha256: bytes, size: int) -> Self:
+        """To store this blob, of so many bytes."""
+        return cls(f"store.{sha256.hex()}.{size}")
+
+
 class Tickets:
     """Issues tickets, and knows its own."""
 
@@ -39,13 +62,13 @@ class Tickets:
         self._clock = clock
         self._key = secrets.token_bytes(32)
 
-    def issue(self, principal: str, sha256: bytes) -> str:
-        """A ticket for a principal, who is known to be allowed to read this blob."""
+    def issue(self, principal: str, right: Right) -> str:
+        """A ticket for a principal, who is known to have this right."""
         expires = int(self._clock().timestamp()) + SECONDS
-        return f"{PREFIX}{expires}.{self._mac(sha256, expires, principal).hex()}.{principal}"
+        return f"{PREFIX}{expires}.{self._mac(right, expires, principal).hex()}.{principal}"
 
-    def authenticate(self, ticket: str, sha256: bytes) -> Principal:
-        """Who was given this ticket for this blob.
+    def authenticate(self, ticket: str, right: Right) -> Principal:
+        """Who was given this ticket for this right.
 
         Raises:
             UnauthenticatedError: ``UNKNOWN_TOKEN``, ``TOKEN_EXPIRED`` or ``TOKEN_REVOKED``.
@@ -55,7 +78,7 @@ class Tickets:
             expires, mac = encoding.decimal(text), encoding.hex_bytes(digits, SHA256_SIZE)
         except (ValueError, MalformedError):
             raise _unknown() from None
-        if not hmac.compare_digest(mac, self._mac(sha256, expires, name)):
+        if not hmac.compare_digest(mac, self._mac(right, expires, name)):
             raise _unknown()
         if self._clock().timestamp() >= expires:
             raise UnauthenticatedError(
@@ -63,8 +86,8 @@ class Tickets:
             )
         return self._access.current(name)
 
-    def _mac(self, sha256: bytes, expires: int, name: str) -> bytes:
-        said = f"{sha256.hex()}.{expires}.{name}".encode("utf-8", "surrogatepass")
+    def _mac(self, right: Right, expires: int, name: str) -> bytes:
+        said = f"{right.said}.{expires}.{name}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, said, hashlib.sha256)
 
 

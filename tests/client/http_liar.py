@@ -23,11 +23,16 @@ Answer = Callable[[bytes], Iterable[bytes]]
 """What is sent in answer to the head of a request."""
 
 
+Upload = Callable[[socket.socket, bytes], None]
+"""Talks to a client that wants to upload, the head of whose request came."""
+
+
 class HTTPLiar:
     """Stands where a client is told that HTTP is answered.
 
     Attributes:
         answer: What is sent; the honest answer if not told otherwise.
+        upload: What is done with an upload; it is passed on if not told otherwise.
         seen: All that came, one item for each connection.
     """
 
@@ -35,6 +40,7 @@ class HTTPLiar:
         host, _, port = url.rpartition("//")[2].rpartition(":")
         self._real = host, int(port)
         self.answer: Answer = self.honest
+        self.upload: Upload = self.relay
         self.seen: list[bytes] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
@@ -79,6 +85,19 @@ class HTTPLiar:
 
         return answer
 
+    def relay(self, connection: socket.socket, head: bytes, after: int | None = None) -> None:
+        """Pass an upload on, and what is answered; or hang up after so many bytes."""
+        left = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        left = left if after is None else after
+        with socket.create_connection(self._real, timeout=SECONDS) as real:
+            real.sendall(head)
+            connection.sendall(real.recv(PIECE_BYTES))
+            while left and (data := connection.recv(min(left, PIECE_BYTES))):
+                real.sendall(data)
+                left -= len(data)
+            while after is None and (data := real.recv(PIECE_BYTES)):
+                connection.sendall(data)
+
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -90,5 +109,8 @@ class HTTPLiar:
         connection.settimeout(SECONDS)
         came = connection.recv(PIECE_BYTES)
         self.seen.append(came)
+        if came.startswith(b"PUT "):
+            self.upload(connection, came)
+            return
         for data in self.answer(came):
             connection.sendall(data)

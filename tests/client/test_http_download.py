@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from registry.api.v1 import artifact_service_pb2 as pb
-from registry.client import http_download
+from registry.client import http_download, http_exchange
 from registry.client.channel import Connection, Target
 from registry.client.fetch import Fetched, fetch
-from registry.client.http_download import MAX_HEAD_BYTES, HTTPAddress, Part, receive
+from registry.client.http_download import Part, receive
+from registry.client.http_exchange import MAX_HEAD_BYTES, HTTPAddress
 from registry.client.publish import Publication, publish
 from registry.client.registry import RegistryClient
 from registry.core import digest
@@ -290,7 +291,7 @@ HEAD = (
 def test_a_registry_that_falls_silent_is_given_up(
     direct: Callable[..., list[int]], http_liar: HTTPLiar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_download, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(http_exchange, "STALL_SECONDS", 0.2)
     go_on = threading.Event()
 
     def silent(_request: bytes) -> Iterator[bytes]:

@@ -129,6 +129,15 @@ def test_blobs_are_served_under_the_same_certificate(client: RegistryClient) -> 
     assert received(client) == LARGE
 
 
+def test_blobs_are_taken_under_the_same_certificate(client: RegistryClient, tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    path.write_bytes(LARGE + b"another")
+    sha256_of_it = sha256(path.read_bytes())
+    client.upload(path, len(LARGE) + 7, sha256_of_it)
+    assert (client.http_bytes, client.over_http) == (len(LARGE) + 7, True)
+    assert client.read_blob(sha256_of_it, len(LARGE) + 7) == LARGE + b"another"
+
+
 def test_blobs_are_asked_for_under_the_trust_of_the_channel(
     client: RegistryClient, over_tls: tuple[str, str, Path], tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from registry.api.v1 import artifact_pb2 as registry_dot_api_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&registry/api/v1/artifact_service.proto\x12\x0fregistry.api.v1\x1a\x1eregistry/api/v1/artifact.proto\"$\n\x12\x46indMissingRequest\x12\x0e\n\x06sha256\x18\x01 \x03(\x0c\"&\n\x13\x46indMissingResponse\x12\x0f\n\x07missing\x18\x01 \x03(\x0c\"q\n\rUploadRequest\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.UploadHeaderH\x00\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x16.registry.api.v1.ChunkH\x00\x42\x06\n\x04part\"5\n\x0eUploadResponse\x12#\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x15.registry.api.v1.Blob\"1\n\x0f\x44ownloadRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"9\n\x10\x44ownloadResponse\x12%\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x16.registry.api.v1.Chunk\"\x1d\n\x0bStatRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"_\n\x0cStatResponse\x12#\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x15.registry.api.v1.Blob\x12*\n\x04http\x18\x02 \x01(\x0b\x32\x1c.registry.api.v1.HttpAddress\"+\n\x0bHttpAddress\x12\x0c\n\x04port\x18\x01 \x01(\r\x12\x0e\n\x06ticket\x18\x02 \x01(\t2\xd0\x02\n\x0f\x41rtifactService\x12X\n\x0b\x46indMissing\x12#.registry.api.v1.FindMissingRequest\x1a$.registry.api.v1.FindMissingResponse\x12K\n\x06Upload\x12\x1e.registry.api.v1.UploadRequest\x1a\x1f.registry.api.v1.UploadResponse(\x01\x12Q\n\x08\x44ownload\x12 .registry.api.v1.DownloadRequest\x1a!.registry.api.v1.DownloadResponse0\x01\x12\x43\n\x04Stat\x12\x1c.registry.api.v1.StatRequest\x1a\x1d.registry.api.v1.StatResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&registry/api/v1/artifact_service.proto\x12\x0fregistry.api.v1\x1a\x1eregistry/api/v1/artifact.proto\"$\n\x12\x46indMissingRequest\x12\x0e\n\x06sha256\x18\x01 \x03(\x0c\"&\n\x13\x46indMissingResponse\x12\x0f\n\x07missing\x18\x01 \x03(\x0c\"q\n\rUploadRequest\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.UploadHeaderH\x00\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x16.registry.api.v1.ChunkH\x00\x42\x06\n\x04part\"5\n\x0eUploadResponse\x12#\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x15.registry.api.v1.Blob\"B\n\x11OpenUploadRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.UploadHeader\"@\n\x12OpenUploadResponse\x12*\n\x04http\x18\x01 \x01(\x0b\x32\x1c.registry.api.v1.HttpAddress\"1\n\x0f\x44ownloadRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"9\n\x10\x44ownloadResponse\x12%\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x16.registry.api.v1.Chunk\"\x1d\n\x0bStatRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"_\n\x0cStatResponse\x12#\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x15.registry.api.v1.Blob\x12*\n\x04http\x18\x02 \x01(\x0b\x32\x1c.registry.api.v1.HttpAddress\"+\n\x0bHttpAddress\x12\x0c\n\x04port\x18\x01 \x01(\r\x12\x0e\n\x06ticket\x18\x02 \x01(\t2\xa7\x03\n\x0f\x41rtifactService\x12X\n\x0b\x46indMissing\x12#.registry.api.v1.FindMissingRequest\x1a$.registry.api.v1.FindMissingResponse\x12K\n\x06Upload\x12\x1e.registry.api.v1.UploadRequest\x1a\x1f.registry.api.v1.UploadResponse(\x01\x12U\n\nOpenUpload\x12\".registry.api.v1.OpenUploadRequest\x1a#.registry.api.v1.OpenUploadResponse\x12Q\n\x08\x44ownload\x12 .registry.api.v1.DownloadRequest\x1a!.registry.api.v1.DownloadResponse0\x01\x12\x43\n\x04Stat\x12\x1c.registry.api.v1.StatRequest\x1a\x1d.registry.api.v1.StatResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,16 +40,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADREQUEST']._serialized_end=282
   _globals['_UPLOADRESPONSE']._serialized_start=284
   _globals['_UPLOADRESPONSE']._serialized_end=337
-  _globals['_DOWNLOADREQUEST']._serialized_start=339
-  _globals['_DOWNLOADREQUEST']._serialized_end=388
-  _globals['_DOWNLOADRESPONSE']._serialized_start=390
-  _globals['_DOWNLOADRESPONSE']._serialized_end=447
-  _globals['_STATREQUEST']._serialized_start=449
-  _globals['_STATREQUEST']._serialized_end=478
-  _globals['_STATRESPONSE']._serialized_start=480
-  _globals['_STATRESPONSE']._serialized_end=575
-  _globals['_HTTPADDRESS']._serialized_start=577
-  _globals['_HTTPADDRESS']._serialized_end=620
-  _globals['_ARTIFACTSERVICE']._serialized_start=623
-  _globals['_ARTIFACTSERVICE']._serialized_end=959
+  _globals['_OPENUPLOADREQUEST']._serialized_start=339
+  _globals['_OPENUPLOADREQUEST']._serialized_end=405
+  _globals['_OPENUPLOADRESPONSE']._serialized_start=407
+  _globals['_OPENUPLOADRESPONSE']._serialized_end=471
+  _globals['_DOWNLOADREQUEST']._serialized_start=473
+  _globals['_DOWNLOADREQUEST']._serialized_end=522
+  _globals['_DOWNLOADRESPONSE']._serialized_start=524
+  _globals['_DOWNLOADRESPONSE']._serialized_end=581
+  _globals['_STATREQUEST']._serialized_start=583
+  _globals['_STATREQUEST']._serialized_end=612
+  _globals['_STATRESPONSE']._serialized_start=614
+  _globals['_STATRESPONSE']._serialized_end=709
+  _globals['_HTTPADDRESS']._serialized_start=711
+  _globals['_HTTPADDRESS']._serialized_end=754
+  _globals['_ARTIFACTSERVICE']._serialized_start=757
+  _globals['_ARTIFACTSERVICE']._serialized_end=1180
 # @@protoc_insertion_point(module_scope)

@@ -124,6 +124,54 @@ class UploadResponse(_message.Message):
 Global___UploadResponse: _TypeAlias = UploadResponse  # noqa: Y015
 
 @_typing.final
+class OpenUploadRequest(_message.Message):
+    """Announces an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> _artifact_pb2.UploadHeader:
+        """What would be uploaded."""
+
+    def __init__(
+        self,
+        *,
+        header: _artifact_pb2.UploadHeader | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenUploadRequest: _TypeAlias = OpenUploadRequest  # noqa: Y015
+
+@_typing.final
+class OpenUploadResponse(_message.Message):
+    """Where the upload may go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HTTP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def http(self) -> Global___HttpAddress:
+        """Where exactly this blob is taken, as `PUT /blobs/sha256:HEX`; absent if it is not."""
+
+    def __init__(
+        self,
+        *,
+        http: Global___HttpAddress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["http", b"http"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["http", b"http"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenUploadResponse: _TypeAlias = OpenUploadResponse  # noqa: Y015
+
+@_typing.final
 class DownloadRequest(_message.Message):
     """Asks for a blob."""
 
@@ -227,7 +275,7 @@ Global___StatResponse: _TypeAlias = StatResponse  # noqa: Y015
 
 @_typing.final
 class HttpAddress(_message.Message):
-    """Where one blob is served over HTTP, as `GET /blobs/sha256:HEX`."""
+    """Where one blob is served, or taken, over HTTP, as `/blobs/sha256:HEX`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -236,7 +284,9 @@ class HttpAddress(_message.Message):
     port: _builtins.int
     """The port, on the host that answers gRPC, with TLS if gRPC is answered with TLS."""
     ticket: _builtins.str
-    """A bearer token for this blob alone, for a minute: the caller's own need not be shown there."""
+    """A bearer token for this blob alone, to read it or to store it, good for a minute: the caller's
+    own need not be shown there.
+    """
     def __init__(
         self,
         *,

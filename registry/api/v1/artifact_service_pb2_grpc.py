@@ -45,6 +45,11 @@ class ArtifactServiceStub:
                 request_serializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.UploadRequest.SerializeToString,
                 response_deserializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.UploadResponse.FromString,
                 _registered_method=True)
+        self.OpenUpload = channel.unary_unary(
+                '/registry.api.v1.ArtifactService/OpenUpload',
+                request_serializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.OpenUploadRequest.SerializeToString,
+                response_deserializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.OpenUploadResponse.FromString,
+                _registered_method=True)
         self.Download = channel.unary_stream(
                 '/registry.api.v1.ArtifactService/Download',
                 request_serializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.DownloadRequest.SerializeToString,
@@ -70,6 +75,13 @@ class ArtifactServiceServicer:
 
     def Upload(self, request_iterator, context):
         """Stores one blob; it is durable when the answer arrives, or not stored at all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenUpload(self, request, context):
+        """Says where the same upload is taken over HTTP, at less cost; stores nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +113,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.Upload,
                     request_deserializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.UploadRequest.FromString,
                     response_serializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.UploadResponse.SerializeToString,
+            ),
+            'OpenUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenUpload,
+                    request_deserializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.OpenUploadRequest.FromString,
+                    response_serializer=registry_dot_api_dot_v1_dot_artifact__service__pb2.OpenUploadResponse.SerializeToString,
             ),
             'Download': grpc.unary_stream_rpc_method_handler(
                     servicer.Download,
@@ -168,6 +185,33 @@ class ArtifactService:
             '/registry.api.v1.ArtifactService/Upload',
             registry_dot_api_dot_v1_dot_artifact__service__pb2.UploadRequest.SerializeToString,
             registry_dot_api_dot_v1_dot_artifact__service__pb2.UploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/registry.api.v1.ArtifactService/OpenUpload',
+            registry_dot_api_dot_v1_dot_artifact__service__pb2.OpenUploadRequest.SerializeToString,
+            registry_dot_api_dot_v1_dot_artifact__service__pb2.OpenUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

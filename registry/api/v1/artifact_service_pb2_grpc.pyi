@@ -37,6 +37,8 @@ class ArtifactServiceStub:
     """Which of these blobs the registry does not have yet."""
     Upload: _grpc.StreamUnaryMultiCallable[_artifact_service_pb2.UploadRequest, _artifact_service_pb2.UploadResponse]
     """Stores one blob; it is durable when the answer arrives, or not stored at all."""
+    OpenUpload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.OpenUploadRequest, _artifact_service_pb2.OpenUploadResponse]
+    """Says where the same upload is taken over HTTP, at less cost; stores nothing."""
     Download: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadRequest, _artifact_service_pb2.DownloadResponse]
     """Streams one blob from an offset to its end."""
     Stat: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.StatRequest, _artifact_service_pb2.StatResponse]
@@ -51,6 +53,8 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """Which of these blobs the registry does not have yet."""
     Upload: _aio.StreamUnaryMultiCallable[_artifact_service_pb2.UploadRequest, _artifact_service_pb2.UploadResponse]  # type: ignore[assignment]
     """Stores one blob; it is durable when the answer arrives, or not stored at all."""
+    OpenUpload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.OpenUploadRequest, _artifact_service_pb2.OpenUploadResponse]  # type: ignore[assignment]
+    """Says where the same upload is taken over HTTP, at less cost; stores nothing."""
     Download: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadRequest, _artifact_service_pb2.DownloadResponse]  # type: ignore[assignment]
     """Streams one blob from an offset to its end."""
     Stat: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.StatRequest, _artifact_service_pb2.StatResponse]  # type: ignore[assignment]
@@ -74,6 +78,14 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_service_pb2.UploadResponse, _abc.Awaitable[_artifact_service_pb2.UploadResponse]]:
         """Stores one blob; it is durable when the answer arrives, or not stored at all."""
+
+    @_abc_1.abstractmethod
+    def OpenUpload(
+        self,
+        request: _artifact_service_pb2.OpenUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.OpenUploadResponse, _abc.Awaitable[_artifact_service_pb2.OpenUploadResponse]]:
+        """Says where the same upload is taken over HTTP, at less cost; stores nothing."""
 
     @_abc_1.abstractmethod
     def Download(

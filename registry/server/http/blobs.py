@@ -28,7 +28,7 @@ from registry.server.http.routing import BYTES, Headers, Request, Response, Rout
 from registry.services import tickets
 from registry.services.access import Access
 from registry.services.artifacts import Artifacts
-from registry.services.tickets import Tickets
+from registry.services.tickets import Right, Tickets
 
 PATH: Final = "/blobs/{digest}"
 
@@ -91,7 +91,7 @@ class BlobRoom:
         if token is not None and token.startswith(tickets.PREFIX):
             # What is no digest has no ticket either.
             sha256 = digest.parse(request.parts["digest"])
-            principal = self._tickets.authenticate(token, sha256)
+            principal = self._tickets.authenticate(token, Right.to_read(sha256))
         else:
             principal = self._access.authenticate(token)
             sha256 = digest.parse(request.parts["digest"])

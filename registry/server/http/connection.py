@@ -4,20 +4,26 @@ Heads of at most :data:`MAX_HEAD_BYTES` that arrive within :data:`HEAD_SECONDS`,
 within :data:`BODY_SECONDS` and bring as little as that around them, :data:`MAX_WAITING` requests
 that wait for their turn, and answers that are taken without stalling.
 
-Bodies that are too large to be held go to the socket itself, past uvicorn and the transport of the
-loop, which would copy what the system does not take at once.
+Bodies that are too large to be held go to the socket itself and come from there, past uvicorn and
+the transport of the loop, which would copy them. A connection whose body was taken past the parser
+carries no other request.
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
+import socket
+import time
 from collections.abc import AsyncIterable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from registry.errors import Reason, UnavailableError
+from registry.server.http.incoming import Pace, Sink, cut, put, receive, slow
 from registry.server.http.routing import refusal
+from registry.server.storing import OneThread
 
 MAX_HEAD_BYTES = 32 * 1024
 """Bytes of a request line with its headers; also of chunk extensions and trailers in one piece."""
@@ -26,7 +32,7 @@ HEAD_SECONDS = 10.0
 """How long the head of a request may take to arrive."""
 
 BODY_SECONDS = 30.0
-"""How long the body of a request may take to arrive."""
+"""How long the body of a request may take to arrive, if it is held."""
 
 MAX_WAITING = 64
 """Requests of one connection that wait while an earlier one is answered."""
@@ -37,10 +43,14 @@ TAKEN_SECONDS = 30.0
 STREAM = "provreg.stream"
 """The ASGI extension whose ``send`` sends the pieces of a body after the head of its response."""
 
+TAKE = "provreg.take"
+"""The ASGI extension whose ``take`` takes the whole body of a request, instead of ``receive``."""
+
 TLS_BYTES = 256 * 1024
 """Bytes of a large body that are encrypted at once."""
 
 _CONTINUE = b"HTTP/1.1 100 "
+_GO_ON = _CONTINUE + b"Continue\r\n\r\n"
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unsent_bytes = 0
         self._idle_bytes = 0
         self._body_came = False
+        self._taken = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Begin to wait for a head."""
@@ -112,6 +123,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._idle_bytes > MAX_HEAD_BYTES:
                 self._refuse("There is too much around this body.")
                 return
+        if self._taken:
+            return
         if not self._in_head and self._timer is None:
             self._timer = self.loop.call_later(BODY_SECONDS, self._refuse_slow_body)
         elif in_head and self._in_head and self._heads == heads:
@@ -146,7 +159,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # By now there is a cycle, which runs later. It belongs to this request: when it runs, the
         # protocol may have come to the next one.
         send = functools.partial(self._send_stream, self.cycle)
-        self.scope["extensions"] = {STREAM: {"send": send}}
+        take = functools.partial(self._take_body, self.cycle)
+        self.scope["extensions"] = {STREAM: {"send": send}, TAKE: {"take": take}}
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -216,6 +230,43 @@ class BoundedProtocol(HttpToolsProtocol):
                 cycle.expected_content_length -= len(piece)
         self._joined.set_write_buffer_limits()
 
+    async def _take_body(
+        self, cycle: RequestResponseCycle, size: int, sink: Sink, thread: OneThread
+    ) -> None:
+        """Let a sink, which lives in a thread, take a body of ``size`` bytes as fast as it comes.
+
+        Raises:
+            VerificationError: ``TRUNCATED_UPLOAD``.
+            UnavailableError: ``SLOW_REQUEST``.
+            RegistryError, OSError: Why the sink takes no more.
+        """
+        self._taken = True
+        self._has_come()
+        # The parser will not see where this body ends.
+        cycle.keep_alive = False
+        if self._joined.get_extra_info("ssl_object") is not None:
+            await _take_encrypted(cycle, size, sink, thread)
+            return
+        self.flow.pause_reading()
+        # What the transport had read before it was stopped.
+        early, cycle.body = bytes(cycle.body), bytearray()
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self._joined.write(_GO_ON)
+        await thread.run(put, sink, early)
+        left = size - len(early)
+        if left and self._joined.is_closing():
+            # The end came with the beginning.
+            raise cut(left)
+        connection = self._joined.get_extra_info("socket")
+        try:
+            await thread.run(receive, connection.dup(), left, sink)
+        except asyncio.CancelledError:
+            # If nobody waits for it any more, the thread must not wait either.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
+            raise
+
     def _require_client(self) -> None:
         if self._joined.is_closing():
             raise ConnectionAbortedError
@@ -271,3 +322,23 @@ class BoundedProtocol(HttpToolsProtocol):
             b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
         )
         self.transport.close()
+
+
+async def _take_encrypted(
+    cycle: RequestResponseCycle, left: int, sink: Sink, thread: OneThread
+) -> None:
+    """Take a body that uvicorn receives and decrypts."""
+    pace = Pace()
+    while left:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(pace.patience()):
+                message = await cycle.receive()
+        except TimeoutError:
+            raise slow() from None
+        if message["type"] != "http.request":
+            raise cut(left)
+        body = message["body"]
+        pace.note(len(body), time.monotonic() - began)
+        left -= len(body)
+        await thread.run(put, sink, body)

@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from registry.errors import (
     RegistryError,
     UnavailableError,
 )
-from registry.server.http.connection import STREAM, BoundedProtocol
-from registry.server.http.routing import Request, Response, Routes, answer, refusal
+from registry.server.http.connection import STREAM, TAKE, BoundedProtocol
+from registry.server.http.incoming import Sink
+from registry.server.http.routing import Request, Response, Route, Routes, answer, refusal
+from registry.server.storing import OneThread
 
 MAX_CONNECTIONS = 512
 """Connections that are answered at once; more are told to come back."""
@@ -170,6 +173,11 @@ class Face:
             # A path that is not served says so after a short body.
             route, parts, limit, refused = None, {}, MAX_UNREAD_BYTES, refusal(error)
         body = b""
+        query = scope["query_string"].decode("latin-1")
+        if route is not None and route.takes_body:
+            return await _streamed(
+                route, Request(method, path, query, headers, parts=parts), scope, receive
+            ), True
         if _has_body(headers):
             try:
                 body = await _body(headers, receive, limit)
@@ -179,7 +187,6 @@ class Face:
                 return Response(CLIENT_GONE), True
         if route is None:
             return refused, False
-        query = scope["query_string"].decode("latin-1")
         return await answer(route, Request(method, path, query, headers, body, parts)), False
 
 
@@ -202,6 +209,23 @@ def _bind(host: str, port: str, listen: str) -> socket.socket:
             actual=str(error),
             hint="is another server running there? --http takes another address, or none",
         ) from error
+
+
+async def _streamed(route: Route, request: Request, scope: Message, receive: Receive) -> Response:
+    """The response of a route that takes bodies itself."""
+    taken = False
+
+    async def take(size: int, sink: Sink, thread: OneThread) -> None:
+        nonlocal taken
+        taken = True
+        await scope["extensions"][TAKE]["take"](size, sink, thread)
+
+    response = await answer(route, replace(request, take=take))
+    # Who waits to be told to go on sends nothing now.
+    if not taken and _has_body(request.headers) and "expect" not in request.headers:
+        with contextlib.suppress(LimitExceededError, ConnectionError):
+            await _body(request.headers, receive, 0)
+    return response
 
 
 def _has_body(headers: Mapping[str, str]) -> bool:

@@ -36,6 +36,8 @@ from registry.errors import (
     UnsupportedError,
     VerificationError,
 )
+from registry.server.http.incoming import Sink
+from registry.server.storing import OneThread
 from registry.wire.status import internal, printable, to_status
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -73,9 +75,19 @@ Headers = tuple[tuple[str, str], ...]
 """Header lines, in the order in which they are sent."""
 
 
+Take = Callable[[int, Sink, OneThread], Awaitable[None]]
+"""Puts a body, of so many bytes, into a sink that lives in this thread; to be called once.
+
+Raises:
+    VerificationError: ``TRUNCATED_UPLOAD``.
+    UnavailableError: ``SLOW_REQUEST``.
+    RegistryError, OSError: Why the sink takes no more.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked, completely received.
+    """What was asked, completely received unless its route takes the body.
 
     Attributes:
         path: The path as it was sent. A percent sign in it is never decoded: no path of ours needs
@@ -83,6 +95,7 @@ class Request:
         query: What follows the question mark, as it was sent.
         headers: Names in lower case; of a header that is sent twice, the last one counts.
         parts: What the placeholders of the route stand for.
+        take: Takes the body, if the route does that; ``body`` is empty then.
     """
 
     method: str
@@ -91,6 +104,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     parts: Mapping[str, str] = field(default_factory=dict)
+    take: Take | None = None
 
     @property
     def media_type(self) -> str:
@@ -147,12 +161,14 @@ class Route:
     Attributes:
         path: Begins with a slash; ``{name}`` is one part, ``{name*}`` the rest.
         max_body_bytes: A longer body is refused before it is read; zero for none at all.
+        takes_body: The answer takes the body itself, or leaves it: it may be too large to be held.
     """
 
     method: str
     path: str
     answer: Answer
     max_body_bytes: int = 0
+    takes_body: bool = False
 
     def pattern(self) -> "re.Pattern[str]":
         """What the path looks like."""

@@ -23,7 +23,7 @@ from registry.errors import (
     Reason,
     VerificationError,
 )
-from registry.storage.blobs.port import BlobInfo
+from registry.storage.blobs.port import CHUNK_BYTES, BlobInfo
 from registry.storage.durable import make_folder, sync_folder
 
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -178,6 +178,7 @@ class DiskBlobWriter:
         self._name, self._twin = hashlib.sha256(), hashlib.sha512()
         # Opened first: if that fails, no thread is left behind.
         self._file = path.open("xb", buffering=0)
+        self._small = memoryview(b"")
         self._large: LargeFile | None = None
         if size >= LARGE_BYTES:
             self._large = LargeFile(self._file.fileno(), 0, self._name, self._twin)
@@ -188,15 +189,7 @@ class DiskBlobWriter:
         Raises:
             VerificationError: ``SIZE_MISMATCH`` if they are more than announced.
         """
-        self._written += len(data)
-        if self._written > self._size:
-            raise VerificationError(
-                Reason.SIZE_MISMATCH,
-                "more bytes came than were announced",
-                where=digest.text(self._sha256),
-                expected=f"{self._size} bytes",
-                actual=f"at least {self._written} bytes",
-            )
+        self._count(len(data))
         if self._large is not None:
             self._large.write(data)
             return
@@ -205,6 +198,26 @@ class DiskBlobWriter:
         view = memoryview(data)
         while view:
             view = view[self._file.write(view) :]
+
+    def room(self) -> memoryview:
+        """Where the next bytes go, at least one of them: for those who can put them there."""
+        if self._large is not None:
+            return self._large.room()
+        if not self._small:
+            self._small = memoryview(bytearray(CHUNK_BYTES))
+        return self._small
+
+    def filled(self, count: int) -> None:
+        """Take the first ``count`` bytes of :meth:`room`.
+
+        Raises:
+            VerificationError: ``SIZE_MISMATCH`` as for :meth:`write`.
+        """
+        if self._large is None:
+            self.write(self._small[:count])
+            return
+        self._count(count)
+        self._large.filled(count)
 
     def prepare(self) -> None:
         """Check the digest and size that were announced and sync the bytes: only the name is left.
@@ -252,6 +265,17 @@ class DiskBlobWriter:
         """Forget everything; may be called at any time, also after an error."""
         self._close()
         self._path.unlink(missing_ok=True)
+
+    def _count(self, more: int) -> None:
+        self._written += more
+        if self._written > self._size:
+            raise VerificationError(
+                Reason.SIZE_MISMATCH,
+                "more bytes came than were announced",
+                where=digest.text(self._sha256),
+                expected=f"{self._size} bytes",
+                actual=f"at least {self._written} bytes",
+            )
 
     def _close(self) -> None:
         if not self._file.closed:

@@ -27,6 +27,12 @@ class BlobWriter(Protocol):
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
 
+    def room(self) -> memoryview:
+        """Where the next bytes go, at least one of them: for those who can put them there."""
+
+    def filled(self, count: int) -> None:
+        """Take the first ``count`` bytes of :meth:`room`."""
+
     def prepare(self) -> None:
         """Check the digest and size that were announced and sync the bytes: only the name is left.
 
