@@ -27,6 +27,8 @@ NOUNS = {
     "shim": "Record every output of a model server.",
     "trace": "Find where an output comes from.",
     "verify": "Judge a capsule, offline.",
+    "receipt": "Look at one inference receipt.",
+    "replay": "Run a recorded call again, and log how the outputs compare.",
     "audit": "Check that every call has its record.",
     "evidence": "Submit and judge evidence of trusted execution environments.",
     "policy": "Say what evidence must say.",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import click
 
@@ -20,7 +20,7 @@ from registry.client.registry import RegistryClient
 from registry.core.records.names import split_reference
 from registry.errors import MalformedError, Reason, UnavailableError
 from registry.shim.app import Shim, open_shim
-from registry.shim.deployment import Description, Engine, Standing
+from registry.shim.deployment import Description, Engine, Setting, Standing
 from registry.shim.durable import make_folder
 from registry.shim.health import BEHIND_SECONDS, Watched
 from registry.shim.health_listener import PATH, telling
@@ -74,6 +74,15 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option("--tls-key", type=_FILE, help="PEM private key of the proxy.")
 @click.option("--engine", default="unknown", help="What the model server is, such as vllm.")
 @click.option("--engine-version", default="")
+@click.option(
+    "--engine-setting",
+    "engine_settings",
+    type=(click.Choice(get_args(Setting)), str),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="What decides about the last bits, for replays: provider, opt_level, threads, isa (`here` "
+    "for this host's).",
+)
 @click.option("--quantization", default="")
 @click.option(
     "--adapter", "adapters", type=_FILE, multiple=True, help="A file on top of the model."
@@ -115,6 +124,7 @@ def command(
     tls_key: Path | None,
     engine: str,
     engine_version: str,
+    engine_settings: tuple[tuple[Setting, str], ...],
     quantization: str,
     adapters: tuple[Path, ...],
     tokenizer: Path | None,
@@ -133,7 +143,15 @@ def command(
     where = _listen(listen, tls_cert, tls_key)
     ask_at = None if health is None else Listen(*_address(health))
     server = Upstream(upstream, upstream_ca)
-    said = Engine(engine, engine_version, quantization, adapters, tokenizer, chat_template)
+    said = Engine(
+        engine,
+        engine_version,
+        quantization,
+        adapters,
+        tokenizer,
+        chat_template,
+        dict(engine_settings),
+    )
     signer = StatementSigner.load(key)
     name, version = split_reference(reference)
     make_folder(folder)

@@ -32,6 +32,7 @@ from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Clock, Sequence
 from registry.shim.recorder.unrecorded import Unrecorded
 from registry.shim.release import PinnedRelease
+from registry.shim.revealing import REQUEST_KEY
 from registry.shim.uploader import DEFAULT_PACE, Pace, Status, Uploader
 from registry.signing.file import StatementSigner
 
@@ -156,7 +157,7 @@ def open_shim(
     if model_folder is not None:
         release.verify_folder(model_folder)
     make_folder(folder)
-    request_key = RequestKey(folder / "request.key")
+    request_key = RequestKey(folder / REQUEST_KEY)
     software = f"provreg-shim/{metadata.version('provreg')}"
     with contextlib.ExitStack() as stack:
         unrecorded = Unrecorded(folder / "unrecorded")

@@ -8,15 +8,18 @@ its model is step 3; see :meth:`Description.level` for what has to come together
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
 
+from registry.core import encoding
 from registry.core.records import inference
 from registry.errors import MalformedError, Reason
+from registry.inspection.cpu import instruction_set
 from registry.shim.attestation import Attested, KeyAttestation
 from registry.shim.recorder.recorder import Deployment, Recorder
 from registry.shim.release import PinnedRelease
@@ -33,6 +36,13 @@ BARE_AGAIN = 256
 _CHUNK_BYTES = 1024 * 1024
 
 
+Setting = Literal["provider", "opt_level", "threads", "isa"]
+"""A setting of an engine that decides about the last bits of its outputs."""
+
+HERE = "here"
+"""The instruction set of this very host."""
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What its operator says of the model server; a claim.
@@ -41,6 +51,7 @@ class Engine:
         adapters: Files on top of the model.
         tokenizer: The file of the tokenizer.
         chat_template: The file of the template that makes a prompt of messages.
+        settings: What decides about the last bits of its outputs, for who runs a call again.
     """
 
     name: str = "unknown"
@@ -49,6 +60,31 @@ class Engine:
     adapters: tuple[Path, ...] = ()
     tokenizer: Path | None = None
     chat_template: Path | None = None
+    settings: Mapping[Setting, str] = field(default_factory=dict)
+
+    @property
+    def runtime(self) -> inference.Runtime:
+        """As records say it.
+
+        Raises:
+            MalformedError: ``BAD_SETTING``.
+        """
+        said = self.settings
+        isa = said.get("isa", "")
+        try:
+            threads = encoding.decimal(said.get("threads", "0"))
+        except MalformedError as error:
+            raise MalformedError(
+                Reason.BAD_SETTING, "this is no number of threads", actual=said["threads"][:40]
+            ) from error
+        return inference.Runtime(
+            engine=self.name,
+            version=self.version,
+            provider=said.get("provider", ""),
+            opt_level=said.get("opt_level", ""),
+            threads=threads,
+            isa=instruction_set() if isa == HERE else isa,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +124,7 @@ class Description:
         """
         return cls(
             model=release.model,
-            runtime=inference.Runtime(engine=engine.name, version=engine.version),
+            runtime=engine.runtime,
             upstream=upstream,
             files_verified=files_verified,
             adapters=tuple(_digest(path) for path in engine.adapters),

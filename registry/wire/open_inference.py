@@ -1,7 +1,7 @@
 """Open Inference Protocol v2 ↔ tensors: what a message says, read beside the bytes that pass on."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -67,6 +67,34 @@ def read_stream_response(data: bytes) -> Answer:
     return _answer(message.infer_response)
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a request asks.
+
+    Attributes:
+        inputs: What is fed to the model.
+        asked: The outputs that are wanted, in order; none means all.
+    """
+
+    inputs: tuple[Tensor, ...]
+    asked: tuple[str, ...]
+
+
+def read_request(data: bytes) -> Call:
+    """Read a ``ModelInferRequest``.
+
+    Raises:
+        MalformedError: ``PROFILE``.
+    """
+    message = messages_pb2.Call()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise _wrong("this is no request of the Open Inference Protocol") from error
+    tensors = _tensors(message.inputs, message.raw_input_contents)
+    return Call(tensors, tuple(item.name for item in message.outputs))
+
+
 def request_id(data: bytes) -> str:
     """The id of a ``ModelInferRequest``; empty if it has none or is no request."""
     message = messages_pb2.Request()
@@ -85,19 +113,22 @@ def _parse(message: messages_pb2.Response | messages_pb2.StreamResponse, data: b
 
 
 def _answer(message: messages_pb2.Response) -> Answer:
-    outputs, raw = message.outputs, message.raw_output_contents
-    if len(outputs) > MAX_TENSORS or (raw and len(raw) != len(outputs)):
-        raise _wrong("raw contents do not belong to the outputs", actual=f"{len(raw)} of them")
-    tensors = [
-        Tensor(item.name, item.datatype, tuple(item.shape), raw[place] if raw else _typed(item))
-        for place, item in enumerate(outputs)
-    ]
+    tensors = _tensors(message.outputs, message.raw_output_contents)
     final = message.parameters.get(_FINAL)
     return Answer(
         message.id,
         "",
         final.bool_param if final is not None and final.HasField("bool_param") else None,
-        tuple(tensors),
+        tensors,
+    )
+
+
+def _tensors(items: Sequence[messages_pb2.Output], raw: Sequence[bytes]) -> tuple[Tensor, ...]:
+    if len(items) > MAX_TENSORS or (raw and len(raw) != len(items)):
+        raise _wrong("raw contents do not belong to the tensors", actual=f"{len(raw)} of them")
+    return tuple(
+        Tensor(item.name, item.datatype, tuple(item.shape), raw[place] if raw else _typed(item))
+        for place, item in enumerate(items)
     )
 
 

@@ -1,4 +1,4 @@
-"""The JSON response of the Open Inference Protocol v2: outputs in a file that people can read.
+"""The JSON of the Open Inference Protocol v2: outputs, or inputs, in a file that people can read.
 
 ::
 
@@ -19,6 +19,7 @@ Members that the protocol has beside the outputs do not count; members that it h
 """
 
 import math
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,11 @@ _CODES = {
 _FLOATS = ("FP16", "FP32", "FP64")
 _MAX_INTEGER_DIGITS = 20
 _RESPONSE_MEMBERS = {"model_name", "model_version", "id", "parameters", "outputs"}
+# Brackets of objects, and whole strings, in which brackets mean nothing.
+_PIECES = re.compile(rb'[{}]|"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _BINARY_SIZE = "binary_data_size"
+_REQUEST_MEMBERS = {"id", "parameters", "inputs", "outputs"}
+_WANTED_MEMBERS = {"name", "parameters"}
 _OUTPUT_MEMBERS = {"name", "shape", "datatype", "parameters", "data"}
 
 
@@ -99,26 +104,78 @@ class InferenceResponse:
             MalformedError: ``MALFORMED_JSON`` for what is no JSON, which duplicate keys and NaN are
                 not; ``PROFILE`` for what is no response or does not fit its type.
         """
-        if len(data) > MAX_DOCUMENT_BYTES:
-            _refuse(
-                "this response is too large",
-                expected=f"at most {MAX_DOCUMENT_BYTES} bytes",
-                actual=f"{len(data)} bytes",
-            )
-        if json_bytes is not None and not 0 < json_bytes <= len(data):
-            _refuse("the JSON of this response is longer than its body", actual=str(json_bytes))
-        document = encoding.read_foreign_numbers(data[:json_bytes], what="inference response")
+        document, tail = _read(data, json_bytes, "response")
         members = _members(document, _RESPONSE_MEMBERS, "response")
         model_name, outputs = members.get("model_name"), members.get("outputs")
         if type(model_name) is not str or not isinstance(outputs, list):
             _refuse("a response has a model_name and a list of outputs")
         if not 1 <= len(outputs) <= MAX_TENSORS:
             _refuse("a response has outputs", expected=f"1 to {MAX_TENSORS}")
-        tail = _Tail(b"" if json_bytes is None else data[json_bytes:])
         tensors = tuple(_tensor(item, tail) for item in outputs)
         tail.end()
         by_name(tensors)
         return cls(model_name, tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What a request asks: its inputs, and which outputs in which order; none means all."""
+
+    inputs: tuple[Tensor, ...]
+    asked: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, data: bytes, json_bytes: int | None = None) -> "InferenceRequest":
+        """Read a request; ``json_bytes`` are as for :meth:`InferenceResponse.parse`.
+
+        Raises:
+            MalformedError: As :meth:`InferenceResponse.parse`.
+        """
+        document, tail = _read(data, json_bytes, "request")
+        members = _members(document, _REQUEST_MEMBERS, "request")
+        inputs, wanted = members.get("inputs"), members.get("outputs", [])
+        if not isinstance(inputs, list) or not isinstance(wanted, list):
+            _refuse("a request has a list of inputs, and may have one of outputs")
+        if not 1 <= len(inputs) <= MAX_TENSORS or len(wanted) > MAX_TENSORS:
+            _refuse("a request has inputs", expected=f"1 to {MAX_TENSORS}")
+        tensors = tuple(_tensor(item, tail) for item in inputs)
+        tail.end()
+        by_name(tensors)
+        return cls(tensors, tuple(map(_wanted, wanted)))
+
+
+def json_end(data: bytes) -> int:
+    """Where the first JSON object in ``data`` ends; its length if it does not end.
+
+    For a body whose raw bytes follow its JSON, if the header that says where they begin is lost.
+    """
+    depth = 0
+    for piece in _PIECES.finditer(data):
+        found = piece[0]
+        depth += (found == b"{") - (found == b"}")
+        if found == b"}" and not depth:
+            return piece.end()
+    return len(data)
+
+
+def _wanted(item: object) -> str:
+    name = _members(item, _WANTED_MEMBERS, "requested output").get("name")
+    if type(name) is not str:
+        _refuse("a requested output has a name")
+    return name
+
+
+def _read(data: bytes, json_bytes: int | None, what: str) -> "tuple[object, _Tail]":
+    if len(data) > MAX_DOCUMENT_BYTES:
+        _refuse(
+            f"this {what} is too large",
+            expected=f"at most {MAX_DOCUMENT_BYTES} bytes",
+            actual=f"{len(data)} bytes",
+        )
+    if json_bytes is not None and not 0 < json_bytes <= len(data):
+        _refuse(f"the JSON of this {what} is longer than its body", actual=str(json_bytes))
+    document = encoding.read_foreign_numbers(data[:json_bytes], what=f"inference {what}")
+    return document, _Tail(b"" if json_bytes is None else data[json_bytes:])
 
 
 class _Tail:
@@ -141,10 +198,10 @@ class _Tail:
 
 
 def _tensor(item: object, tail: _Tail) -> Tensor:
-    members = _members(item, _OUTPUT_MEMBERS, "output")
+    members = _members(item, _OUTPUT_MEMBERS, "tensor")
     name, datatype, sizes = members.get("name"), members.get("datatype"), members.get("shape")
     if type(name) is not str or type(datatype) is not str or not isinstance(sizes, list):
-        _refuse("an output has a name, a datatype and a shape")
+        _refuse("a tensor has a name, a datatype and a shape")
     where = f"tensor {name[:80]!r}"
     shape = tuple(_integer(size, where) for size in sizes)
     parameters, data = members.get("parameters"), members.get("data")
@@ -177,7 +234,7 @@ def _members(item: object, known: set[str], what: str) -> dict[str, object]:
 def _flatten(data: object, shape: tuple[int, ...], where: str) -> list[object]:
     """The elements of ``data``, which is one flat list or lists within lists of just that shape."""
     if not isinstance(data, list):
-        _refuse("the data of an output is a list", where)
+        _refuse("the data of a tensor is a list", where)
     if not any(isinstance(item, list) for item in data):
         return data
     level: list[object] = [data]

@@ -48,6 +48,8 @@ DecimalText = Annotated[
 class Why(StrEnum):
     """What must be known of a comparison beside its outcome."""
 
+    ENGINE_DIFFERS = "ENGINE_DIFFERS"
+    ENGINE_UNRECORDED = "ENGINE_UNRECORDED"
     ENGINE_VERSION_DIFFERS = "ENGINE_VERSION_DIFFERS"
     ENGINE_VERSION_UNRECORDED = "ENGINE_VERSION_UNRECORDED"
     PROVIDER_DIFFERS = "PROVIDER_DIFFERS"
@@ -78,6 +80,9 @@ APART: Final = frozenset(
 
 UNKNOWN: Final = frozenset({Why.INPUT_UNPROVEN, Why.OUTPUT_NOT_GIVEN})
 """Reasons not to say so."""
+
+UNKNOWN_ENGINE: Final = "unknown"
+"""What a record calls an engine of which nothing was said."""
 
 Outcome = Literal["bit_exact", "within_tolerance", "mismatch", "indeterminate"]
 """What a replay came to."""
@@ -173,7 +178,9 @@ def is_near(difference: Difference, tolerance: Tolerance) -> bool:
 def settings_reasons(recorded: Runtime, replayed: Runtime) -> tuple[Why, ...]:
     """In what the replay key of two runs differs, or is not known."""
     reasons = []
+    engine = "" if recorded.engine == UNKNOWN_ENGINE else recorded.engine
     for was, now, differs, unrecorded in (
+        (engine, replayed.engine, Why.ENGINE_DIFFERS, Why.ENGINE_UNRECORDED),
         (
             recorded.version,
             replayed.version,

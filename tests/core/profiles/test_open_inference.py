@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.core.profiles.open_inference import InferenceResponse
+from registry.core.profiles.open_inference import InferenceRequest, InferenceResponse, json_end
 from registry.core.profiles.tensor import Tensor, join_elements
 from registry.errors import MalformedError, Reason
 
@@ -235,3 +235,58 @@ def test_raw_bytes_after_the_json_belong_to_the_outputs_in_their_order() -> None
 def test_raw_bytes_that_are_not_what_the_json_says_are_refused(data: bytes, size: int) -> None:
     with pytest.raises(MalformedError):
         InferenceResponse.parse(data, size)
+
+
+# Requests.
+
+
+def request(**members: object) -> bytes:
+    """A request, as another program might write it."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [2], "data": [0.1, 2]}
+    return json.dumps({"inputs": [tensor], **members}).encode()
+
+
+def test_a_request_says_its_inputs_and_what_is_asked_in_order() -> None:
+    said = InferenceRequest.parse(request(id="1", outputs=[{"name": "b"}, {"name": "a"}]))
+    assert said.inputs == (Tensor("x", "FP32", (2,), struct.pack("<2f", 0.1, 2)),)
+    assert said.asked == ("b", "a")
+    assert InferenceRequest.parse(request()).asked == ()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"[]",
+        b"{}",
+        b"nonsense",
+        request(inputs=[]),
+        request(inputs={}),
+        request(outputs={}),
+        request(outputs=[{}]),
+        request(outputs=[{"name": 1}]),
+        request(model="m"),
+        request(inputs=[{"name": "x", "datatype": "FP32", "shape": [2]}]),
+        request(inputs=[{"name": "x", "datatype": "FP32", "shape": [3], "data": [1, 2]}]),
+    ],
+    ids=lambda document: document.decode(),
+)
+def test_what_is_no_request_is_refused(document: bytes) -> None:
+    with pytest.raises(MalformedError) as caught:
+        InferenceRequest.parse(document)
+    assert caught.value.reason in (Reason.PROFILE, Reason.MALFORMED_JSON)
+
+
+def test_raw_inputs_follow_the_json_of_a_request() -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": 4}}
+    head = request(inputs=[tensor], id='}"{')
+    body = head + b'{\xff}"'
+    assert json_end(body) == len(head)
+    assert InferenceRequest.parse(body, len(head)).inputs[0].raw == b'{\xff}"'
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.text(), st.dictionaries(st.text(), st.text()))))
+def test_the_first_object_ends_where_it_ends(document: dict[str, object]) -> None:
+    for text in (json.dumps(document), json.dumps(document, ensure_ascii=False)):
+        data = text.encode("utf-8", "surrogatepass")
+        assert json_end(data + b'}{"') == len(data)
+        assert json_end(data[:-1]) == len(data) - 1

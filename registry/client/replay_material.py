@@ -1,0 +1,141 @@
+"""What an auditor brings to a replay: the input, perhaps its salt, perhaps the recorded output.
+
+None of it is in the log. The input is *proven* if, with the salt that whoever ran the shim reveals
+for this one call, it opens the commitment of the intent. The output is proven by its digest.
+"""
+
+import hmac
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from registry.core.digest import sha256
+from registry.core.profiles import tensor
+from registry.core.profiles.open_inference import InferenceRequest, InferenceResponse, json_end
+from registry.core.profiles.tensor import Tensor
+from registry.core.records import inference
+from registry.errors import MalformedError, Reason, RegistryError, VerificationError
+from registry.inspection import npz
+from registry.wire import open_inference
+
+MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of a file with an input or an output."""
+
+SALT_BYTES: Final = 32
+"""Bytes of the salt of a request commitment."""
+
+_FRAME = struct.Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What is fed to the model, and the request digests that it may have had.
+
+    Attributes:
+        asked: The outputs that are wanted, in order; none means all.
+        digests: One for each way in which a shim may have seen this request.
+    """
+
+    tensors: tuple[Tensor, ...]
+    asked: tuple[str, ...]
+    digests: tuple[bytes, ...]
+
+    @classmethod
+    def read(cls, data: bytes) -> "Input":
+        """Read an input in any form that can be told apart by how it begins.
+
+        JSON is a request of the Open Inference Protocol over HTTP, or what an in-process caller
+        fed; an ``.npz`` archive is the latter; anything else is a ``ModelInferRequest`` message.
+
+        Raises:
+            MalformedError: ``REPLAY_INPUT``, or ``UNSUPPORTED_TENSOR``.
+        """
+        if data.startswith(npz.MAGIC):
+            return cls._in_process(npz.read_tensors(data), ())
+        try:
+            if data.lstrip()[:1] == b"{":
+                said = InferenceRequest.parse(data, _json_bytes(data))
+                fed = cls._in_process(said.inputs, said.asked)
+                return cls(fed.tensors, fed.asked, (sha256(data), *fed.digests))
+            call = open_inference.read_request(data)
+            for item in tensor.by_name(call.inputs):
+                item.validate()
+        except MalformedError as error:
+            raise MalformedError(
+                Reason.REPLAY_INPUT,
+                "this is no input that a model can be run on",
+                expected="JSON or ModelInferRequest of the Open Inference Protocol, or .npz",
+                actual=str(error)[:300],
+            ) from error
+        framed = sha256(_FRAME.pack(len(data)) + data)
+        fed = cls._in_process(call.inputs, call.asked)
+        return cls(fed.tensors, fed.asked, (framed, *fed.digests))
+
+    @classmethod
+    def _in_process(cls, tensors: tuple[Tensor, ...], asked: tuple[str, ...]) -> "Input":
+        return cls(tensors, asked, (tensor.request_digest(tensors, asked),))
+
+    def verify(self, commitment: str, salt: bytes) -> None:
+        """Check that this is the input that an intent commits to.
+
+        Raises:
+            MalformedError: ``MALFORMED_FIELD`` for a salt of another size.
+            VerificationError: ``REPLAY_INPUT``.
+        """
+        if len(salt) != SALT_BYTES:
+            raise MalformedError(
+                Reason.MALFORMED_FIELD,
+                "this is no salt of a request",
+                expected=f"{SALT_BYTES} bytes",
+                actual=f"{len(salt)} bytes",
+            )
+        wanted = bytes.fromhex(commitment)
+        opened = [inference.commit_request(salt, item) for item in self.digests]
+        if not any(hmac.compare_digest(item, wanted) for item in opened):
+            raise VerificationError(
+                Reason.REPLAY_INPUT,
+                "this input is not the one that was recorded, or the salt is another call's",
+                expected=f"commitment {commitment}",
+                hint="an input over HTTP or gRPC is the request's body or message, byte for byte",
+            )
+
+
+def read_output(data: bytes, content_digest: str) -> tuple[Tensor, ...]:
+    """The recorded output, if this is it.
+
+    Raises:
+        MalformedError: ``REPLAY_OUTPUT`` for what is no output of named tensors.
+        VerificationError: ``REPLAY_OUTPUT`` for another output.
+    """
+    try:
+        tensors = _outputs(data)
+        actual = tensor.content_digest(tensors).hex()
+    except RegistryError as error:
+        raise MalformedError(
+            Reason.REPLAY_OUTPUT,
+            "this is no output of named tensors",
+            expected="JSON or ModelInferResponse of the Open Inference Protocol, or .npz",
+            actual=str(error)[:300],
+        ) from error
+    if actual != content_digest:
+        raise VerificationError(
+            Reason.REPLAY_OUTPUT,
+            "this output is not the one that was recorded",
+            expected=f"sha256:{content_digest}",
+            actual=f"sha256:{actual}",
+        )
+    return tensors
+
+
+def _outputs(data: bytes) -> tuple[Tensor, ...]:
+    if data.startswith(npz.MAGIC):
+        return npz.read_tensors(data)
+    if data.lstrip()[:1] == b"{":
+        return InferenceResponse.parse(data, _json_bytes(data)).outputs
+    return open_inference.read_response(data).tensors
+
+
+def _json_bytes(data: bytes) -> int | None:
+    """How much of a body is JSON, if raw bytes of tensors follow it."""
+    end = json_end(data)
+    return end if data[end:].strip() else None
