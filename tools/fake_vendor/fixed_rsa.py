@@ -19,6 +19,8 @@ BEHIND: Final[dict[tuple[str, int], tuple[int, int]]] = {
     ("amd root", 4096): (2826, 682),
     ("amd signer", 4096): (808, 1048),
     ("azure vtpm", 2048): (194, 594),
+    ("opengradient enclave", 2048): (250, 694),
+    ("opengradient other", 2048): (226, 2490),
 }
 """Name and bits of a modulus → how far behind their hashes its two primes lie."""
 
@@ -26,8 +28,6 @@ _SMALL_PRIMES = tuple(
     number for number in range(3, 2000, 2) if all(number % part for part in range(3, number, 2))
 )
 _ROUNDS = 24
-_HASH_BYTES = 48
-_SALT_BYTES = 48
 
 
 @cache
@@ -58,15 +58,25 @@ def search(name: str, bits: int) -> tuple[int, int]:
 
 def sign_pss_sha384(key: rsa.RSAPrivateKey, signed: bytes) -> bytes:
     """RSASSA-PSS with SHA-384, MGF1 with SHA-384 and 48 bytes of salt (RFC 8017 §8.1.1)."""
+    digest = hashlib.sha384(signed).digest()
+    return _sign_pss(key, digest, hashlib.sha384(b"salt" + digest).digest(), "sha384")
+
+
+def sign_pss_sha256(key: rsa.RSAPrivateKey, signed: bytes, salt_bytes: int = 32) -> bytes:
+    """RSASSA-PSS with SHA-256, MGF1 with SHA-256, and as much salt as one likes."""
+    digest = hashlib.sha256(signed).digest()
+    return _sign_pss(key, digest, _mask(digest, salt_bytes, "sha256"), "sha256")
+
+
+def _sign_pss(key: rsa.RSAPrivateKey, digest: bytes, salt: bytes, algorithm: str) -> bytes:
     numbers = key.private_numbers()
     bits = key.key_size - 1
     size = (bits + 7) // 8
-    digest = hashlib.sha384(signed).digest()
-    salt = hashlib.sha384(b"salt" + digest).digest()
     # RFC 8017 §9.1.1.
-    hashed = hashlib.sha384(bytes(8) + digest + salt).digest()
-    block = b"\x01".rjust(size - _HASH_BYTES - _SALT_BYTES - 1, b"\0") + salt
-    masked = int.from_bytes(block, "big") ^ int.from_bytes(_mask(hashed, len(block)), "big")
+    hashed = hashlib.new(algorithm, bytes(8) + digest + salt).digest()
+    block = b"\x01".rjust(size - len(hashed) - len(salt) - 1, b"\0") + salt
+    mask = _mask(hashed, len(block), algorithm)
+    masked = int.from_bytes(block, "big") ^ int.from_bytes(mask, "big")
     masked &= (1 << 8 * len(block) - (8 * size - bits)) - 1
     message = int.from_bytes(masked.to_bytes(len(block), "big") + hashed + b"\xbc", "big")
     # RFC 8017 §5.1.2: twice half the size is a quarter of the work.
@@ -76,11 +86,14 @@ def sign_pss_sha384(key: rsa.RSAPrivateKey, signed: bytes) -> bytes:
     return whole.to_bytes((key.key_size + 7) // 8, "big")
 
 
-def _mask(seed: bytes, size: int) -> bytes:
-    """MGF1 with SHA-384 (RFC 8017 §B.2.1)."""
-    blocks = -(-size // _HASH_BYTES)
-    parts = (hashlib.sha384(seed + number.to_bytes(4, "big")).digest() for number in range(blocks))
-    return b"".join(parts)[:size]
+def _mask(seed: bytes, size: int, algorithm: str) -> bytes:
+    """MGF1 (RFC 8017 §B.2.1)."""
+    made = b""
+    for number in count():
+        if len(made) >= size:
+            break
+        made += hashlib.new(algorithm, seed + number.to_bytes(4, "big")).digest()
+    return made[:size]
 
 
 def _start(name: str, bits: int, which: str) -> int:

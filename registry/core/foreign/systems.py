@@ -9,6 +9,7 @@ from registry.core.foreign.aci import examine as aci
 from registry.core.foreign.air import examine as air
 from registry.core.foreign.captured import Asked, Captured
 from registry.core.foreign.near import examine as near
+from registry.core.foreign.opengradient import examine as opengradient
 from registry.core.foreign.proof import ForeignProof, System
 from registry.errors import MalformedError, Reason
 
@@ -19,6 +20,7 @@ READERS: Final[Mapping[System, tuple[Reader, Mapping[str, str]]]] = {
     System.ACI: (aci.examine, aci.TABLE),
     System.AIR: (air.examine, air.TABLE),
     System.NEAR: (near.examine, near.TABLE),
+    System.OPENGRADIENT: (opengradient.examine, opengradient.TABLE),
 }
 """Who reads the proofs of a system, and its table of checks."""
 

@@ -11,11 +11,14 @@ from registry.core.foreign.aci.documents import Keyset, Receipt, Report, Session
 from registry.core.foreign.air.receipt import Message, read_claims
 from registry.core.foreign.captured import Asked, Captured, PartRole
 from registry.core.foreign.near.documents import Node, Signed, read_nodes
+from registry.core.foreign.opengradient import request as requests
+from registry.core.foreign.opengradient.response import Answer
 from registry.core.foreign.proof import ForeignProof, System
 from registry.core.foreign.systems import READERS, examine
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
-from tools.fake_vendor import aci, air, near
+from tools.fake_vendor import aci, air, near, opengradient
+from tools.fuzz.edits import lines
 from tools.fuzz.elements import cbor
 from tools.fuzz.members import structured
 from tools.fuzz.target import Target
@@ -26,6 +29,12 @@ _AIR: Final = air.mint(air.Spec(nonce=bytes(range(8))))
 _AIR_PARTS: Final = dict(_AIR.parts)
 _NEAR: Final = near.mint(near.Spec(model="org/x:tag"))
 _NEAR_PARTS: Final = dict(_NEAR.parts)
+_GRADIENT: Final = opengradient.mint()
+_STREAM: Final = opengradient.mint(opengradient.Spec(stream=True, tool_calls=(opengradient.CALL,)))
+_EARLIER: Final = opengradient.mint_legacy(opengradient.Spec())
+_RESPONSES: Final = tuple(
+    dict(caught.parts)[PartRole.RESPONSE] for caught in (_GRADIENT, _STREAM, _EARLIER)
+)
 
 Again = Callable[[bytes], None]
 
@@ -90,6 +99,18 @@ def _spelled(data: bytes) -> None:
     spelling.spell(value, spelling.PYTHON_SORTED)
 
 
+def _answer(data: bytes) -> None:
+    answer = Answer.parse(data)
+    answer.output()
+    answer.proof()
+
+
+def _request(data: bytes) -> None:
+    request = requests.read(data)
+    for each in (*requests.CHAT, *requests.COMPLETION, *requests.LEGACY):
+        each.write(request)
+
+
 TARGETS: Final = (
     Target("aci-receipt", (_ACI_PARTS[PartRole.RECEIPT],), _read(Receipt.parse), (structured,)),
     Target("aci-session", (_ACI_PARTS[PartRole.SESSION],), _session, (structured,)),
@@ -120,6 +141,20 @@ TARGETS: Final = (
         (_NEAR_PARTS[PartRole.REPORT],),
         _examined(System.NEAR, lambda data: _NEAR.replaced(PartRole.REPORT, data), _NEAR.asked()),
         (structured,),
+    ),
+    Target(
+        "opengradient-response", _RESPONSES, _answer, (structured, lines), (b"data: [DONE]\n\n",)
+    ),
+    Target("opengradient-request", (near.REQUEST,), _request, (structured,)),
+    Target(
+        "opengradient-proof",
+        _RESPONSES,
+        _examined(
+            System.OPENGRADIENT,
+            lambda data: _GRADIENT.replaced(PartRole.RESPONSE, data),
+            _GRADIENT.asked(),
+        ),
+        (structured, lines),
     ),
     Target(
         "foreign-spelling", (near.REQUEST, b'[1.50, -0, 1e5, "\\u00e9"]'), _spelled, (structured,)

@@ -1,0 +1,1 @@
+"""Responses of OpenGradient's gateway, signed in an AWS Nitro enclave."""
