@@ -140,7 +140,8 @@ class Lineage:
             released = sources.statement(record.model.release)
             attributions, datasets = sources.data_of(released)
             said = sources.entry(entry)
-            statements = [said, released, *attributions, *datasets]
+            replays = sources.replays(merkle.leaf_hash(data))
+            statements = [said, released, *attributions, *datasets, *replays]
             verified, roots = self._verified(sources, statements)
             attested = self._attested(connection, sources, envelope.keyid, record, index)
             about_it = (*attested.results, *attested.policies, *attested.distrust)
@@ -157,6 +158,7 @@ class Lineage:
                 key_events=sources.key_events(signed),
                 attributions=attributions,
                 datasets=datasets,
+                replays=replays,
                 stamped=sources.stamped(index),
                 verifications=verified,
                 trusted_roots=roots,

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from registry.core import digest
 from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.parts import MAX_TIMESTAMPS, LoggedEnvelope, Stamped, Token
-from registry.core.records import attribution, predicate, release, verification
+from registry.core.capsule.parts import MAX_REPLAYS, MAX_TIMESTAMPS, LoggedEnvelope, Stamped, Token
+from registry.core.records import attribution, predicate, release, replay, verification
 from registry.core.records.verification import Verification
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.errors import DamagedError, Reason
@@ -17,6 +17,9 @@ from registry.storage.sql.log import StoredEntry
 
 MAX_ATTRIBUTIONS = 64
 """Attributions of one release that a capsule carries, oldest first."""
+
+MAX_REPLAYED = 1000
+"""Replays of one record that are looked at."""
 
 MAX_VERIFICATIONS = 16
 """Verifications of one statement that are looked at; more than one only after a crash."""
@@ -102,6 +105,15 @@ class Sources:
                 wanted.update(dict.fromkeys(item.dataset for item in claim.datasets))
         datasets = [self.statement(record_id) for record_id in wanted]
         return attributions, [item for item in datasets if item is not None]
+
+    def replays(self, leaf: bytes) -> list[LoggedEnvelope]:
+        """What auditors say who ran a call again; the newest of many."""
+        found = catalog.find(
+            self._connection, replay.PREDICATE_TYPE, name=leaf.hex(), limit=MAX_REPLAYED
+        )
+        size = self._head.checkpoint.size
+        provable = [stored for _, stored in found if stored.index < size]
+        return [self.entry(stored) for stored in provable[-MAX_REPLAYS:]]
 
     def verifications(
         self, statements: Iterable[LoggedEnvelope | None]

@@ -205,6 +205,10 @@ def test_a_call_over_http_is_replayed_and_logged_and_shown(over_http: Recorded) 
     text = over_http.replay("--salt", salt).out
     assert "bit_exact" in text
     assert "proven" in text
+    traced = over_http.shell("trace", "answer", "--capsule", "answer.capsule")
+    assert traced.status == 0, traced
+    assert "bit_exact, input proven, by auditor-cli" in traced.out
+    assert over_http.shell("verify", "answer.capsule", "--json").value["facts"]["replays"]
 
 
 def test_the_receipt_is_found_by_the_answer_or_its_digest(over_http: Recorded) -> None:

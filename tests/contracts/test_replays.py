@@ -9,12 +9,15 @@ import msgspec
 import pytest
 
 from registry.core.access import Principal
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256
 from registry.core.records import inference, replay
 from registry.core.records.inference import Runtime
 from registry.core.records.replay import Receipt, Replay, Why
 from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.receipt import Receipt as LogReceipt
+from registry.core.verdict import Verdict
 from registry.errors import ForbiddenError, Reason, RefusedError
 from registry.services.indexing import rebuild
 from registry.signing.file import StatementSigner
@@ -101,6 +104,20 @@ def test_a_replay_is_logged_and_listed_under_its_record(place: Place) -> None:
     services = place.registry.services
     rebuild(services.database, services.blobs, lambda _what, _done: None)
     assert listed() == [receipt.index]
+
+
+def test_a_capsule_carries_the_newest_replays(place: Place) -> None:
+    first = place.register(place.said())
+    for number in range(100, 116):
+        place.register(place.said(run_us=number))
+    output = [bytes.fromhex(place.said().recorded_output)]
+    data, _, _ = place.registry.services.lineage.trace(output, None)
+    capsule = Capsule.parse(data)
+    assert len(capsule.replays) == 16
+    assert capsule.replays[0].index == first.index + 1
+    report = appraise(capsule, place.registry.services.signer.key, output)
+    assert report.verdict_now is Verdict.VALID
+    assert {item.auditor for item in report.facts.replays} == {"auditor-1"}
 
 
 def test_the_same_record_may_be_replayed_again(place: Place) -> None:

@@ -29,6 +29,7 @@ def build(
     key_events: Iterable[LoggedEnvelope] = (),
     attributions: Iterable[LoggedEnvelope] = (),
     datasets: Iterable[LoggedEnvelope] = (),
+    replays: Iterable[LoggedEnvelope] = (),
     stamped: Stamped | None = None,
     verifications: Iterable[Verified] = (),
     trusted_roots: Iterable[bytes] = (),
@@ -50,6 +51,7 @@ def build(
             be among them.
         attributions: Attributions of the release.
         datasets: Datasets that the release or the attributions name.
+        replays: What auditors say who ran the call again.
         stamped: The smallest checkpoint with the batch that was stamped, with its timestamps.
         verifications: What the operator says of Sigstore bundles in which some of these came.
         trusted_roots: The trusted roots that the verifications name.
@@ -71,6 +73,7 @@ def build(
         key_events=tuple(item for item in _ordered(key_events) if item.index != operator.index),
         attributions=_ordered(attributions),
         datasets=_ordered(datasets),
+        replays=_ordered(replays),
         stamped=stamped,
         verifications=tuple(sorted(verifications, key=lambda item: item.said.index)),
         trusted_roots=_blobs(trusted_roots),

@@ -24,6 +24,7 @@ Every byte is covered by a digest and has one spelling. Parts stand in this orde
 ``key-event/<i>``      all other key events, in log order
 ``attribution/<i>``    attributions of the release, in log order
 ``dataset/<i>``        datasets that release or attributions name, in log order
+``replay/<i>``         what auditors say who ran the call again, in log order
 ``verification/<i>``   the operator's verifications of Sigstore bundles, in log order
 ``bundle/<i>``         the bundle that ``verification/<i>`` is about
 ``trusted-root/<i>``   trusted roots by which they were verified, in the order of their digests
@@ -47,6 +48,7 @@ import msgspec
 
 from registry.core import encoding
 from registry.core.capsule.parts import (
+    MAX_REPLAYS,
     PROOF,
     Attested,
     LoggedEnvelope,
@@ -118,6 +120,7 @@ class Capsule:
     key_events: tuple[LoggedEnvelope, ...] = ()
     attributions: tuple[LoggedEnvelope, ...] = ()
     datasets: tuple[LoggedEnvelope, ...] = ()
+    replays: tuple[LoggedEnvelope, ...] = ()
     stamped: Stamped | None = None
     verifications: tuple[Verified, ...] = ()
     trusted_roots: tuple[bytes, ...] = ()
@@ -133,6 +136,7 @@ class Capsule:
             ("key-event", self.key_events),
             ("attribution", self.attributions),
             ("dataset", self.datasets),
+            ("replay", self.replays),
             ("verification", tuple(item.said for item in self.verifications)),
         ):
             for number, item in enumerate(items):
@@ -236,6 +240,7 @@ class Capsule:
             key_events=read_statements("key-event", parts),
             attributions=read_statements("attribution", parts),
             datasets=read_statements("dataset", parts),
+            replays=read_statements("replay", parts, MAX_REPLAYS),
             stamped=Stamped.read(parts),
             verifications=tuple(
                 Verified(item, parts[f"bundle/{number}"])

@@ -97,6 +97,28 @@ class AttestationFact(Value, frozen=True):
     refuted: str = ""
 
 
+class ReplayFact(Value, frozen=True):
+    """What an auditor says who ran the call again.
+
+    Attributes:
+        outcome: ``bit_exact``, ``within_tolerance``, ``mismatch`` or ``indeterminate``.
+        input: Whether the auditor had the very input that was recorded.
+        reasons: What must be known beside the outcome.
+        claimed_at: The auditor's clock.
+    """
+
+    part: str
+    record_id: str
+    auditor: str
+    index: int
+    outcome: str
+    input: str
+    model_file: str
+    ran_with: str
+    claimed_at: str
+    reasons: tuple[str, ...] = ()
+
+
 class LogFact(Value, frozen=True):
     """The tree in which everything was found."""
 
@@ -180,4 +202,5 @@ class Facts(Value, frozen=True):
     datasets: tuple[DatasetFact, ...] = ()
     attributions: tuple[AttributionFact, ...] = ()
     attestations: tuple[AttestationFact, ...] = ()
+    replays: tuple[ReplayFact, ...] = ()
     unattested: str = ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from registry.core.capsule import covering
+from registry.core.capsule import covering, replays
 from registry.core.capsule.attestation import ATTESTATION, GPU, Environments
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.covering import Covering
@@ -45,6 +45,7 @@ class Findings:
     manifest: Manifest | None = None
     datasets: dict[str, Read | None] = field(default_factory=dict)
     attributions: dict[str, Read | None] = field(default_factory=dict)
+    replays: dict[str, Read | None] = field(default_factory=dict)
     environments: Environments = field(default_factory=Environments)
     principals: dict[str, str] = field(default_factory=dict)
 
@@ -76,6 +77,7 @@ def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> F
         else _files(findings.manifest, said.statement.predicate),
         datasets=tuple(_dataset(*item) for item in holding(findings.datasets)),
         attributions=tuple(_attribution(*item) for item in holding(findings.attributions)),
+        replays=tuple(replays.fact(item, who) for _, item, who in holding(findings.replays)),
         attestations=tuple(_attestations(findings.environments, links)),
         unattested=findings.environments.unattested,
     )

@@ -23,6 +23,9 @@ MAX_RESULTS = 16
 MAX_DISTRUST = 64
 """Distrust entries that a capsule carries."""
 
+MAX_REPLAYS = 16
+"""Replays that a capsule carries."""
+
 PROOF = ".proof"
 """What is added to a statement's name for that of its proof."""
 

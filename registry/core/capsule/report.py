@@ -37,6 +37,13 @@ _UNATTESTED = "On what hardware, and in what environment, the node ran: UNATTEST
 _CLAIMS = "That what the publisher says of training, data and licences is true: it is only signed."
 
 
+_OUTCOMES = {
+    "bit_exact": "got the recorded output bit for bit (level L4)",
+    "within_tolerance": "got an output within the tolerance that the statement names (level L4)",
+}
+_INPUTS = {"proven": "the recorded input", "unproven": "an input that it brought itself"}
+
+
 class Report(Value, frozen=True):
     """The verdict on a capsule.
 
@@ -161,6 +168,12 @@ def _sentences(sure: set[str], facts: Facts) -> list[str]:
         for item in facts.attributions
         if item.part in sure
     ]
+    said += [
+        f"{item.auditor} ran {item.model_file} of that version again on "
+        f"{_INPUTS[item.input]}, and {_OUTCOMES[item.outcome]}, as entry {item.index}."
+        for item in facts.replays
+        if item.part in sure and item.outcome in _OUTCOMES
+    ]
     return said
 
 
@@ -264,6 +277,12 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
         rows += [
             ("  dataset", f"{names.get(item.dataset, item.dataset)}: {item.share} of {total}")
             for item in attribution.datasets
+        ]
+    for replay in facts.replays:
+        because = f" ({', '.join(replay.reasons)})" if replay.reasons else ""
+        rows += [
+            ("replay", f"{replay.outcome}, input {replay.input}, by {replay.auditor}{because}"),
+            ("  ran with", replay.ran_with),
         ]
     if facts.log is not None:
         rows.append(("log", f"{facts.log.origin}, {facts.log.size} entries, root {facts.log.root}"))

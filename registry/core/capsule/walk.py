@@ -14,6 +14,7 @@ from registry.core.capsule.existence import CHECKPOINT, TIME, judge_time
 from registry.core.capsule.findings import Findings, gather
 from registry.core.capsule.links import Link, judge, waiting
 from registry.core.capsule.parts import LoggedEnvelope
+from registry.core.capsule.replays import judge_replay
 from registry.core.capsule.report import LOG_KEY, Report
 from registry.core.capsule.signers import Read, Signed, Signer, Signers, read
 from registry.core.capsule.sigstore import judge_bundles
@@ -28,6 +29,7 @@ from registry.core.records import (
     inference,
     key_event,
     release,
+    replay,
     verification,
 )
 from registry.core.tlog import merkle
@@ -87,6 +89,7 @@ def appraise(
     walk.environment_side(demanded=demand_attestation)
     walk.model_side()
     walk.data_side()
+    walk.replay_side()
     walk.signer_side()
     return Report.build(walk.links.values(), gather(capsule, walk.findings, walk.links))
 
@@ -222,10 +225,23 @@ class _Walk:
                 stranger = Link.both(verdict.invalid(name, _unnamed(item)))
                 self.links[name] = self.links[name].also(stranger)
 
+    def replay_side(self) -> None:
+        """What auditors say who ran the call again."""
+        for name, logged in self.capsule.statements():
+            if name.startswith("replay/"):
+                said = self._statement(name, logged, replay.PREDICATE_TYPE)
+                self.findings.replays[name] = said
+                record = self.findings.record
+                if said is not None and record is not None:
+                    about = judge_replay(said, record, merkle.leaf_hash(self.capsule.record))
+                    self.links[name] = self.links[name].also(about)
+                self.links[name] = self.links[name].after(self.links["record"])
+
     def signer_side(self) -> None:
         """Statements that came in Sigstore bundles: what the operator verified, verified again."""
         findings = self.findings
-        read_ = (findings.release, *findings.attributions.values(), *findings.datasets.values())
+        read_ = [findings.release, *findings.attributions.values(), *findings.datasets.values()]
+        read_ += findings.replays.values()
         statements = {item.record_id: item for item in (findings.batch, *read_) if item is not None}
         said = [
             self._statement(name, logged, verification.PREDICATE_TYPE)
