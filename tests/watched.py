@@ -32,6 +32,7 @@ class Watching:
 
     Attributes:
         asked: The bodies of all requests for a cosignature.
+        statuses: What was answered to each of them, in the order of the answers.
         lie: What is answered instead of the truth; None to be honest.
     """
 
@@ -39,6 +40,7 @@ class Watching:
         self.witness = witness
         self.cosigner = cosigner
         self.asked: list[bytes] = []
+        self.statuses: list[int] = []
         self.lie: Response | None = None
         self.delay_seconds = 0.0
         self.url = ""
@@ -75,7 +77,9 @@ class Watching:
         self.asked.append(request.body)
         await asyncio.sleep(self.delay_seconds)
         await asyncio.to_thread(self._free.wait, MAX_HANG_SECONDS)
-        return self.lie or await self._honest.add_checkpoint(request)
+        answer = self.lie or await self._honest.add_checkpoint(request)
+        self.statuses.append(answer.status)
+        return answer
 
 
 @contextmanager

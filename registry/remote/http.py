@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -121,7 +122,7 @@ class HTTPClient:
             num_pools=MAX_HOSTS,
             maxsize=connections,
             retries=False,
-            ssl_context=_tls(ca_file),
+            ssl_context=_system_tls() if ca_file is None else _tls_by(ca_file),
             headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
         )
         self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
@@ -332,7 +333,13 @@ def _failure(url: str, error: Exception, ends: float) -> UnavailableError:
     )
 
 
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
+@cache
+def _system_tls() -> ssl.SSLContext:
+    """Believes the operating system's authorities, which take a while to read."""
+    return _tls_by(None)
+
+
+def _tls_by(ca_file: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as error:

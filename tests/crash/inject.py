@@ -12,7 +12,9 @@ All threads and children of the process are covered, whatever library does the c
 asks us (seccomp user notification, see :mod:`tests.crash.inject_launch`) before it does what the
 process wants. A failed operation is not done at all; a killed process dies *before* its operation;
 a stopped process is woken again a moment later; of a shortened write we do the first half.
-Operations on anything outside ``watch`` are neither counted nor harmed.
+Operations on anything outside ``watch`` are neither counted nor harmed. With a ``port``, messages
+to a server on that port of this machine, and the beginnings of its answers, are operations like
+those on files.
 """
 
 import contextlib
@@ -37,6 +39,7 @@ from types import TracebackType
 from typing import IO, NamedTuple, Self
 
 from tests.crash import inject_launch
+from tests.crash.borrowed import borrowed, peer_port, process_of, thread_name
 from tests.crash.call_paths import OPERANDS, paths_of_call
 
 _START_SECONDS = 30.0
@@ -50,19 +53,20 @@ _IOCTL_SEND = 0xC0182101
 _IOCTL_ID_VALID = 0x40082102
 _FLAG_CONTINUE = 1
 
-# linux/include/uapi/asm-generic/unistd.h: the same number everywhere
-_PIDFD_GETFD = 438
-_SYSCALL = ctypes.CDLL(None, use_errno=True).syscall
-
 
 class Call(NamedTuple):
     """One file operation: the system call and the path it is about.
 
-    For renames and links the path is the new name.
+    For renames and links the path is the new name. For a message, see :class:`Injector`, the path
+    is :data:`WIRE` and the port.
     """
 
     name: str
     path: str
+
+
+WIRE = "tcp:"
+"""What comes before the port where a message goes to, or comes from."""
 
 
 class Strike(enum.Enum):
@@ -73,6 +77,12 @@ class Strike(enum.Enum):
     STOP = "SIGSTOP"
     SHORTEN = "short write"
 
+
+MESSAGES = frozenset(["sendto", "recvfrom"])
+"""The calls that say something to a server, or take its answer, as libpq does it."""
+
+_THREAD_NAME = 15
+"""Characters of a thread's name that the kernel keeps."""
 
 WRITES = frozenset(["write", "pwrite64"])
 """The calls that can be shortened."""
@@ -91,6 +101,7 @@ class _Plan(NamedTuple):
     calls: frozenset[str] | None
     below: str | None
     strike: Strike
+    threads: frozenset[str] | None
 
 
 class _Asked(NamedTuple):
@@ -126,6 +137,7 @@ class Injector:
         command: Sequence[str | os.PathLike[str]],
         *,
         watch: str | os.PathLike[str],
+        port: int | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         stdin: int | IO[str] | None = subprocess.DEVNULL,
@@ -136,16 +148,17 @@ class Injector:
         self.hit = None
         self._command = [os.fspath(word) for word in command]
         self._watch = str(Path(watch).resolve())
+        self._port = port
         self._env = None if env is None else dict(env)
         self._cwd = cwd
         self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
-        self._names = {
-            number: name for name, number in inject_launch.CALLS.get(platform.machine(), {}).items()
-        }
+        calls = inject_launch.calls(platform.machine(), messages=port is not None)
+        self._names = {number: name for name, number in calls.items()}
         self._lock = threading.Lock()
         self._plan: _Plan | None = None
         self._struck = threading.Event()
         self._failure: BaseException | None = None
+        self._awaiting: set[int] = set()
         self._listener: int | None = None
 
     def arm(
@@ -158,6 +171,7 @@ class Injector:
         calls: Collection[str] | None = None,
         below: str | os.PathLike[str] | None = None,
         strike: Strike = Strike.FAIL,
+        threads: Collection[str] | None = None,
     ) -> None:
         """Begin a new trace, and fail or kill at one operation counted from here.
 
@@ -173,8 +187,9 @@ class Injector:
             below: Count only operations on paths below this folder.
             strike: What happens to the n-th operation instead of failing. ``KILL`` kills the one
                 process that asked, ``kill_at`` all of them.
+            threads: Count only what threads of these names do.
         """
-        if calls is not None and (unknown := set(calls) - set(OPERANDS)):
+        if calls is not None and (unknown := set(calls) - set(OPERANDS) - MESSAGES):
             raise ValueError(f"not supervised: {sorted(unknown)}")
         with self._lock:
             self.trace = []
@@ -188,6 +203,7 @@ class Injector:
                 None if calls is None else frozenset(calls),
                 None if below is None else str(Path(below).resolve()),
                 strike,
+                None if threads is None else frozenset(name[:_THREAD_NAME] for name in threads),
             )
 
     def disarm(self) -> None:
@@ -210,7 +226,8 @@ class Injector:
             self.child = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", inject_launch.__file__),
-                    *(str(theirs.fileno()), *self._command),
+                    *(str(theirs.fileno()), inject_launch.MODES[self._port is not None]),
+                    *self._command,
                 ],
                 env=self._env,
                 cwd=self._cwd,
@@ -314,8 +331,9 @@ class Injector:
         identifier, thread, _, number, _, _, *arguments = _NOTIFICATION.unpack(buffer)
         name = self._names[number]
         path = None
-        if self._plan is not None:
-            path = self._watched_path(paths_of_call(name, thread, arguments))
+        plan = self._plan
+        if plan is not None and (plan.threads is None or thread_name(thread) in plan.threads):
+            path = self._watched(name, thread, arguments)
         # What was read is the process's only if it still waits: its number may already be another.
         answer: _Answer | None = _Answer()
         if path is not None and _is_waiting(listener, identifier):
@@ -358,9 +376,26 @@ class Injector:
             self.hit = call
         self._struck.set()
 
-    def _watched_path(self, paths: Sequence[str]) -> str | None:
-        """The last of these paths below the watched folder."""
-        for path in reversed(paths):
+    def _is_message(self, name: str, thread: int, arguments: Sequence[int]) -> bool:
+        """Whether this is something said to the watched server, or the beginning of its answer."""
+        try:
+            if peer_port(thread, ctypes.c_int32(arguments[0]).value) != self._port:
+                return False
+        except (OSError, RuntimeError):
+            # Whoever asked is gone, or the connection is: the call itself will find out.
+            return False
+        if name == "sendto":
+            self._awaiting.add(thread)
+            return True
+        begins = thread in self._awaiting
+        self._awaiting.discard(thread)
+        return begins
+
+    def _watched(self, name: str, thread: int, arguments: Sequence[int]) -> str | None:
+        """The last path of a call below the watched folder, or the port of a watched message."""
+        if name in MESSAGES:
+            return f"{WIRE}{self._port}" if self._is_message(name, thread, arguments) else None
+        for path in reversed(paths_of_call(name, thread, arguments)):
             if _is_below(path, self._watch):
                 return path
         return None
@@ -375,10 +410,10 @@ def _strike(plan: _Plan, asked: _Asked) -> _Answer | None:
         case Strike.FAIL:
             return _Answer(error=plan.errno)
         case Strike.KILL:
-            os.kill(_process_of(asked.thread), signal.SIGKILL)
+            os.kill(process_of(asked.thread), signal.SIGKILL)
             return None
         case Strike.STOP:
-            process = _process_of(asked.thread)
+            process = process_of(asked.thread)
             os.kill(process, signal.SIGSTOP)
             threading.Timer(STOPPED_SECONDS, _wake, [process]).start()
             return _Answer()
@@ -391,13 +426,6 @@ def _wake(process: int) -> None:
         os.kill(process, signal.SIGCONT)
 
 
-def _process_of(thread: int) -> int:
-    for line in Path(f"/proc/{thread}/status").read_text().splitlines():
-        if line.startswith("Tgid:"):
-            return int(line.split()[1])
-    raise RuntimeError(f"thread {thread} belongs to no process")
-
-
 def _write_half(asked: _Asked) -> int:
     """Do the first half of a write through the process's own file description."""
     descriptor, address, size = asked.arguments[:3]
@@ -405,19 +433,10 @@ def _write_half(asked: _Asked) -> int:
     with Path(f"/proc/{asked.thread}/mem").open("rb", buffering=0) as memory:
         memory.seek(address)
         data = memory.read(half)
-    process = os.pidfd_open(_process_of(asked.thread))
-    try:
-        theirs = _SYSCALL(_PIDFD_GETFD, process, descriptor, 0)
-        if theirs < 0:
-            raise OSError(ctypes.get_errno(), "pidfd_getfd")
-        try:
-            if asked.call.name == "pwrite64":
-                return os.pwrite(theirs, data, asked.arguments[3])
-            return os.write(theirs, data)
-        finally:
-            os.close(theirs)
-    finally:
-        os.close(process)
+    with borrowed(asked.thread, descriptor) as theirs:
+        if asked.call.name == "pwrite64":
+            return os.pwrite(theirs, data, asked.arguments[3])
+        return os.write(theirs, data)
 
 
 def _receive_listener(supervisor: socket.socket) -> int:

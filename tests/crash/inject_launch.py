@@ -2,10 +2,11 @@
 
 This file is executed by its path, in a bare interpreter, by :class:`tests.crash.inject.Injector`::
 
-    python -I -S inject_launch.py SOCKET COMMAND [ARGUMENT...]
+    python -I -S inject_launch.py SOCKET MODE COMMAND [ARGUMENT...]
 
 It puts itself under a seccomp filter that hands every file operation to a listener, passes that
-listener over the unix socket ``SOCKET`` and becomes ``COMMAND``. Whatever the command starts is
+listener over the unix socket ``SOCKET`` and becomes ``COMMAND``. In the mode ``messages`` what
+passes through sockets is put to the listener as well. Whatever the command starts is
 under the same filter. Nothing is compiled and nothing is traced: Linux 5.5 or newer and Python do.
 
 Only the standard library may be imported here, and all of it at the top: between installing the
@@ -75,6 +76,21 @@ CALLS: dict[str, dict[str, int]] = {
 }
 """Machine → system call → number: the calls that are put to the listener."""
 
+MESSAGE_CALLS: dict[str, dict[str, int]] = {
+    "x86_64": {"sendto": 44, "recvfrom": 45},
+    "aarch64": {"sendto": 206, "recvfrom": 207},
+}
+"""The same for what passes through sockets, which is asked about only if somebody wants it."""
+
+MODES = ("files", "messages")
+"""Whether calls on sockets are put to the listener as well: the second argument."""
+
+
+def calls(machine: str, *, messages: bool) -> dict[str, int]:
+    """The calls that are put to the listener."""
+    return CALLS.get(machine, {}) | (MESSAGE_CALLS.get(machine, {}) if messages else {})
+
+
 _SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -97,9 +113,9 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def _filter(machine: str) -> bytes:
+def _filter(machine: str, *, messages: bool) -> bytes:
     """The filter program: the listed calls of this architecture go to the listener."""
-    numbers = sorted(CALLS[machine].values())
+    numbers = sorted(calls(machine, messages=messages).values())
 
     def instruction(code: int, if_true: int, if_false: int, operand: int) -> bytes:
         return struct.pack("=HBBI", code, if_true, if_false, operand)
@@ -117,7 +133,7 @@ def _filter(machine: str) -> bytes:
     return b"".join(lines)
 
 
-def _install() -> int:
+def _install(*, messages: bool) -> int:
     """Put this process under the filter and return the listener.
 
     Raises:
@@ -125,7 +141,7 @@ def _install() -> int:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     machine = platform.machine()
-    code = ctypes.create_string_buffer(_filter(machine))
+    code = ctypes.create_string_buffer(_filter(machine, messages=messages))
     program = _Program(len(code.raw) // 8, ctypes.addressof(code))
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         number = ctypes.get_errno()
@@ -147,10 +163,10 @@ def _install() -> int:
 
 def main(arguments: list[str]) -> NoReturn:
     """Install the filter, pass the listener on, become the command."""
-    command = arguments[1:]
+    messages, command = arguments[1] == MODES[1], arguments[2:]
     with socket.socket(fileno=int(arguments[0])) as supervisor:
         try:
-            listener = _install()
+            listener = _install(messages=messages)
         except OSError as error:
             supervisor.sendall(str(error).encode())
             sys.exit(1)

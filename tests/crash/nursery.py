@@ -13,6 +13,8 @@ has died, of itself or because it was told to. The words behind the folder may b
 ``policy=FILE``   witnesses are asked
 ``closed``        nothing is acknowledged without them
 ``URL=CHAIN``     an authority that shall stamp the log
+``database=URL``  the log is there, and not in a file
+``lock=URL``      the newest checkpoint is there, and not in a file
 ``logs=FILE``     it is not a registry but a witness of these logs
 ================  ==================================================================================
 """
@@ -28,6 +30,7 @@ from pathlib import Path
 
 from registry.config import ServerSettings, TimestampAuthority, WitnessSettings
 from registry.errors import RegistryError
+from registry.remote.http import HTTPClient
 from registry.server import witness
 from registry.server.app import run
 from registry.services import cosigning, publishing, sequencing
@@ -43,29 +46,36 @@ DONE = "merged"
 POLICY = "policy="
 """What comes before the name of the policy file."""
 
+DATABASE = "database="
+"""What comes before the URL of the log's database."""
+
+LOCK = "lock="
+"""What comes before the URL of the checkpoint lock."""
+
 LOGS = "logs="
 """What comes before the name of the file that names the logs of a witness."""
 
 
 def serve(data: Path, words: list[str]) -> None:
     """Be a registry, or a witness, in a process of its own."""
-    policies = [Path(word.removeprefix(POLICY)) for word in words if word.startswith(POLICY)]
-    logs = [Path(word.removeprefix(LOGS)) for word in words if word.startswith(LOGS)]
+    policy, logs = _said(words, POLICY), _said(words, LOGS)
     try:
         if logs:
-            witness.run(WitnessSettings(data, logs[0], "127.0.0.1:0", name="witness.example"))
+            witness.run(WitnessSettings(data, Path(logs), "127.0.0.1:0", name="witness.example"))
             return
         run(
             ServerSettings(
                 data,
                 listen="127.0.0.1:0",
+                database=_said(words, DATABASE),
+                checkpoint_lock=_said(words, LOCK),
                 # Where its job's operations are not counted, unless they are what is looked at.
                 static=None if "published" in words else data.with_name("published"),
-                witness_policy=policies[0] if policies else None,
+                witness_policy=Path(policy) if policy else None,
                 fail_closed="closed" in words,
                 ca="ca" in words,
                 timestamp_authorities=tuple(
-                    TimestampAuthority.parse(word) for word in words if "://" in word
+                    TimestampAuthority.parse(word) for word in words if word.startswith("http")
                 ),
                 timestamp_interval=timedelta(seconds=0.05),
             )
@@ -78,6 +88,23 @@ def serve(data: Path, words: list[str]) -> None:
         raise
     finally:
         os._exit(0)
+
+
+def _said(words: list[str], name: str) -> str | None:
+    """What the word with this beginning says."""
+    return next((word.removeprefix(name) for word in words if word.startswith(name)), None)
+
+
+def name_threads() -> None:
+    """Let the kernel know the names of threads, so that somebody outside can tell them apart."""
+    run = threading.Thread.run
+
+    def run_by_name(thread: threading.Thread) -> None:
+        number = threading.get_native_id()
+        Path(f"/proc/self/task/{number}/comm").write_text(thread.name[:15])
+        run(thread)
+
+    threading.Thread.run = run_by_name  # type: ignore[method-assign,assignment]  # to tell the kernel
 
 
 def make_hasty() -> None:
@@ -130,6 +157,9 @@ class Child:
 def main() -> None:
     """Obey until standard input ends."""
     data, words = Path(sys.argv[1]), sys.argv[2:]
+    # What a client of HTTP makes once for the whole process, it need not make in each.
+    HTTPClient().close()
+    name_threads()
     if "hasty" in words:
         make_hasty()
     if "merging" in words:

@@ -10,9 +10,10 @@ is done. What was struck must be made up for by the next start, which is asked f
 
 import errno
 import os
+from collections.abc import Collection
 from typing import Protocol
 
-from tests.crash.inject import WRITES, Injector, Strike
+from tests.crash.inject import MESSAGES, WRITES, Injector, Strike
 from tests.crash.test_faults import MOST_OPERATIONS, Victim
 from tests.crash.test_kill import Writer, check
 
@@ -52,14 +53,24 @@ class Harmed(Protocol):
     injector: Injector
 
 
-def trap(victim: Harmed, nth: int, case: str) -> None:
-    """From here, strike at the n-th operation."""
+def trap(
+    victim: Harmed,
+    nth: int,
+    case: str,
+    threads: Collection[str] | None = None,
+    calls: Collection[str] | None = None,
+) -> None:
+    """From here, strike at the n-th operation, of all threads or of those with these names.
+
+    With ``calls`` only these are counted; what can be shortened is writes only in any case.
+    """
     strike, number = CASES[case]
     victim.injector.arm(
         nth=nth,
         errno=number,
         strike=strike,
-        calls=WRITES if strike is Strike.SHORTEN else None,
+        calls=WRITES if strike is Strike.SHORTEN else calls,
+        threads=threads,
     )
 
 
@@ -70,8 +81,11 @@ class Striking:
         hits: What was struck.
     """
 
-    def __init__(self, victim: Victim, writer: Writer, case: str, job: Job) -> None:
+    def __init__(
+        self, victim: Victim, writer: Writer, case: str, job: Job, *, most_misses: int = MISSES
+    ) -> None:
         self.hits: list[str] = []
+        self._most_misses = most_misses
         self._victim = victim
         self._writer = writer
         self._case = case
@@ -81,14 +95,13 @@ class Striking:
 
     def run(self) -> None:
         """Strike, and start again wherever somebody might have noticed."""
-        while self._misses < MISSES:
+        while self._misses < self._most_misses:
             with self._victim.running() as address:
                 # Nothing was struck since this start.
                 self._victim.injector.arm()
                 self._check(address)
-                while self._misses < MISSES:
-                    self._strike(address)
-                    if self._case not in HARMLESS:
+                while self._misses < self._most_misses:
+                    if self._strike(address) and self._case not in HARMLESS:
                         break
         with self._victim.running() as address:
             self._victim.check(address)
@@ -102,7 +115,8 @@ class Striking:
         # What was asked for and not answered is taken now.
         assert self._writer.pending is None or self._victim.write(self._writer, address) is None
 
-    def _strike(self, address: str) -> None:
+    def _strike(self, address: str) -> bool:
+        """Let the job work once, with a trap; whether anything was struck."""
         self._nth += 1
         assert self._nth < MOST_OPERATIONS, self.hits
         self._job.settle(self._writer, address)
@@ -111,17 +125,23 @@ class Striking:
         hit = self._victim.injector.hit
         self._misses = 0 if hit else self._misses + 1
         if hit is not None:
-            self.hits.append(f"{hit.name} {os.path.relpath(hit.path, self._victim.data)}")
+            is_message = hit.name in MESSAGES
+            path = hit.path if is_message else os.path.relpath(hit.path, self._victim.data)
+            self.hits.append(f"{hit.name} {path}")
         # So that nobody who waits for a strike sees the last one.
         self._victim.injector.arm()
+        return hit is not None
 
 
-def strike_each(victim: Victim, writer: Writer, case: str, job: Job) -> list[str]:
+def strike_each(
+    victim: Victim, writer: Writer, case: str, job: Job, *, most_misses: int = MISSES
+) -> list[str]:
     """Strike at each operation of the job in turn; what was hit.
 
     Before each strike everything acknowledged must be there, under a log that only grew.
+    ``most_misses`` traps in a row that strike nothing end it.
     """
-    striking = Striking(victim, writer, case, job)
+    striking = Striking(victim, writer, case, job, most_misses=most_misses)
     striking.run()
     return striking.hits
 

@@ -80,9 +80,9 @@ class Callers:
             self.had.append(answer)
 
 
-def logged(data: Path) -> set[str]:
+def logged(settings: ServerSettings) -> set[str]:
     """Every certificate that the log tells of, in base64."""
-    with open_services(ServerSettings(data)) as (services, _):
+    with open_services(settings) as (services, _):
         head = services.sequencer.head
         assert head is not None
         found = set()
@@ -107,7 +107,7 @@ def test_every_certificate_that_was_handed_out_is_in_the_log_after_a_kill(tmp_pa
             for thread in callers.threads:
                 thread.join()
     assert len(callers.had) >= KILLED_AFTER
-    assert {encoding.base64_text(der) for der in callers.had} <= logged(data)
+    assert {encoding.base64_text(der) for der in callers.had} <= logged(ServerSettings(data))
 
 
 @pytest.mark.skipif(
@@ -145,4 +145,4 @@ def test_no_failure_of_issuing_leaves_a_certificate_out_of_the_log(
             hits, misses = (hits, misses + 1) if injector.hit is None else (hits + 1, 0)
     assert hits
     assert had
-    assert {encoding.base64_text(der) for der in had} <= logged(data)
+    assert {encoding.base64_text(der) for der in had} <= logged(ServerSettings(data))

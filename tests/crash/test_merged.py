@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -24,7 +25,7 @@ from registry.config import ServerSettings
 from registry.core.digest import sha256
 from registry.server.offline import check_offline
 from registry.storage.sql import tables as t
-from registry.storage.sql.engine import Database
+from registry.storage.sql.engine import Connection, Database
 from tests.crash import inject
 from tests.crash.inject import Injector
 from tests.crash.nursery import DONE, GATE
@@ -45,18 +46,18 @@ LEVELS = 10
 
 
 class Finder(BatchWriter):
-    """A node that remembers in which entry each of its outputs must be found."""
+    """A node that remembers which of its outputs must be found in which entry."""
 
     def __init__(self, memory: Memory, caller: Caller, number: int) -> None:
         super().__init__(memory, caller, number)
-        self.places: dict[bytes, int] = {}
+        self.places: dict[int, list[bytes]] = {}
 
     def step(self, stub: statement_service_pb2_grpc.StatementServiceStub) -> None:
         number = self.count
         super().step(stub)
-        for call in range(CALLS_PER_BATCH):
-            output = sha256(b"%d %d %d" % (self.number, number, call))
-            self.places[output] = self.memory.items[-1].index
+        self.places[self.memory.items[-1].index] = [
+            sha256(b"%d %d %d" % (self.number, number, call)) for call in range(CALLS_PER_BATCH)
+        ]
 
 
 class Merged:
@@ -67,7 +68,7 @@ class Merged:
         self.writer = writer
         self._gate = victim.data.with_name(GATE)
         self._done = victim.data.with_name(DONE)
-        self._found: set[bytes] = set()
+        self._found: set[int] = set()
 
     def settle(self, writer: Writer, address: str) -> None:
         """The next start merges again; one run is left, for the next batch to be merged with."""
@@ -81,7 +82,7 @@ class Merged:
         """Have one more batch, and then all that has to be merged because of it."""
         self._gate.unlink()
         assert self.victim.write(writer, address) is None
-        trap(self.victim, nth, case)
+        self.trap(nth, case)
         self._gate.touch()
         self.until_merged(mortal=case == KILLED)
         if self.victim.injector.hit is None:
@@ -91,6 +92,10 @@ class Merged:
             self.check_outputs(address)
             refused = self.victim.write(writer, address)
             assert refused is None or (case not in HARMLESS and refused.reason in REFUSALS)
+
+    def trap(self, nth: int, case: str) -> None:
+        """From here, strike at the n-th operation."""
+        trap(self.victim, nth, case)
 
     def write(self, address: str) -> None:
         """Have one more batch acknowledged, and merged if it has to be."""
@@ -110,14 +115,20 @@ class Merged:
     def levels(self) -> list[int]:
         """How many runs each level has."""
         runs = t.output_runs.c
+        with self.read() as connection:
+            found = connection.execute(select(runs.level).where(runs.complete == 1))
+            levels = list(found.scalars())
+        return [levels.count(level) for level in range(LEVELS)]
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """What is stored."""
         database = Database(f"sqlite:///{self.victim.data / 'registry.sqlite3'}")
         try:
             with database.read() as connection:
-                found = connection.execute(select(runs.level).where(runs.complete == 1))
-                levels = list(found.scalars())
+                yield connection
         finally:
             database.close()
-        return [levels.count(level) for level in range(LEVELS)]
 
     def check_outputs(self, address: str, *, again: bool = False) -> None:
         """Every output is found, once, where its batch was acknowledged.
@@ -130,15 +141,18 @@ class Merged:
             self._found.clear()
         with grpc.insecure_channel(address) as channel:
             stub = lineage_service_pb2_grpc.LineageServiceStub(channel)
-            for output, index in self.writer.places.items():
-                if output not in self._found:
-                    found = stub.FindOutput(
-                        lineage_service_pb2.FindOutputRequest(content_digests=[output]),
-                        metadata=self.writer.caller.metadata,
-                        timeout=SECONDS,
-                    )
-                    assert [place.batch_index for place in found.locations] == [index]
-                    self._found.add(output)
+            for index, outputs in self.writer.places.items():
+                if index in self._found:
+                    continue
+                found = stub.FindOutput(
+                    lineage_service_pb2.FindOutputRequest(content_digests=outputs),
+                    metadata=self.writer.caller.metadata,
+                    timeout=SECONDS,
+                )
+                assert {place.batch_index for place in found.locations} == {index}
+                positions = {place.position for place in found.locations}
+                assert len(positions) == len(found.locations) == CALLS_PER_BATCH
+                self._found.add(index)
 
 
 @pytest.fixture
