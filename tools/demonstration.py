@@ -1,7 +1,8 @@
 """The main job on real models, told in plain words: run by ``tools/demo``.
 
 Everything happens in a scratch folder through the ``provreg`` command, as a user would do it; only
-the inference itself is Python, because that is where a node has its model.
+the inference itself is Python, because that is where a node has its model. The node is attested by
+a fake vendor, since few machines have a real one: the story says so, and so does every trace.
 """
 
 import importlib.util
@@ -18,15 +19,23 @@ from pathlib import Path
 import numpy as np
 
 from registry.client.channel import Connection, Target
+from registry.client.evidence import EvidenceCalls
 from registry.client.registry import RegistryClient
+from registry.core.capsule.facts import NO_VENDOR, TEST_ROOT
+from registry.core.evidence.claims import Family
 from registry.core.tlog.note import VerifierKey
-from registry.shim.app import open_shim
+from registry.shim.app import keep_attested, open_shim
+from registry.shim.attestation import Attested, Attesting, Device
+from registry.shim.attester.choice import open_attester
 from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.release import PinnedRelease
 from registry.signing.file import StatementSigner
+from tools.fake_vendor import amd
 
 PROVREG = str(Path(sys.executable).parent / "provreg")
 START_SECONDS = 30
+FAMILY = Family.AMD_SNP
+POLICY = "demo/snp"
 HERE = Path(__file__).parents[1]
 INPUTS = ("README.md", "pyproject.toml", "LICENSE", "registry/errors.py", "tools/demo")
 
@@ -75,8 +84,10 @@ class World:
             self._registry.stdout.close()
         self._registry = None
 
-    def run(self, *arguments: str | Path, token: str = "", expect: int = 0) -> str:
-        """Run one ``provreg`` command, show it and what it says."""
+    def run(
+        self, *arguments: str | Path, token: str = "", expect: int = 0, quiet: bool = False
+    ) -> str:
+        """Run one ``provreg`` command, show it and, unless it is ``quiet``, what it says."""
         words = [str(argument) for argument in arguments]
         shown = " ".join(word.replace(f"{self.scratch}/", "") for word in words)
         tell(f"$ provreg {shown}")
@@ -94,7 +105,8 @@ class World:
             text=True,
             check=False,
         )
-        tell((done.stdout + done.stderr).replace(f"{self.scratch}/", ""))
+        if not quiet:
+            tell((done.stdout + done.stderr).replace(f"{self.scratch}/", ""))
         if done.returncode != expect:
             raise SystemExit(f"expected exit status {expect}, got {done.returncode}")
         return done.stdout
@@ -132,8 +144,53 @@ def features(
     return tokens[np.newaxis, :]
 
 
-def infer(world: World, model: Path, answers: Path) -> None:
-    """A node answers five questions; the registry dies in between and comes back."""
+class FakeDevice:
+    """A guest agent of the fake vendor, in a process of its own: it mints evidence when asked."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "tools.fake_vendor.guest_agent", str(FAMILY)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=HERE,
+        )
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        self.address = self._process.stdout.readline().strip()
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._process.terminate()
+        self._process.wait(START_SECONDS)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def believe(world: World) -> None:
+    """The operator registers by which policy nodes are attested."""
+    say("The operator says what a node must run on, and by whose word")
+    tell("THE VENDOR IS FAKE: ITS ROOT IS NAMED HERE, SO THAT THIS RUNS ON ANY MACHINE.")
+    tell("ITS CRYPTOGRAPHY IS REAL. OF HARDWARE IT PROVES NOTHING, AND EVERY TRACE SAYS SO.")
+    policy = json.loads(world.run("policy", "starter", FAMILY, quiet=True))
+    policy["name"] = POLICY
+    policy["skip"].remove("measurement")
+    policy["reference_values"]["measurement"] = [amd.Spec().measurement.hex()]
+    policy["roots"] = [
+        {"vendor": vendor, "sha256": root} for vendor, root in sorted(amd.roots().named)
+    ]
+    (world.scratch / "policy.json").write_text(json.dumps(policy, indent=2))
+    world.run("policy", "register", "policy.json", token="registry-data/admin.token")  # noqa: S106
+
+
+def attested(found: Attested) -> None:
+    """Tell of a result that admits the node's key."""
+    tell(f"its key is attested by entry {found.index} until {found.expires_at:%Y-%m-%d %H:%M} UTC")
+    tell(f"evidence {found.evidence_id.hex()}")
+    if found.configured_roots:
+        tell(f"{NO_VENDOR}: {TEST_ROOT}")
+
+
+def infer(world: World, device: FakeDevice, model: Path, answers: Path) -> None:
+    """An attested node answers five questions; the registry dies in between and comes back."""
     log_key = VerifierKey.parse((world.data / "log.vkey").read_text().strip())
     token = (world.scratch / "edge.token").read_text().strip()
     key = StatementSigner.load(world.scratch / "edge.pem")
@@ -145,9 +202,19 @@ def infer(world: World, model: Path, answers: Path) -> None:
         release = PinnedRelease(
             known.logged.envelope.record_id, "acme/magika", "3.3", known.manifest
         )
+        asked = Device(open_attester(device.address), POLICY)
+        attesting = Attesting(EvidenceCalls(client), asked, required=True)
         journal = world.scratch / "journal"
-        with open_shim(journal, key, client, release, model, log_key=log_key) as shim:
-            session = RecordedSession.open(model, "model.onnx", release, shim.recorder)
+        say("The node's device commits to its key and to the model; the registry judges that")
+        with (
+            keep_attested(attesting, key.public_key, release) as attestation,
+            open_shim(journal, key, client, release, model, log_key=log_key) as shim,
+        ):
+            attestation.follow(attested)
+            session = RecordedSession.open(
+                model, "model.onnx", release, shim.recorder, attestation=attestation
+            )
+            say("It runs the model on real files; each answer is recorded before it is given")
             for number, name in enumerate(INPUTS):
                 if number == len(INPUTS) - 2:
                     say("The registry is killed (kill -9) while the node goes on answering")
@@ -166,11 +233,12 @@ def prove(world: World, answers: Path) -> None:
     """An auditor asks, the registry goes away, the proof stays."""
     say("An auditor holds one answer, and asks where it comes from")
     answer, capsule = answers / "README.md.json", world.scratch / "answer.capsule"
-    world.run("trace", answer, "--capsule", capsule, token="vera.token")  # noqa: S106 - a file
+    demand = "--require-attestation"
+    world.run("trace", answer, "--capsule", capsule, demand, token="vera.token")  # noqa: S106
     say("The registry is stopped for good. The capsule alone still proves it")
     log_key = (world.data / "log.vkey").read_text().strip()
     world.stop()
-    world.run("verify", capsule, "--output", answer, "--log-key", log_key)
+    world.run("verify", capsule, "--output", answer, "--log-key", log_key, demand)
     say("One byte of the capsule is flipped")
     damaged = bytearray(capsule.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -196,6 +264,7 @@ def prepare(world: World) -> Path:
     world.run(
         "principal", "add", "vera", "--role", "auditor", "--token-out", "vera.token", token=admin
     )
+    believe(world)
     say("The publisher registers data, publishes two real models, and says what they owe")
     magika, silero = collect_models(world.scratch)
     corpus = world.scratch / "corpus"
@@ -268,15 +337,16 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="provreg-demo-") as folder:
         world = World(Path(folder))
+        device = FakeDevice()
         (world.scratch / "node").mkdir()
         answers = world.scratch / "answers"
         answers.mkdir()
         try:
             model = prepare(world)
-            say("The node runs the model on real files; each answer is recorded before it is given")
-            infer(world, model, answers)
+            infer(world, device, model, answers)
             prove(world, answers)
         finally:
+            device.stop()
             world.stop()
     say(f"Done in {time.monotonic() - begun:.0f} s. What was shown is what tools/test checks.")
 

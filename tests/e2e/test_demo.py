@@ -31,4 +31,9 @@ def test_the_demonstration_tells_its_story_to_the_end() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Verdict as-now: VALID    as-then: VALID") == 2
     assert "CAPSULE_PART" in done.stdout
+    # It is told at the start, when the node is attested, and in each of both reports.
+    assert "THE VENDOR IS FAKE" in done.stdout
+    assert done.stdout.count("NOT A REAL VENDOR: this evidence is from a test root") >= 3
+    assert done.stdout.count("  evidence/0: VALID") == 2
+    assert "UNATTESTED" not in done.stdout
     assert time.monotonic() - begun < PROMISED_SECONDS
