@@ -24,6 +24,11 @@ _BINDINGS = {
     "name_only": "Which weights ran: only a name was known.",
 }
 
+_ATTESTED_FILES = (
+    "That the weights which were loaded computed this answer: the node checked the files of the "
+    "version before it loaded them, in an environment that was attested with this version; that "
+    "the model ran in there is the node's word (level L3 where its setup record says so, else L2)."
+)
 _CALLS = "That every call was recorded: what never reached the shim left no trace."
 _TIME = "The true time beyond the order of the log: times in records are the signer's own clock."
 _TIME_BEFORE = (
@@ -200,6 +205,10 @@ def _is_no_vendor(item: AttestationFact) -> bool:
     return bool(item.configured_roots)
 
 
+def _vouches_for_the_model(item: AttestationFact) -> bool:
+    return "model" in item.bound_to and not item.configured_roots and not item.refuted
+
+
 def _count(items: Sized, noun: str) -> str:
     return f"{len(items)} {noun}" if len(items) == 1 else f"{len(items)} {noun}s"
 
@@ -231,7 +240,10 @@ def _same_to_everybody(chain: tuple[Link, ...]) -> str:
 
 def _not_provable(facts: Facts) -> tuple[str, ...]:
     binding = facts.output.binding if facts.output else "name_only"
-    said = [_CALLS, _TIME if facts.time is None else _TIME_BEFORE, _CLAIMS, _BINDINGS[binding]]
+    weights = _BINDINGS[binding]
+    if binding == "artifact_verified" and any(map(_vouches_for_the_model, facts.attestations)):
+        weights = _ATTESTED_FILES
+    said = [_CALLS, _TIME if facts.time is None else _TIME_BEFORE, _CLAIMS, weights]
     said.append(_HARDWARE if facts.attestations else _UNATTESTED)
     if not facts.datasets:
         said.append("On which data the version was trained: no dataset in this capsule says so.")

@@ -52,6 +52,9 @@ def world() -> AttestedWorld:
     return AttestedWorld()
 
 
+NOTHING_MEASURED = "nothing measured the run itself"
+
+
 def judged(world: AttestedWorld, capsule: Capsule, **demands: Any) -> Report:
     """What a reader says who pinned the world's log, and got the capsule as a file."""
     parsed = Capsule.parse(capsule.to_bytes())
@@ -88,6 +91,7 @@ def test_an_output_of_an_attested_node_is_valid_and_says_how(world: AttestedWorl
     assert "attested       AMD SEV-SNP, affirming, TCB UpToDate" in text
     assert "UNATTESTED" not in text
     assert "NOT A REAL VENDOR" not in text
+    assert "in an environment that was attested with this version" in text
 
 
 def test_the_links_of_an_attested_output_stand_in_reading_order(world: AttestedWorld) -> None:
@@ -105,6 +109,7 @@ def test_a_test_root_is_said_in_capitals(world: AttestedWorld) -> None:
     words = "NOT A REAL VENDOR: this evidence is from a test root."
     assert report.to_text().splitlines()[1] == words
     assert any(said.endswith(words) for said in report.proved)
+    assert NOTHING_MEASURED in report.to_text()
 
 
 def test_what_the_policy_only_warned_of_is_shown(world: AttestedWorld) -> None:
@@ -123,6 +128,7 @@ def test_evidence_that_is_bound_to_no_model_still_covers_the_key(world: Attested
     report = judged(world, world.capsule(answered(world, told)))
     assert both(report, "attestation") == VALID
     assert report.facts.attestations[0].bound_to == ("session key",)
+    assert NOTHING_MEASURED in report.to_text()
 
 
 def test_the_newest_result_that_covers_an_output_is_the_one_that_is_told(
