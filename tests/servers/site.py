@@ -26,9 +26,15 @@ from registry.client.registry import RegistryClient
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.walk import appraise
 from registry.core.records import inference
+from registry.core.records.names import split_reference
 from registry.core.tlog.note import VerifierKey
 from registry.core.verdict import Verdict, overall
 from registry.errors import NotFoundError
+from registry.shim.app import open_shim
+from registry.shim.deployment import Engine, describe
+from registry.shim.model_watch import ModelWatch
+from registry.shim.recorder.calls import Calls
+from registry.shim.release import PinnedRelease
 from tests.running import REPOSITORY, Caller, Running, running_registry
 from tests.servers import environment
 
@@ -115,6 +121,25 @@ class Site:
                 process.terminate()
                 said = process.stderr.read()
                 assert process.wait(SOON) == 0, said
+
+    @contextlib.contextmanager
+    def recorder(self, model: Model, data: Path, upstream: str) -> Iterator[Calls]:
+        """Run a shim within this process while the block runs; gives where calls go."""
+        name, version = split_reference(model.name)
+        known = self.client.release(name, version)
+        release = PinnedRelease(known.logged.envelope.record_id, name, version, known.manifest)
+        watch = ModelWatch(release, model.folder)
+        with open_shim(
+            data, self.node.signer, self.client, release, None, log_key=self.client.log_key
+        ) as shim:
+            deployment = describe(
+                shim.recorder,
+                release,
+                Engine("llama.cpp"),
+                upstream=upstream,
+                files_verified=watch.count,
+            )
+            yield Calls(shim.recorder, shim.unrecorded, lambda: deployment, allowed=watch.check)
 
     def outcome(self, receipt_id: str) -> ProvenRecord:
         """The registered outcome of the call that this receipt id names, with its proof."""

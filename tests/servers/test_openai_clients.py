@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from registry.core import digest
 from registry.core.profiles.answers import read
 from registry.core.profiles.chat import Chat
 from registry.core.records import inference
+from registry.shim.proxies.httpx import RecordedTransport
 from tests.servers.site import Model, Proxy, Site, llama, site
 from tests.servers.tiny_model import ANSWER, ARGUMENTS, gguf
 
 httpx = pytest.importorskip("httpx")
+httpx2 = pytest.importorskip("httpx2")
 openai = pytest.importorskip("openai")
 
 MESSAGES: Any = [{"role": "user", "content": "May I have a loan?"}]
@@ -305,3 +308,28 @@ def test_the_trailer_of_a_stream_names_what_was_said(stage: Stage) -> None:
     trailer = answer.rpartition(b"\r\n0\r\n")[2].decode()
     assert trailer.startswith("x-output-sha256: ")
     stage.believe(headers, trailer.split()[1])
+
+
+def test_one_line_around_the_client_records_as_the_proxy_does(stage: Stage, tmp_path: Path) -> None:
+    here = stage.site
+    with client(stage.proxy.url) as through:
+        proxied = through.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
+    with here.recorder(stage.model, tmp_path / "shim", stage.direct) as calls:
+        recorded = RecordedTransport(httpx2.HTTPTransport(), calls)
+        with openai.OpenAI(
+            base_url=f"{stage.direct}/v1",
+            api_key="none",
+            http_client=httpx2.Client(transport=recorded),
+        ) as within:
+            whole = within.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
+            streamed = within.chat.completions.with_raw_response.create(
+                model="m", messages=MESSAGES, stream=True
+            )
+            chunks = list(streamed.parse())
+    assert text_of(chunks) == ANSWER
+    digests = {each.headers["x-output-sha256"] for each in (proxied, whole, streamed)}
+    assert digests == {chat_digest(chunks)}
+    for each in (whole, streamed):
+        found = stage.believe(each.headers)
+        assert isinstance(found.course, inference.Course)
+        assert found.course.mode == "stream"

@@ -1,11 +1,9 @@
 """Stock Triton clients, unchanged, through the shim to KServe's server and to a streaming one."""
 
-import asyncio
 import contextlib
 import json
 import struct
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.servers import environment
 from tests.servers.site import SOON, Model, Proxy, Site, kserve, site
 from tests.shim.proxies.oip_server import Handler, Server, field, serve, varint
 from tests.shim.proxies.test_onnx import linear
+from tests.shim.proxies.threaded import threaded
 
 CLIENT = Path(__file__).with_name("triton_client.py")
 VALUES = struct.pack("<4f", 1, 2, 0.1, -3)
@@ -31,30 +30,6 @@ def ask(protocol: str, address: str) -> Any:
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-@contextlib.contextmanager
-def streaming() -> Iterator[str]:
-    """Run the small server, which has what KServe's has not, in a thread of its own."""
-    ready, told = threading.Event(), []
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def run() -> None:
-        async with serve(Handler(Server())) as address:
-            told.append(address)
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
-    thread.start()
-    try:
-        assert ready.wait(SOON)
-        yield told[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
 
 
 @dataclass(frozen=True)
@@ -80,7 +55,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         here = stack.enter_context(site(tmp_path_factory.mktemp("site")))
         model = here.publish("acme/linear", {"model.onnx": linear()})
         http, rpc = stack.enter_context(kserve(model.file("model.onnx")))
-        stream = stack.enter_context(streaming())
+        stream = stack.enter_context(threaded(lambda: serve(Handler(Server()))))
         servers = {"http": ("http", http), "grpc": ("grpc", rpc), "stream": ("grpc", stream)}
         yield {
             name: Stage(

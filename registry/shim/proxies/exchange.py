@@ -29,7 +29,7 @@ _HOP = frozenset(
         "upgrade",
     )
 )
-_ASKED: Final = ("x-provreg-level", "x-provreg-deadline-ms")
+ASKED_HEADERS: Final = ("x-provreg-level", "x-provreg-deadline-ms")
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
@@ -200,7 +200,7 @@ class Exchange:
 def forwarded(headers: Headers) -> Headers:
     """Headers of a request that go on to the model server."""
     named = _connection_named(headers)
-    dropped = {"host", "content-length", "accept-encoding", "expect", *_ASKED}
+    dropped = {"host", "content-length", "accept-encoding", "expect", *ASKED_HEADERS}
     return [
         (name, value)
         for name, value in headers

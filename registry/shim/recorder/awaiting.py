@@ -15,7 +15,7 @@ class Awaiting:
     """Brings settled tickets from the journal's thread into one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._settled: deque[tuple[asyncio.Future[None], Ticket]] = deque()
         self._woken = False
 
@@ -28,7 +28,7 @@ class Awaiting:
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``: it may or may not be on disk.
         """
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[None] = self.loop.create_future()
         written = write(lambda ticket: self._settle(future, ticket))
         await future
         return written
@@ -39,7 +39,7 @@ class Awaiting:
         if not self._woken:
             self._woken = True
             try:
-                self._loop.call_soon_threadsafe(self._deliver)
+                self.loop.call_soon_threadsafe(self._deliver)
             except RuntimeError:
                 # The loop is closed: nobody waits any more.
                 self._settled.clear()

@@ -66,14 +66,14 @@ class Answer:
 
 
 class Calls:
-    """Begins calls to one deployment in one mode; for one event loop."""
+    """Begins calls to one deployment in one mode; for one event loop, or any number of threads."""
 
     def __init__(
         self,
         recorder: Recorder,
         unrecorded: Unrecorded,
         deployment: Callable[[], Deployment],
-        awaiting: Awaiting,
+        awaiting: Awaiting | None = None,
         mode: Mode = "stream",
         *,
         allowed: Callable[[], None] = lambda: None,
@@ -85,7 +85,7 @@ class Calls:
             recorder: Where they are written down.
             unrecorded: Where those are counted that cannot be.
             deployment: Tells what answers a call that begins now.
-            awaiting: How this loop waits for the journal.
+            awaiting: How the event loop waits for the journal; None makes one when it is needed.
             mode: What is durable before an answer goes out.
             allowed: Raises while no call may be forwarded, in whatever mode.
             spans: Who is told of calls besides.
@@ -108,6 +108,40 @@ class Calls:
             UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``.
             RegistryError: Why no call is allowed now. It must not be forwarded.
         """
+        call, deployment = self._allow(request_digest, asked)
+        if self.mode == "best_effort":
+            self._try(call, deployment, request_digest)
+        else:
+
+            def write(after: After) -> None:
+                call.open = self.recorder.begin(deployment, request_digest, after)
+
+            try:
+                await self._waits().durable(write)
+            except asyncio.CancelledError:
+                call.abandoned()
+                raise
+            except UnavailableError as error:
+                call.unwritten(error.reason)
+                raise
+        call.forwarded()
+        return call
+
+    def begin_here(self, request_digest: bytes, asked: Asked | None = None) -> "Call":
+        """As :meth:`begin`, for a thread that may wait."""
+        call, deployment = self._allow(request_digest, asked)
+        if self.mode == "best_effort":
+            self._try(call, deployment, request_digest)
+        else:
+            try:
+                call.open = self.recorder.intent(deployment, request_digest)
+            except UnavailableError as error:
+                call.unwritten(error.reason)
+                raise
+        call.forwarded()
+        return call
+
+    def _allow(self, request_digest: bytes, asked: Asked | None) -> "tuple[Call, Deployment]":
         deployment = self._deployment()
         call = Call(self, asked or Asked(), deployment.model)
         try:
@@ -118,26 +152,13 @@ class Calls:
                 call.open = self.recorder.begin(deployment, request_digest)
             call.refused(error.reason)
             raise
-        if self.mode == "best_effort":
-            try:
-                call.open = self.recorder.begin(deployment, request_digest)
-            except UnavailableError:
-                self._unrecorded.add()
-        else:
+        return call, deployment
 
-            def write(after: After) -> None:
-                call.open = self.recorder.begin(deployment, request_digest, after)
-
-            try:
-                await self._awaiting.durable(write)
-            except asyncio.CancelledError:
-                call.abandoned()
-                raise
-            except UnavailableError as error:
-                call.unwritten(error.reason)
-                raise
-        call.forwarded()
-        return call
+    def _try(self, call: "Call", deployment: Deployment, request_digest: bytes) -> None:
+        try:
+            call.open = self.recorder.begin(deployment, request_digest)
+        except UnavailableError:
+            self._unrecorded.add()
 
     async def end(self, call: "Call", answer: Answer) -> int | None:
         """Write down an answer; see :meth:`Call.answered`."""
@@ -145,16 +166,39 @@ class Calls:
         if open_ is None:
             return None
         said = Answered(answer.response, call.asked.level, call.course(answer, self.mode))
-        if self.mode == "strict":
-            ticket = await self._awaiting.durable(
-                lambda after: self.recorder.answered(open_, said, after)
-            )
-            return ticket.n
+        if self.mode != "strict":
+            return self._follow(open_, said)
+        ticket = await self._waits().durable(
+            lambda after: self.recorder.answered(open_, said, after)
+        )
+        return ticket.n
+
+    def end_here(self, call: "Call", answer: Answer) -> int | None:
+        """As :meth:`end`, for a thread that may wait."""
+        open_ = call.open
+        if open_ is None:
+            return None
+        said = Answered(answer.response, call.asked.level, call.course(answer, self.mode))
+        if self.mode != "strict":
+            return self._follow(open_, said)
+        ticket = self.recorder.answered(open_, said)
+        ticket.wait()
+        return ticket.n
+
+    def _follow(self, open_: Open, said: Answered) -> int | None:
+        """Write down an answer that goes out meanwhile."""
         try:
             return self.recorder.answered(open_, said, urgency="soon").n
         except UnavailableError:
             self._lost()
             return None
+
+    def _waits(self) -> Awaiting:
+        """How the loop that runs here waits for the journal."""
+        loop = asyncio.get_running_loop()
+        if self._awaiting is None or self._awaiting.loop is not loop:
+            self._awaiting = Awaiting(loop)
+        return self._awaiting
 
     def write(self, write: Callable[[], object]) -> None:
         """Write down an outcome that nobody waits for, if the journal takes it."""
@@ -174,22 +218,17 @@ class Calls:
 
 
 class Call:
-    """One call under way.
+    """One call under way. Its first outcome counts; what fails after that changes nothing.
 
     Attributes:
         asked: What its caller asks of its record.
         open: Its intent; None if the journal could not take it, which only best_effort lets pass.
+        ended: Whether its outcome was written down, or tried to be; there is only one.
     """
 
     __slots__ = (
-        "_added_ns",
-        "_calls",
-        "_first_ns",
-        "_last_ns",
-        "_span",
-        "_start_ns",
-        "asked",
-        "open",
+        *("_added_ns", "_calls", "_first_ns", "_last_ns", "_span", "_start_ns"),
+        *("asked", "ended", "open"),
     )
 
     def __init__(self, calls: Calls, asked: Asked, model: inference.Model) -> None:
@@ -197,6 +236,7 @@ class Call:
         self.asked = asked
         self._span = calls.spans.begin(asked.trace, model, asked.params.get("model", ""))
         self.open: Open | None = None
+        self.ended = False
         self._start_ns = time.monotonic_ns()
         self._added_ns = 0
         self._first_ns = 0
@@ -225,6 +265,7 @@ class Call:
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``, in ``strict``: the answer must not go out.
         """
+        self.ended = True
         try:
             n = await self._calls.end(self, answer)
         except UnavailableError as error:
@@ -233,16 +274,25 @@ class Call:
         self._span.answered(self.receipt_id, answer.response, answer.finish_reasons)
         return n
 
+    def answered_here(self, answer: Answer) -> int | None:
+        """As :meth:`answered`, for a thread that may wait."""
+        self.ended = True
+        try:
+            n = self._calls.end_here(self, answer)
+        except UnavailableError as error:
+            self._span.ended(self.receipt_id, error.reason)
+            raise
+        self._span.answered(self.receipt_id, answer.response, answer.finish_reasons)
+        return n
+
     def failed(self, error: str, sent: Sent = NOTHING) -> None:
         """Write down that there is no whole answer, and what went out before."""
-        self._span.ended(self.receipt_id, error)
-        if (open_ := self.open) is not None:
+        if not self.ended and (open_ := self._end(error)) is not None:
             self._calls.write(lambda: self._calls.recorder.failed(open_, error, sent))
 
     def abandoned(self, sent: Sent = NOTHING) -> None:
         """Write down that whoever asked left, and what went out before."""
-        self._span.ended(self.receipt_id, "client_gone")
-        if (open_ := self.open) is not None:
+        if not self.ended and (open_ := self._end("client_gone")) is not None:
             self._calls.write(lambda: self._calls.recorder.abandoned(open_, sent))
 
     def unwritten(self, reason: str) -> None:
@@ -251,9 +301,13 @@ class Call:
 
     def refused(self, reason: str) -> None:
         """Write down that the call was refused here."""
-        self._span.ended(self.receipt_id, reason)
-        if (open_ := self.open) is not None:
+        if (open_ := self._end(reason)) is not None:
             self._calls.write(lambda: self._calls.recorder.refused(open_, reason))
+
+    def _end(self, error: str) -> Open | None:
+        self.ended = True
+        self._span.ended(self.receipt_id, error)
+        return self.open
 
     def course(self, answer: Answer, mode: Mode) -> inference.Course:
         """How the answer went out, as its record says it."""

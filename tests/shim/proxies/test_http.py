@@ -16,9 +16,9 @@ from registry.core.records import inference
 from registry.errors import Reason, RefusedError
 from registry.shim.app import Shim
 from registry.shim.proxies import answer_readers
-from registry.shim.proxies.http import MAX_HELD_BYTES
+from registry.shim.proxies.passage import MAX_HELD_BYTES
 from registry.shim.recorder.awaiting import Awaiting
-from registry.shim.recorder.calls import Calls, Mode
+from registry.shim.recorder.calls import Answer, Call, Calls, Mode
 from registry.shim.serving import Listen, Upstream, serving
 from tests.core.profiles.test_chat import HALVES_DIGEST, LOAN, LOAN_DIGEST, STREAMS, pieces
 from tests.shim.proxies.http_server import END, STREAM_HEAD, Script, chunk, plain, serve
@@ -459,6 +459,41 @@ def test_raw_tensors_after_the_json_have_the_digest_of_their_values(tmp_path: Pa
         assert isinstance(completion, inference.Completion)
         profile = completion.response.profile
         assert profile == ("output/tensor/v1" if told == right else raw.NAME)
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
+def test_a_client_that_leaves_while_its_answer_is_made_durable_has_one_outcome(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    streamed: bool,
+) -> None:
+    data = STREAMS["nine characters"]
+    answer = [STREAM_HEAD + chunk(data) + END] if streamed else [plain(CHAT % b"x", JSON)]
+    leave, left = asyncio.Event(), asyncio.Event()
+    answered = Call.answered
+
+    async def slow(call: Call, said: Answer) -> int | None:
+        n = await answered(call, said)
+        leave.set()
+        await left.wait()
+        return n
+
+    monkeypatch.setattr(Call, "answered", slow)
+
+    async def act(client: Client) -> None:
+        _, writer = await client.send(b"POST /v1/chat/completions", b"{}")
+        await asyncio.wait_for(leave.wait(), 20)
+        writer.close()
+        # Until the proxy has seen it.
+        await asyncio.sleep(0.05)
+        left.set()
+        assert (await client.ask(b"GET /"))[0] == 200
+
+    _, completion = run(tmp_path, Script(answer), act, "strict")
+    assert isinstance(completion, inference.Completion)
+    assert not [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
 
 
 def test_what_asks_nothing_of_the_model_passes_unrecorded(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""One recorded answer on its way: what may go out when, and when its outcome is written down.
+
+The same for every transport of HTTP answers, whoever moves the bytes: it is asked with each piece,
+and says in which :class:`Step` that goes on. In ``strict`` mode the last piece of an answer follows
+its outcome, in every other mode the outcome follows the piece.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named, announced
+from registry.shim.recorder.calls import Answer, Transport
+
+MAX_HELD_BYTES = 1024 * 1024
+"""Bytes of an answer that is held whole, so that its digest can go before it."""
+
+FIRST_ERROR_STATUS = 400
+"""From this HTTP status on an answer says that there is none (RFC 9110 §15)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why there is no answer; never anything of the answer itself."""
+
+    error: str
+
+
+Outcome = Answer | Failed
+"""What is written down of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done now, in this order.
+
+    Attributes:
+        before: Bytes to let out.
+        outcome: What to write down, if anything.
+        after: Bytes to let out after that.
+    """
+
+    before: bytes = b""
+    outcome: Outcome | None = None
+    after: bytes = b""
+
+
+class Passage:
+    """Reads one answer beside the bytes that pass.
+
+    Attributes:
+        strict: Whether the outcome must be durable before the last byte goes out.
+        settled: Whether its outcome was given out.
+        content_digest: What names the answer; empty until its end is known.
+    """
+
+    def __init__(
+        self, kind: Kind, headers: Mapping[str, str], status: int, *, strict: bool
+    ) -> None:
+        """Take the kind of the path, and status and headers of the answer by lowercase name."""
+        self.settled = False
+        self.content_digest = ""
+        self._reader = AnswerReader(kind, headers)
+        self._kind = kind
+        self._status = status
+        self.strict = strict
+        self._size = announced(headers.get("content-length", ""))
+        self._held = b""
+
+    @property
+    def is_document(self) -> bool:
+        """Whether the answer says nothing before its end, and may be small enough to be held."""
+        if self._reader.streamed:
+            return False
+        # Of a document whose length is not announced one learns only by reading.
+        return self._kind != "bytes" if self._size is None else self._size <= MAX_HELD_BYTES
+
+    def document(self, body: bytes) -> Outcome:
+        """The outcome of an answer that was held whole."""
+        self._reader.feed(body)
+        return self._settle(self._reader.named(whole=True), "unary")
+
+    def piece(self, piece: bytes) -> Step:
+        """Take a piece that came."""
+        reader = self._reader
+        reader.feed(piece)
+        if not self.settled and reader.ended:
+            # From here on the answer is whole, whatever the client does: stock clients close.
+            outcome = self._settle(reader.named(whole=True), "sse")
+            return Step(b"", outcome, piece) if self.strict else Step(piece, outcome)
+        if self.strict and not self.settled and not reader.streamed:
+            # An answer without frames ends with its last piece.
+            held, self._held = self._held, piece
+            return Step(held)
+        return Step(piece)
+
+    def end(self) -> Step:
+        """Take note that nothing more comes, and that this is not the failure of a connection."""
+        if self.settled:
+            return Step()
+        said = self._reader.named(whole=True)
+        streamed = self._reader.streamed
+        outcome = self._settle(said, "sse" if streamed else "unary")
+        if streamed and self._kind in ("chat", "text"):
+            outcome = Failed("the stream ended before its end")
+        return Step(b"", outcome, self._held)
+
+    def _settle(self, said: Named, transport: Transport) -> Outcome:
+        self.settled = True
+        self.content_digest = said.response.content_digest
+        if said.error or self._status >= FIRST_ERROR_STATUS:
+            return Failed(said.error or f"http status {self._status}")
+        return Answer(
+            said.response,
+            transport,
+            chunks=said.events,
+            finish_reasons=said.finish_reasons,
+            profile_error=said.profile_error,
+        )
