@@ -31,7 +31,7 @@ from registry.core.tlog.note import VerifierKey
 from registry.core.verdict import Verdict, overall
 from registry.errors import NotFoundError
 from registry.shim.app import open_shim
-from registry.shim.deployment import Engine, describe
+from registry.shim.deployment import Description, Engine, Standing
 from registry.shim.model_watch import ModelWatch
 from registry.shim.recorder.calls import Calls
 from registry.shim.release import PinnedRelease
@@ -132,14 +132,11 @@ class Site:
         with open_shim(
             data, self.node.signer, self.client, release, None, log_key=self.client.log_key
         ) as shim:
-            deployment = describe(
-                shim.recorder,
-                release,
-                Engine("llama.cpp"),
-                upstream=upstream,
-                files_verified=watch.count,
+            described = Description.of(
+                release, Engine("llama.cpp"), upstream=upstream, files_verified=watch.count
             )
-            yield Calls(shim.recorder, shim.unrecorded, lambda: deployment, allowed=watch.check)
+            standing = Standing(shim.recorder, described, None)
+            yield Calls(shim.recorder, shim.unrecorded, standing, allowed=watch.check)
 
     def outcome(self, receipt_id: str) -> ProvenRecord:
         """The registered outcome of the call that this receipt id names, with its proof."""

@@ -2,7 +2,8 @@
 
 ::
 
-    calls = Calls(shim.recorder, shim.unrecorded, lambda: deployment)
+    described = Description.of(release, Engine(), upstream="https://…", files_verified=0)
+    calls = Calls(shim.recorder, shim.unrecorded, Standing(shim.recorder, described, None))
     recorded = RecordedTransport(httpx2.HTTPTransport(), calls)
     client = openai.OpenAI(http_client=httpx2.Client(transport=recorded))
 

@@ -269,14 +269,26 @@ async def _until_answered(answering: "asyncio.Task[None]", asking: "asyncio.Task
     await answering
 
 
+async def _write(upstream: Any, request: bytes) -> None:
+    """Send a message, and leave it to the model server to say how the call ended.
+
+    ``upstream.write`` would say INTERNAL instead of the server's own status if the server ends the
+    call in the same moment, as one does that does not know the method (grpc/grpc#36066).
+    """
+    await upstream.wait_for_connection()
+    if upstream.done():
+        raise asyncio.InvalidStateError
+    await upstream._cython_call.send_serialized_message(request)  # noqa: SLF001 - as it says
+
+
 async def _forward(requests: AsyncIterator[bytes], upstream: Any, open_: _Open | None) -> None:
     try:
         async for request in requests:
             if open_ is not None:
                 await open_.asked(request)
-            await upstream.write(request)
+            await _write(upstream, request)
         await upstream.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+    except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
         # The model server ended the call; its status says why.
         return
 
