@@ -11,6 +11,7 @@ import pytest
 
 from registry.core.evidence.claims import Examination
 from registry.core.evidence.endorsements import Endorsements, Role
+from registry.core.evidence.intel.findings import Found
 from registry.core.evidence.intel.rules import RULES
 from registry.core.evidence.roots import Roots
 
@@ -20,6 +21,26 @@ NO_SETS = "PROVREG_TEST_VECTORS names no folder with tee/intel-dcap/sets"
 
 needs_sets = pytest.mark.skipif(not SETS, reason=NO_SETS)
 """Tests that can do without minted evidence, not without real one."""
+
+
+FLAGGED = {
+    "I3 trailing bytes": ("I3", Found.TRAILING_BYTES),
+    "I14 no TCB level": ("I14", Found.TCB_UNSUPPORTED),
+    "I18 debug": ("I18", Found.DEBUG),
+    "I19 debug": ("I19", Found.DEBUG),
+    "I19 SEPT_VE_DISABLE off": ("I19", Found.SEPT_VE_ENABLED),
+    "I21 MRSERVICETD set": ("I21", Found.SERVICE_TD),
+}
+"""The flags of the public table, as we name them."""
+
+STATUS: dict[str | None, set[tuple[str, str]]] = {
+    None: set(),
+    "UpToDate": set(),
+    "OutOfDate": {("I16", "OUT_OF_DATE")},
+    "SWHardeningNeeded": {("I16", "SW_HARDENING_NEEDED")},
+    "ConfigurationAndSWHardeningNeeded": {("I16", "CONFIGURATION_AND_SW_HARDENING_NEEDED")},
+}
+"""Its statuses, as we name them."""
 
 
 @dataclass(frozen=True)

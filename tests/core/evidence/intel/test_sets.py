@@ -15,25 +15,17 @@ from registry.core.evidence.trust import Tier
 from registry.core.evidence.validity import seconds
 from registry.core.verdict import Verdict
 from tests.core.evidence.intel.minted import POLICY
-from tests.core.evidence.intel.sets import NO_SETS, SECOND, SETS, Set, failures, load, needs_sets
-
-FLAGGED = {
-    "I3 trailing bytes": ("I3", Found.TRAILING_BYTES),
-    "I14 no TCB level": ("I14", Found.TCB_UNSUPPORTED),
-    "I18 debug": ("I18", Found.DEBUG),
-    "I19 debug": ("I19", Found.DEBUG),
-    "I19 SEPT_VE_DISABLE off": ("I19", Found.SEPT_VE_ENABLED),
-    "I21 MRSERVICETD set": ("I21", Found.SERVICE_TD),
-}
-"""The flags of the public table, as we name them."""
-
-STATUS = {
-    None: set(),
-    "UpToDate": set(),
-    "OutOfDate": {("I16", "OUT_OF_DATE")},
-    "SWHardeningNeeded": {("I16", "SW_HARDENING_NEEDED")},
-    "ConfigurationAndSWHardeningNeeded": {("I16", "CONFIGURATION_AND_SW_HARDENING_NEEDED")},
-}
+from tests.core.evidence.intel.sets import (
+    FLAGGED,
+    NO_SETS,
+    SECOND,
+    SETS,
+    STATUS,
+    Set,
+    failures,
+    load,
+    needs_sets,
+)
 
 NOTED = {finding for finding, weight in WEIGHTS.items() if weight.treatment == "accept"}
 """What is written down and changes nothing; the public table has no word for it."""

@@ -7,15 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from lxml import etree
+
+from registry.core.evidence.checks import CheckError, Ledger
 from registry.core.evidence.endorsements import Endorsements, Role
+from registry.core.evidence.nvidia import chain, rim
 from registry.core.evidence.nvidia.container import (
     Device,
     read_pem,
     read_report,
     write_device,
 )
+from registry.core.evidence.nvidia.findings import Found
+from registry.core.evidence.nvidia.measurements import compare
 from registry.core.evidence.nvidia.rules import DEVICE_RULES, SET_RULES, TOKEN_RULES
+from registry.core.evidence.nvidia.spdm import Report
+from registry.core.evidence.nvidia.tables import CHECKS
+from registry.core.evidence.roots import Roots, Vendor
 from registry.core.evidence.rules import Rules
+from registry.core.evidence.validity import appraised_at
 
 _VECTORS = os.environ.get("PROVREG_TEST_VECTORS")
 FOLDER = Path(_VECTORS) / "tee" / "nvidia" if _VECTORS else None
@@ -67,6 +77,57 @@ class Manifest:
     verdict: str
     findings: str
     note: str
+
+    @property
+    def reason(self) -> str:
+        """Why it is refused, as we name it; empty if it is good by itself."""
+        if self.verdict == "valid" or "RIM itself good" in self.findings:
+            return ""
+        return next(reason for text, reason in _REASONS.items() if text in self.findings)
+
+
+_REASONS = {
+    "G7 chain of 2": "UNTRUSTED_ROOT",
+    "G7 SignatureValue": "RIM_SIGNATURE",
+    "G7 reference digest": "RIM_DIGEST",
+    "G7 well-formed": "UNTRUSTED_ROOT",
+    "no resource in Payload": "RIM_EMPTY_PAYLOAD",
+    "alternatives not a number": "RIM_ALTERNATIVES",
+    "index not a number": "RIM_INDEX",
+    "certificate data not decodable": "RIM_CERTIFICATE_DATA",
+    "colloquialVersion missing": "RIM_NO_VERSION",
+    "Hash missing": "RIM_HASH_MISSING",
+    "index missing": "RIM_INDEX_MISSING",
+    "size missing": "RIM_SIZE_MISSING",
+    "X509Certificate missing": "RIM_NO_CERTIFICATE",
+    "Payload missing": "RIM_NO_PAYLOAD",
+    "payload parses": "RIM_UNSIGNED",
+}
+"""What the index says of a manifest, and what we call it."""
+
+
+def manifest_findings(row: Manifest) -> list[str]:
+    """What is wrong with a manifest at the moment of its row: signature and shape, then signer."""
+    data = read(row.file)
+
+    def signed() -> None:
+        rim.open_signed(data)
+
+    def signer() -> None:
+        # Also of what has another shape, so that each reason speaks for itself.
+        texts = etree.fromstring(data).iter("{*}X509Certificate")
+        certificates = tuple(base64.b64decode("".join((item.text or "").split())) for item in texts)
+        if certificates:
+            chain.check_links(certificates, chain.MANIFEST_CERTIFICATES, Vendor.NVIDIA_RIM, Roots())
+            chain.check_windows(Ledger(CHECKS, appraised_at(row.at)), certificates)
+
+    found = []
+    for check in (signed, signer):
+        try:
+            check()
+        except CheckError as error:
+            found.append(str(error.finding))
+    return found
 
 
 def read(name: str) -> bytes:
@@ -120,6 +181,70 @@ def manifest_rows() -> list[Manifest]:
 def complete_rows() -> list[tuple[str, str, str]]:
     """The table of the complete set: time, policy, what is expected."""
     return [(cells[0], cells[1], cells[2]) for cells in _section("The complete set")]
+
+
+def complete_reason(said: str) -> str:
+    """The check and finding that a row of that table names; empty if it names none."""
+    for text, reason in (
+        ("thisUpdate in the future", "G5 NOT_YET_VALID"),
+        ("device OCSP stale", "G5 EXPIRED"),
+        ("expired", "G7 EXPIRED"),
+    ):
+        if text in said:
+            return reason
+    return ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A manifest and a report that the index compares: how many entries match, and which do not."""
+
+    manifest: str
+    report: str
+    matches: int
+    wrong: str
+
+
+PAIRS = (
+    Pair(VBIOS_RIM, "go-nvattest-tools/test_raw_gpu_attestation_report.dat", 12, ""),
+    Pair(
+        "nvtrust/samples/1010_0200_882_96005E0001_PROD.swidtag",
+        "attestation-sdk/gpu/hopperAttestationReport.txt",
+        12,
+        "",
+    ),
+    Pair(
+        "attestation-sdk/switchVBIOSRim_NV_SWITCH_BIOS_5612_0002_890_9610550001.xml",
+        "attestation-sdk/switch/switchAttestationReport.txt",
+        31,
+        "",
+    ),
+    Pair(
+        "attestation-sdk/sample_rims/NV_GPU_VBIOS_1010_0200_882_96005E0001_measurement_mismatch.xml",
+        "attestation-sdk/gpu/hopperAttestationReport.txt",
+        11,
+        "index 9",
+    ),
+    Pair(
+        "attestation-sdk/NV_GPU_DRIVER_GH100_550.144.03.xml",
+        "go-nvattest-tools/test_raw_gpu_attestation_report.dat",
+        16,
+        "index 7, 22, 31, 39, 40",
+    ),
+)
+"""What the notes of the index say of measurements."""
+
+
+def compared(pair: Pair) -> tuple[int, str]:
+    """How many entries of a manifest a report matches, and which it does not."""
+    data = read(pair.report)
+    raw = data if pair.report.endswith(".dat") else bytes.fromhex(data.decode("ascii"))
+    try:
+        return compare(Report.parse(raw), [rim.read(read(pair.manifest))]), ""
+    except CheckError as error:
+        if error.finding is not Found.MEASUREMENT_MISMATCH:
+            raise
+        return int(error.what.partition(" ")[0]), error.where
 
 
 def ocsp_rows() -> list[list[str]]:
