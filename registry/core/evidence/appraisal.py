@@ -126,13 +126,14 @@ def appraise(
         vector = trust.weigh(_affirms(policy, rules), weighed)
     tier = Tier.CONTRAINDICATED if verdict is Verdict.INVALID else trust.worst(vector.values())
     order = list(rules.table)
+    looked = _looked(examination)
     return Appraisal(
         examination=examination,
         policy=policy_digest(policy),
         verdict=verdict,
         tier=tier,
         trust=vector,
-        checks=_merged(checks, order),
+        checks=_merged([_with_inputs(item, looked) for item in checks], order),
         distrusted=distrusted,
     )
 
@@ -256,6 +257,25 @@ def _affirms(policy: Policy, rules: Rules) -> dict[TrustClaim, int]:
     if policy.reference_values:
         vector["executables"] = 2 if len(policy.reference_values) == len(rules.references) else 3
     return vector
+
+
+def _looked(examination: Examination) -> dict[str, tuple[str, ...]]:
+    """What each check of the examination looked at; under no name, the evidence itself.
+
+    What a policy compares are claims, and those come from there.
+    """
+    first = next((item.inputs for item in examination.checks if item.inputs), ())
+    found: dict[str, tuple[str, ...]] = {"": first}
+    for item in examination.checks:
+        found[item.check] = found.get(item.check) or item.inputs
+    return found
+
+
+def _with_inputs(item: CheckResult, looked: Mapping[str, tuple[str, ...]]) -> CheckResult:
+    if item.outcome == "skipped" or item.inputs or item.finding == Finding.MISSING:
+        return item
+    inputs = looked.get(item.check) or looked[""]
+    return msgspec.structs.replace(item, inputs=inputs)
 
 
 def _merged(checks: Sequence[CheckResult], order: Sequence[str]) -> tuple[CheckResult, ...]:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Literal
 
+import msgspec
+
 from registry.core.digest import sha256
 from registry.core.encoding import Hex32, Text, Value
 from registry.core.evidence.validity import Validity
@@ -57,7 +59,7 @@ class CheckResult(Value, frozen=True):
         severity: What it means if it failed.
         finding: The stable word for why it failed or was skipped; empty if it passed.
         detail: What was found, in plain words.
-        inputs: SHA-256 of what it looked at.
+        inputs: SHA-256 of what it looked at; none if it was skipped, or if that is missing.
     """
 
     check: str
@@ -112,11 +114,13 @@ class Ledger:
     Args:
         table: Every check of the family: its name and what it checks, in order.
         at: The moment that counts, in Unix seconds.
+        evidence: What a check looks at that names nothing else; None if there is no such thing.
     """
 
-    def __init__(self, table: Mapping[str, str], at: int) -> None:
+    def __init__(self, table: Mapping[str, str], at: int, evidence: bytes | None = None) -> None:
         self.at = at
         self._table = table
+        self._evidence = () if evidence is None else (sha256(evidence).hex(),)
         self._results: list[CheckResult] = []
         self._window: Validity | None = None
 
@@ -198,13 +202,12 @@ class Ledger:
         said: list[CheckResult] = []
         for name in self._table:
             own = [result for result in self._results if result.check == name]
+            looked = tuple(dict.fromkeys(item for part in own for item in part.inputs))
+            inputs = looked or self._evidence
             failed = [result for result in own if result.outcome == "fail"]
             if failed:
-                said.extend(dict.fromkeys(failed))
-                continue
-            passed = [result for result in own if result.outcome == "pass"]
-            if passed:
-                inputs = tuple(dict.fromkeys(item for part in passed for item in part.inputs))
+                said.extend(dict.fromkeys(_with_inputs(result, inputs) for result in failed))
+            elif any(result.outcome == "pass" for result in own):
                 said.append(CheckResult(check=name, outcome="pass", inputs=inputs))
             elif own:
                 said.append(own[0])
@@ -218,6 +221,13 @@ class Ledger:
                     )
                 )
         return tuple(said)
+
+
+def _with_inputs(result: CheckResult, inputs: tuple[str, ...]) -> CheckResult:
+    """The same, with what its check looked at; what is missing cannot be looked at."""
+    if result.inputs or result.finding == Finding.MISSING:
+        return result
+    return msgspec.structs.replace(result, inputs=inputs)
 
 
 def _outside(finding: Finding, what: str, window: Validity, at: int) -> CheckError:

@@ -132,7 +132,7 @@ def _examine(
     form: _Form, evidence: bytes, endorsements: Endorsements, at: datetime, roots: Roots
 ) -> Examination:
     check_size(evidence)
-    ledger = Ledger(form.table, appraised_at(at))
+    ledger = Ledger(form.table, appraised_at(at), evidence)
     read: tuple[Submission, HCLReport, TPMQuote] | None = None
     with ledger.check(S15, evidence):
         submission = Submission.parse(evidence)

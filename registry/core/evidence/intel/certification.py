@@ -30,12 +30,16 @@ class Certified:
         tcb_info: That of this platform.
         qe_identity: That of this kind of quoting enclave.
         claims: What is kept of all of it.
+        tcb_inputs: The PCK certificate and the TCB info, as they were signed.
+        qe_inputs: The identity of the quoting enclave, as it was signed.
     """
 
     platform: Platform | None = None
     tcb_info: TCBInfo | None = None
     qe_identity: QEIdentity | None = None
     claims: dict[str, ClaimValue] = field(default_factory=dict)
+    tcb_inputs: tuple[bytes, ...] = ()
+    qe_inputs: tuple[bytes, ...] = ()
 
 
 def certify(chain: Chain, inputs: Inputs, *, tdx: bool) -> Certified:
@@ -67,6 +71,8 @@ def certify(chain: Chain, inputs: Inputs, *, tdx: bool) -> Certified:
         tcb_info=ours if usable else None,
         qe_identity=identity.value if identity is not None and known else None,
         claims=claims,
+        tcb_inputs=(chain.ders[0],) if info is None else (chain.ders[0], info.signed.raw),
+        qe_inputs=() if identity is None else (identity.signed.raw,),
     )
 
 

@@ -36,7 +36,7 @@ def examine(evidence: bytes, endorsements: Endorsements, at: datetime, roots: Ro
         LimitExceededError: ``EVIDENCE_SIZE``.
     """
     check_size(evidence)
-    ledger = Ledger(TABLE, appraised_at(at))
+    ledger = Ledger(TABLE, appraised_at(at), evidence)
     inputs = Inputs(endorsements, ledger, roots)
     quote = _read(evidence, ledger)
     claims = {} if quote is None else _examine_quote(quote, inputs)
@@ -87,7 +87,8 @@ def _examine_quote(quote: Quote, inputs: Inputs) -> dict[str, ClaimValue]:
     quoting_enclave.examine_report(quote, enclave, chain, ledger)
     level = None
     if certified.qe_identity is not None:
-        level = quoting_enclave.examine_identity(enclave, certified.qe_identity, ledger)
+        looked = (quote.qe_report, *certified.qe_inputs)
+        level = quoting_enclave.examine_identity(enclave, certified.qe_identity, ledger, *looked)
     with ledger.check("I13", quote.head.signed, quote.attestation_key):
         key = public_key(quote.attestation_key)
         if not verify_signature(key, quote.signature, quote.head.signed):
@@ -98,7 +99,7 @@ def _examine_quote(quote: Quote, inputs: Inputs) -> dict[str, ClaimValue]:
         "qe_isv_svn": enclave.isv_svn,
         "qe_auth_data_bytes": len(quote.qe_auth_data),
         **certified.claims,
-        **statuses.examine_tcb(certified, domain, level, ledger),
+        **statuses.examine_tcb(certified, domain, level, ledger, quote.head.body),
     }
     if domain is None:
         claims |= examine_enclave(EnclaveReport.parse(quote.head.body), ledger)

@@ -34,7 +34,7 @@ def examine_report(
                 expected=committed.hex(),
                 actual=enclave.report_data[:32].hex(),
             )
-    with ledger.check("I10"):
+    with ledger.check("I10", quote.qe_report):
         if any(enclave.report_data[32:]):
             raise CheckError(
                 Found.QE_REPORT_PADDING,
@@ -44,9 +44,16 @@ def examine_report(
 
 
 def examine_identity(
-    enclave: EnclaveReport, identity: QEIdentity, ledger: Ledger
+    enclave: EnclaveReport, identity: QEIdentity, ledger: Ledger, *looked: bytes
 ) -> EnclaveLevel | None:
-    """Checks I11 and I12: who the enclave is; the level of its version, if that is a known one."""
+    """Checks I11 and I12: who the enclave is; the level of its version, if that is a known one.
+
+    Args:
+        enclave: What its report says.
+        identity: What Intel says of it.
+        ledger: Where the checks are recorded.
+        looked: The bytes of both.
+    """
     mask = bytes.fromhex(identity.attributes_mask)
     misc_mask = bytes.fromhex(identity.misc_select_mask)
     for found, what, expected, actual in (
@@ -70,7 +77,7 @@ def examine_identity(
             _masked(enclave.attributes, mask),
         ),
     ):
-        with ledger.check("I11"):
+        with ledger.check("I11", *looked):
             if expected != actual:
                 raise CheckError(
                     found,
@@ -79,14 +86,14 @@ def examine_identity(
                     expected=expected.hex(),
                     actual=actual.hex(),
                 )
-    with ledger.check("I11"):
+    with ledger.check("I11", *looked):
         # Whatever a mask leaves open: who can debug it can take its key.
         if enclave.flags & SGX_DEBUG:
             raise CheckError(
                 Found.QE_DEBUG, "the quoting enclave can be debugged", severity=Severity.IDENTITY
             )
     level = tcb.enclave_level(identity.levels, enclave.isv_svn)
-    with ledger.check("I12"):
+    with ledger.check("I12", *looked):
         if level is None:
             text = f"nothing is known of version {enclave.isv_svn} of the quoting enclave"
             ledger.find("I12", Found.QE_UNSUPPORTED, text)

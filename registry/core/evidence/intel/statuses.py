@@ -16,6 +16,7 @@ def examine_tcb(
     domain: TDReport | None,
     quoting_enclave: EnclaveLevel | None,
     ledger: Ledger,
+    body: bytes,
 ) -> dict[str, ClaimValue]:
     """Find the levels that are reached and what they say together; the status as claims.
 
@@ -24,19 +25,22 @@ def examine_tcb(
         domain: The trust domain; None for an SGX enclave.
         quoting_enclave: The level that the quoting enclave reaches; None if it is not known.
         ledger: Where the checks are recorded.
+        body: What the quote signs of the domain or enclave.
     """
     platform, info = certified.platform, certified.tcb_info
     if platform is None or info is None:
         return {}
-    reached = _reach(info, platform, domain, ledger)
+    looked = (*certified.tcb_inputs, body)
+    reached = _reach(info, platform, domain, ledger, *looked)
     module: EnclaveLevel | None = None
     judged = True
     if domain is not None:
-        module, judged = _module(info, domain, ledger)
+        module, judged = _module(info, domain, ledger, *looked)
     if reached is None or quoting_enclave is None or not judged:
         return {}
     status: Status | None = None
-    with ledger.check("I16"):
+    looked += certified.qe_inputs
+    with ledger.check("I16", *looked):
         merged = tcb.status_of(reached.level)
         part = None if module is None else tcb.status_of(module)
         engine = tcb.status_of(quoting_enclave)
@@ -61,7 +65,7 @@ def examine_tcb(
     if status in tcb.FINDINGS:
         ledger.find("I16", tcb.FINDINGS[status], text)
     claims: dict[str, ClaimValue] = {}
-    with ledger.check("I17"):
+    with ledger.check("I17", *looked):
         claims |= {
             "tcb_status": status.value,
             "tcb_date": reached.level.date,
@@ -75,10 +79,10 @@ def examine_tcb(
 
 
 def _reach(
-    info: TCBInfo, platform: Platform, domain: TDReport | None, ledger: Ledger
+    info: TCBInfo, platform: Platform, domain: TDReport | None, ledger: Ledger, *looked: bytes
 ) -> Reached | None:
     reached: Reached | None = None
-    with ledger.check("I14"):
+    with ledger.check("I14", *looked):
         levels = tcb.ordered(info, tdx=domain is not None)
         svn = None if domain is None else domain.tee_tcb_svn
         reached = tcb.reach(levels, platform.components, platform.pce_svn, svn)
@@ -89,11 +93,13 @@ def _reach(
     return reached
 
 
-def _module(info: TCBInfo, domain: TDReport, ledger: Ledger) -> tuple[EnclaveLevel | None, bool]:
+def _module(
+    info: TCBInfo, domain: TDReport, ledger: Ledger, *looked: bytes
+) -> tuple[EnclaveLevel | None, bool]:
     """The level of the TDX module, if it has levels; and whether the module is a known one."""
     level: EnclaveLevel | None = None
     known = False
-    with ledger.check("I15"):
+    with ledger.check("I15", *looked):
         version = domain.tee_tcb_svn[1]
         module = tcb.module_of(info, version)
         tcb.check_module(module, domain.mr_signer_seam, domain.seam_attributes)

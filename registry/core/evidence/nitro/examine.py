@@ -49,7 +49,7 @@ def examine(evidence: bytes, endorsements: Endorsements, at: datetime, roots: Ro
         MalformedError: ``BAD_TIME``.
         LimitExceededError: ``EVIDENCE_SIZE``.
     """
-    ledger = Ledger(TABLE, appraised_at(at))
+    ledger = Ledger(TABLE, appraised_at(at), evidence)
     check_size(evidence)
     message: Message | None = None
     with ledger.check("N1", evidence):

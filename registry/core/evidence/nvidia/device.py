@@ -173,7 +173,7 @@ def open_device(device: Device, at: int, evidence: bytes) -> Examined:
         at: The moment that counts, in Unix seconds.
         evidence: The bytes that it was read from.
     """
-    examined = Examined(device, Ledger(CHECKS, at))
+    examined = Examined(device, Ledger(CHECKS, at, evidence))
     with examined.ledger.check("G1", evidence):
         examined.report = Report.parse(device.report)
         if device.nonce and device.nonce != examined.report.nonce.hex():

@@ -107,7 +107,7 @@ def examine_set(
 
 def _open(evidence: bytes, at: int, *, many: bool) -> tuple[Submission, Ledger]:
     """Read the container; of what cannot be read, there are no devices."""
-    ledger = Ledger(CHECKS, at)
+    ledger = Ledger(CHECKS, at, evidence)
     submission = Submission()
     with ledger.check("G1", evidence):
         read = container.read(evidence)

@@ -119,7 +119,7 @@ def examine_token(
     """
     check_size(evidence)
     moment = appraised_at(at)
-    ledger = Ledger(CHECKS, moment)
+    ledger = Ledger(CHECKS, moment, evidence)
     examined = _Examined(ledger, endorsements.all(Role.NVIDIA_JWKS), roots)
     tokens: container.Tokens | None = None
     with ledger.check("G1", evidence):

@@ -91,7 +91,7 @@ def examine(evidence: bytes, endorsements: Endorsements, at: datetime, roots: Ro
         LimitExceededError: ``EVIDENCE_SIZE``.
     """
     check_size(evidence)
-    ledger = Ledger(TABLE, appraised_at(at))
+    ledger = Ledger(TABLE, appraised_at(at), evidence)
     seen = examine_report(ledger, evidence, endorsements, roots)
     name = None
     if seen.report is not None:
