@@ -29,6 +29,7 @@ NOUNS = {
     "verify": "Judge a capsule, offline.",
     "receipt": "Look at one inference receipt.",
     "replay": "Run a recorded call again, and log how the outputs compare.",
+    "costs": "Sum what verification cost.",
     "audit": "Check that every call has its record.",
     "evidence": "Submit and judge evidence of trusted execution environments.",
     "policy": "Say what evidence must say.",

@@ -47,7 +47,7 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = {
         "GetConsistency",
     ),
     "LineageService": ("FindOutput", "Trace"),
-    "JournalService": ("GetRecord", "FindAbout", "ListBatches"),
+    "JournalService": ("GetRecord", "FindAbout", "SumCosts", "ListBatches"),
     "EvidenceService": ("GetResults", "ListPolicies", "ListDistrust"),
     "AccessService": ("ListPrincipals",),
 }

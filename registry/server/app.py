@@ -59,6 +59,7 @@ from registry.server.watchers import Watchers
 from registry.services.access import Access, new_token
 from registry.services.artifacts import Artifacts
 from registry.services.cosigning import Cosigning
+from registry.services.costs import CostSums
 from registry.services.ephemeral import EphemeralKeys
 from registry.services.identity import Certification
 from registry.services.journals import Journals
@@ -133,6 +134,7 @@ class Services:
     registration: Registration
     lineage: Lineage
     journals: Journals
+    sums: CostSums
     reading: Reading
     tiles: Tiles
     publisher: Publisher
@@ -218,6 +220,7 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 endorser=endorser,
             )
         )
+        journals = Journals(database, blobs)
         registration = Registration(
             database,
             blobs,
@@ -246,7 +249,8 @@ def open_services(settings: ServerSettings) -> Iterator[tuple[Services, bool]]:
                 artifacts,
                 registration,
                 Lineage(database, blobs, keyring, sequencer, signer.key),
-                Journals(database, blobs),
+                journals,
+                CostSums(database, blobs, journals),
                 Reading(database),
                 tiles,
                 publisher,
@@ -295,7 +299,7 @@ def build_server(
     )
     add_artifacts(services.artifacts, services.tickets, http_port, server)
     add_evidence(services.evidence, services.sequencer, server)
-    add_journals(services.journals, services.sequencer, server)
+    add_journals(services.journals, services.sums, services.sequencer, server)
     lineage_service_pb2_grpc.add_LineageServiceServicer_to_server(
         LineageServicer(services.lineage, services.evidence.attested), server
     )

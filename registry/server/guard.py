@@ -73,6 +73,7 @@ RULES: dict[str, str] = {
     f"{_V1}JournalService/GetRecord": ANYBODY,
     f"{_V1}JournalService/FindAbout": ANYBODY,
     f"{_V1}JournalService/ListBatches": ANYBODY,
+    f"{_V1}JournalService/SumCosts": "auditor or publisher or admin",
     f"{_V1}JournalService/ListShims": ANYBODY,
     # Who may submit evidence, of whom and by which challenge, is judged by the service.
     f"{_V1}EvidenceService/Challenge": ANYBODY,

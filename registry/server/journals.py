@@ -11,9 +11,11 @@ from registry.api.v1 import statement_pb2
 from registry.core.records import batch
 from registry.errors import LimitExceededError, MalformedError, Reason
 from registry.server.statements import DEFAULT_PAGE, MAX_PAGE, SHIM_ID_BYTES
+from registry.services.costs import CostSums
 from registry.services.journals import MAX_N, Found, Journals
 from registry.services.sequencing import Sequencer
 from registry.storage.sql.log import StoredEntry
+from registry.wire import costs as wire_costs
 from registry.wire import statement as wire_statement
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -22,9 +24,12 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class JournalServicer(rpc.JournalServiceServicer):
     """Thin: wire → value, one service call, value → wire."""
 
-    def __init__(self, journals: Journals, sequencer: Sequencer) -> None:
+    def __init__(self, journals: Journals, sums: CostSums, sequencer: Sequencer) -> None:
         self._journals = journals
+        self._sums = sums
         self._sequencer = sequencer
+        # Summing reads many records; one at a time leaves the rest of the machine to others.
+        self._summing = asyncio.Semaphore(1)
 
     async def GetRecord(  # noqa: N802 - gRPC's spelling
         self, request: pb.GetRecordRequest, context: Context
@@ -44,6 +49,21 @@ class JournalServicer(rpc.JournalServiceServicer):
         )
         record = None if found is None else self._proven(found)
         return pb.FindAboutResponse(record=record, next_n=next_n)
+
+    async def SumCosts(  # noqa: N802
+        self, request: pb.SumCostsRequest, context: Context
+    ) -> pb.SumCostsResponse:
+        """What verification cost, in some batches."""
+        wanted = wire_costs.wanted_from_proto(request)
+        _check_numbers(request.start, request.end)
+        async with self._summing:
+            page = await asyncio.to_thread(self._sums.page, wanted, request.start, request.end)
+        return pb.SumCostsResponse(
+            costs=map(wire_costs.cost_to_proto, page.rows),
+            next=page.next,
+            end=page.end,
+            records=page.records,
+        )
 
     async def ListBatches(  # noqa: N802
         self, request: pb.ListBatchesRequest, context: Context
@@ -81,9 +101,12 @@ class JournalServicer(rpc.JournalServiceServicer):
         )
 
 
-def add_journals(journals: Journals, sequencer: Sequencer, server: grpc.aio.Server) -> None:
+def add_journals(
+    journals: Journals, sums: CostSums, sequencer: Sequencer, server: grpc.aio.Server
+) -> None:
     """Let a server answer about journals."""
-    rpc.add_JournalServiceServicer_to_server(JournalServicer(journals, sequencer), server)
+    servicer = JournalServicer(journals, sums, sequencer)
+    rpc.add_JournalServiceServicer_to_server(servicer, server)
 
 
 def _check(shim_id: bytes, *numbers: int) -> None:
@@ -94,10 +117,14 @@ def _check(shim_id: bytes, *numbers: int) -> None:
             expected=f"{SHIM_ID_BYTES} bytes",
             actual=f"{len(shim_id)} bytes",
         )
+    _check_numbers(*numbers)
+
+
+def _check_numbers(*numbers: int) -> None:
     if max(numbers) > MAX_N:
         raise LimitExceededError(
             Reason.MALFORMED_FIELD,
-            "no record has such a number",
+            "no record or entry has such a number",
             expected=f"at most {MAX_N}",
             actual=str(max(numbers)),
         )

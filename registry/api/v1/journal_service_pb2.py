@@ -22,34 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from registry.api.v1 import statement_pb2 as registry_dot_api_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%registry/api/v1/journal_service.proto\x12\x0fregistry.api.v1\x1a\x1fregistry/api/v1/statement.proto\"]\n\x0cProvenRecord\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x12\x0c\n\x04path\x18\x02 \x03(\x0c\x12/\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\".\n\x10GetRecordRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\t\n\x01n\x18\x02 \x01(\x04\"B\n\x11GetRecordResponse\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.ProvenRecord\"E\n\x10\x46indAboutRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\x10\n\x08intent_n\x18\x02 \x01(\x04\x12\x0e\n\x06\x66rom_n\x18\x03 \x01(\x04\"R\n\x11\x46indAboutResponse\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.ProvenRecord\x12\x0e\n\x06next_n\x18\x02 \x01(\x04\"H\n\x12ListBatchesRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x66rom_n\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\"H\n\x13ListBatchesResponse\x12\x31\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\"4\n\x10ListShimsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\"%\n\x11ListShimsResponse\x12\x10\n\x08shim_ids\x18\x01 \x03(\x0c\x32\xe6\x02\n\x0eJournalService\x12R\n\tGetRecord\x12!.registry.api.v1.GetRecordRequest\x1a\".registry.api.v1.GetRecordResponse\x12R\n\tFindAbout\x12!.registry.api.v1.FindAboutRequest\x1a\".registry.api.v1.FindAboutResponse\x12X\n\x0bListBatches\x12#.registry.api.v1.ListBatchesRequest\x1a$.registry.api.v1.ListBatchesResponse\x12R\n\tListShims\x12!.registry.api.v1.ListShimsRequest\x1a\".registry.api.v1.ListShimsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%registry/api/v1/journal_service.proto\x12\x0fregistry.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fregistry/api/v1/statement.proto\"]\n\x0cProvenRecord\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x12\x0c\n\x04path\x18\x02 \x03(\x0c\x12/\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32 .registry.api.v1.LoggedStatement\".\n\x10GetRecordRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\t\n\x01n\x18\x02 \x01(\x04\"B\n\x11GetRecordResponse\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.ProvenRecord\"E\n\x10\x46indAboutRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\x10\n\x08intent_n\x18\x02 \x01(\x04\x12\x0e\n\x06\x66rom_n\x18\x03 \x01(\x04\"R\n\x11\x46indAboutResponse\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.registry.api.v1.ProvenRecord\x12\x0e\n\x06next_n\x18\x02 \x01(\x04\"H\n\x12ListBatchesRequest\x12\x0f\n\x07shim_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x66rom_n\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\"H\n\x13ListBatchesResponse\x12\x31\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32 .registry.api.v1.LoggedStatement\"4\n\x10ListShimsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\"%\n\x11ListShimsResponse\x12\x10\n\x08shim_ids\x18\x01 \x03(\x0c\"\x92\x01\n\x0fSumCostsRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\x12\r\n\x05model\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe4\x01\n\x04\x43ost\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05level\x18\x03 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x04 \x01(\x04\x12\x0f\n\x07untimed\x18\x05 \x01(\x04\x12\x10\n\x08\x61\x64\x64\x65\x64_us\x18\x06 \x01(\x04\x12\x13\n\x0b\x65vidence_us\x18\x07 \x01(\x04\x12\x0f\n\x07late_us\x18\x08 \x01(\x04\x12\x13\n\x0bproof_bytes\x18\t \x01(\x04\x12\x10\n\x08\x61ttached\x18\n \x01(\x04\x12\x0e\n\x06missed\x18\x0b \x01(\x04\x12\x0f\n\x07replays\x18\x0c \x01(\x04\x12\x11\n\treplay_us\x18\r \x01(\x04\"d\n\x10SumCostsResponse\x12$\n\x05\x63osts\x18\x01 \x03(\x0b\x32\x15.registry.api.v1.Cost\x12\x0c\n\x04next\x18\x02 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x04\x12\x0f\n\x07records\x18\x04 \x01(\x04\x32\xb7\x03\n\x0eJournalService\x12R\n\tGetRecord\x12!.registry.api.v1.GetRecordRequest\x1a\".registry.api.v1.GetRecordResponse\x12R\n\tFindAbout\x12!.registry.api.v1.FindAboutRequest\x1a\".registry.api.v1.FindAboutResponse\x12O\n\x08SumCosts\x12 .registry.api.v1.SumCostsRequest\x1a!.registry.api.v1.SumCostsResponse\x12X\n\x0bListBatches\x12#.registry.api.v1.ListBatchesRequest\x1a$.registry.api.v1.ListBatchesResponse\x12R\n\tListShims\x12!.registry.api.v1.ListShimsRequest\x1a\".registry.api.v1.ListShimsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'registry.api.v1.journal_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROVENRECORD']._serialized_start=91
-  _globals['_PROVENRECORD']._serialized_end=184
-  _globals['_GETRECORDREQUEST']._serialized_start=186
-  _globals['_GETRECORDREQUEST']._serialized_end=232
-  _globals['_GETRECORDRESPONSE']._serialized_start=234
-  _globals['_GETRECORDRESPONSE']._serialized_end=300
-  _globals['_FINDABOUTREQUEST']._serialized_start=302
-  _globals['_FINDABOUTREQUEST']._serialized_end=371
-  _globals['_FINDABOUTRESPONSE']._serialized_start=373
-  _globals['_FINDABOUTRESPONSE']._serialized_end=455
-  _globals['_LISTBATCHESREQUEST']._serialized_start=457
-  _globals['_LISTBATCHESREQUEST']._serialized_end=529
-  _globals['_LISTBATCHESRESPONSE']._serialized_start=531
-  _globals['_LISTBATCHESRESPONSE']._serialized_end=603
-  _globals['_LISTSHIMSREQUEST']._serialized_start=605
-  _globals['_LISTSHIMSREQUEST']._serialized_end=657
-  _globals['_LISTSHIMSRESPONSE']._serialized_start=659
-  _globals['_LISTSHIMSRESPONSE']._serialized_end=696
-  _globals['_JOURNALSERVICE']._serialized_start=699
-  _globals['_JOURNALSERVICE']._serialized_end=1057
+  _globals['_PROVENRECORD']._serialized_start=124
+  _globals['_PROVENRECORD']._serialized_end=217
+  _globals['_GETRECORDREQUEST']._serialized_start=219
+  _globals['_GETRECORDREQUEST']._serialized_end=265
+  _globals['_GETRECORDRESPONSE']._serialized_start=267
+  _globals['_GETRECORDRESPONSE']._serialized_end=333
+  _globals['_FINDABOUTREQUEST']._serialized_start=335
+  _globals['_FINDABOUTREQUEST']._serialized_end=404
+  _globals['_FINDABOUTRESPONSE']._serialized_start=406
+  _globals['_FINDABOUTRESPONSE']._serialized_end=488
+  _globals['_LISTBATCHESREQUEST']._serialized_start=490
+  _globals['_LISTBATCHESREQUEST']._serialized_end=562
+  _globals['_LISTBATCHESRESPONSE']._serialized_start=564
+  _globals['_LISTBATCHESRESPONSE']._serialized_end=636
+  _globals['_LISTSHIMSREQUEST']._serialized_start=638
+  _globals['_LISTSHIMSREQUEST']._serialized_end=690
+  _globals['_LISTSHIMSRESPONSE']._serialized_start=692
+  _globals['_LISTSHIMSRESPONSE']._serialized_end=729
+  _globals['_SUMCOSTSREQUEST']._serialized_start=732
+  _globals['_SUMCOSTSREQUEST']._serialized_end=878
+  _globals['_COST']._serialized_start=881
+  _globals['_COST']._serialized_end=1109
+  _globals['_SUMCOSTSRESPONSE']._serialized_start=1111
+  _globals['_SUMCOSTSRESPONSE']._serialized_end=1211
+  _globals['_JOURNALSERVICE']._serialized_start=1214
+  _globals['_JOURNALSERVICE']._serialized_end=1653
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ The journals of shims: records by their numbers, and the batches that hold them.
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from registry.api.v1 import statement_pb2 as _statement_pb2
 import builtins as _builtins
@@ -266,3 +267,151 @@ class ListShimsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListShimsResponse: _TypeAlias = ListShimsResponse  # noqa: Y015
+
+@_typing.final
+class SumCostsRequest(_message.Message):
+    """Asks for costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """The first log entry to look at."""
+    end: _builtins.int
+    """The first log entry that no longer counts; all that there are now if absent."""
+    model: _builtins.str
+    """A model's name, or name@version; all if empty."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """The first moment that counts, by the shims' clocks."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """The first moment that is too late."""
+
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        model: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "model", b"model", "since", b"since", "start", b"start", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumCostsRequest: _TypeAlias = SumCostsRequest  # noqa: Y015
+
+@_typing.final
+class Cost(_message.Message):
+    """What the calls of one day to one version at one level cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    UNTIMED_FIELD_NUMBER: _builtins.int
+    ADDED_US_FIELD_NUMBER: _builtins.int
+    EVIDENCE_US_FIELD_NUMBER: _builtins.int
+    LATE_US_FIELD_NUMBER: _builtins.int
+    PROOF_BYTES_FIELD_NUMBER: _builtins.int
+    ATTACHED_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    REPLAYS_FIELD_NUMBER: _builtins.int
+    REPLAY_US_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """The day in UTC, such as 2026-09-01."""
+    model: _builtins.str
+    """name@version."""
+    level: _builtins.str
+    """logged, signed, attested or recomputed."""
+    calls: _builtins.int
+    """Answers that were recorded."""
+    untimed: _builtins.int
+    """How many of them say nothing of their course."""
+    added_us: _builtins.int
+    """Time that shims added to answers, in microseconds."""
+    evidence_us: _builtins.int
+    """Time that answers waited for evidence, in microseconds."""
+    late_us: _builtins.int
+    """Time until what was attached later was there, in microseconds."""
+    proof_bytes: _builtins.int
+    """Bytes of what was had beyond the record."""
+    attached: _builtins.int
+    """How often something was attached later."""
+    missed: _builtins.int
+    """How often it could not be had."""
+    replays: _builtins.int
+    """How often auditors ran a call again."""
+    replay_us: _builtins.int
+    """How long that took, in microseconds."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        model: _builtins.str = ...,
+        level: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        untimed: _builtins.int = ...,
+        added_us: _builtins.int = ...,
+        evidence_us: _builtins.int = ...,
+        late_us: _builtins.int = ...,
+        proof_bytes: _builtins.int = ...,
+        attached: _builtins.int = ...,
+        missed: _builtins.int = ...,
+        replays: _builtins.int = ...,
+        replay_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_us", b"added_us", "attached", b"attached", "calls", b"calls", "day", b"day", "evidence_us", b"evidence_us", "late_us", b"late_us", "level", b"level", "missed", b"missed", "model", b"model", "proof_bytes", b"proof_bytes", "replay_us", b"replay_us", "replays", b"replays", "untimed", b"untimed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cost: _TypeAlias = Cost  # noqa: Y015
+
+@_typing.final
+class SumCostsResponse(_message.Message):
+    """A part of all sums."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COSTS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """The log entry with which to go on; `end` if this was the last part."""
+    end: _builtins.int
+    """The first log entry that no longer counts: give it with the next question."""
+    records: _builtins.int
+    """How many records were read."""
+    @_builtins.property
+    def costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cost]:
+        """The costs in this part."""
+
+    def __init__(
+        self,
+        *,
+        costs: _abc.Iterable[Global___Cost] | None = ...,
+        next: _builtins.int = ...,
+        end: _builtins.int = ...,
+        records: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "end", b"end", "next", b"next", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumCostsResponse: _TypeAlias = SumCostsResponse  # noqa: Y015

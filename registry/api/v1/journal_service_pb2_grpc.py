@@ -45,6 +45,11 @@ class JournalServiceStub:
                 request_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.FindAboutRequest.SerializeToString,
                 response_deserializer=registry_dot_api_dot_v1_dot_journal__service__pb2.FindAboutResponse.FromString,
                 _registered_method=True)
+        self.SumCosts = channel.unary_unary(
+                '/registry.api.v1.JournalService/SumCosts',
+                request_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.SumCostsRequest.SerializeToString,
+                response_deserializer=registry_dot_api_dot_v1_dot_journal__service__pb2.SumCostsResponse.FromString,
+                _registered_method=True)
         self.ListBatches = channel.unary_unary(
                 '/registry.api.v1.JournalService/ListBatches',
                 request_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.ListBatchesRequest.SerializeToString,
@@ -70,6 +75,13 @@ class JournalServiceServicer:
 
     def FindAbout(self, request, context):
         """The next record that is about one call: its outcome, or what was attached later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SumCosts(self, request, context):
+        """What verification cost, page by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +113,11 @@ def add_JournalServiceServicer_to_server(servicer, server):
                     servicer.FindAbout,
                     request_deserializer=registry_dot_api_dot_v1_dot_journal__service__pb2.FindAboutRequest.FromString,
                     response_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.FindAboutResponse.SerializeToString,
+            ),
+            'SumCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SumCosts,
+                    request_deserializer=registry_dot_api_dot_v1_dot_journal__service__pb2.SumCostsRequest.FromString,
+                    response_serializer=registry_dot_api_dot_v1_dot_journal__service__pb2.SumCostsResponse.SerializeToString,
             ),
             'ListBatches': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBatches,
@@ -168,6 +185,33 @@ class JournalService:
             '/registry.api.v1.JournalService/FindAbout',
             registry_dot_api_dot_v1_dot_journal__service__pb2.FindAboutRequest.SerializeToString,
             registry_dot_api_dot_v1_dot_journal__service__pb2.FindAboutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SumCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/registry.api.v1.JournalService/SumCosts',
+            registry_dot_api_dot_v1_dot_journal__service__pb2.SumCostsRequest.SerializeToString,
+            registry_dot_api_dot_v1_dot_journal__service__pb2.SumCostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class JournalServiceStub:
     """One record by its number, with its proof."""
     FindAbout: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.FindAboutRequest, _journal_service_pb2.FindAboutResponse]
     """The next record that is about one call: its outcome, or what was attached later."""
+    SumCosts: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.SumCostsRequest, _journal_service_pb2.SumCostsResponse]
+    """What verification cost, page by page."""
     ListBatches: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.ListBatchesRequest, _journal_service_pb2.ListBatchesResponse]
     """The batches of one shim, in order."""
     ListShims: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.ListShimsRequest, _journal_service_pb2.ListShimsResponse]
@@ -51,6 +53,8 @@ class JournalServiceAsyncStub(JournalServiceStub):
     """One record by its number, with its proof."""
     FindAbout: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.FindAboutRequest, _journal_service_pb2.FindAboutResponse]  # type: ignore[assignment]
     """The next record that is about one call: its outcome, or what was attached later."""
+    SumCosts: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.SumCostsRequest, _journal_service_pb2.SumCostsResponse]  # type: ignore[assignment]
+    """What verification cost, page by page."""
     ListBatches: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.ListBatchesRequest, _journal_service_pb2.ListBatchesResponse]  # type: ignore[assignment]
     """The batches of one shim, in order."""
     ListShims: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.ListShimsRequest, _journal_service_pb2.ListShimsResponse]  # type: ignore[assignment]
@@ -74,6 +78,14 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_journal_service_pb2.FindAboutResponse, _abc.Awaitable[_journal_service_pb2.FindAboutResponse]]:
         """The next record that is about one call: its outcome, or what was attached later."""
+
+    @_abc_1.abstractmethod
+    def SumCosts(
+        self,
+        request: _journal_service_pb2.SumCostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_service_pb2.SumCostsResponse, _abc.Awaitable[_journal_service_pb2.SumCostsResponse]]:
+        """What verification cost, page by page."""
 
     @_abc_1.abstractmethod
     def ListBatches(

@@ -220,6 +220,18 @@ def shims(connection: Connection, after: bytes, limit: int) -> list[bytes]:
     return found
 
 
+def batches_between(connection: Connection, start: int, end: int, limit: int) -> list[StoredBatch]:
+    """The batches from entry ``start`` to before entry ``end``, oldest first."""
+    table = t.batches.c
+    rows = connection.execute(
+        select(t.batches)
+        .where(table.entry_index >= start, table.entry_index < end)
+        .order_by(table.entry_index)
+        .limit(limit)
+    )
+    return [_batch(row) for row in rows]
+
+
 def batches_of_key(connection: Connection, key_id: str, start: int) -> list[StoredBatch]:
     """The batches that a key signed, from entry ``start`` on, oldest first."""
     table = t.statements.c
