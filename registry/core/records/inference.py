@@ -127,6 +127,26 @@ class Course(Value, frozen=True):
     unrecorded: Count = 0
 
 
+class Private(Value, frozen=True):
+    """What a record says of content that it does not show.
+
+    Attributes:
+        retention_class: Whose key wraps what is kept; destroying it erases all of the class.
+        fields: How many fields ``root`` commits to.
+        root: See :mod:`registry.core.records.field_commitments`.
+        sealed: SHA-256 of the sealed payload, which stays with whoever runs the shim.
+        payload: A salted commitment to the payload in clear: the cipher does not commit to its key.
+        missed: Why something that the policy asks for could not be had.
+    """
+
+    retention_class: Text
+    fields: Count = 0
+    root: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    sealed: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    payload: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    missed: Text = ""
+
+
 class Clock(Value, frozen=True):
     """What the host's clocks said beside ``at``, which is the wall clock's claim.
 
@@ -234,6 +254,7 @@ class Completion(Value, frozen=True, tag_field="kind", tag="completion"):
     setup_n: Count | msgspec.UnsetType = msgspec.UNSET
     asked: Level | msgspec.UnsetType = msgspec.UNSET
     course: Course | msgspec.UnsetType = msgspec.UNSET
+    private: Private | msgspec.UnsetType = msgspec.UNSET
 
 
 class Failure(Value, frozen=True, tag_field="kind", tag="upstream_error"):
@@ -392,7 +413,12 @@ def _digits(record: Record) -> str:
     if type(record) is Completion:
         response = record.response
         digits += record.request + record.salt + record.model.manifest
-        return digits + response.content_digest + response.wire_digest
+        digits += response.content_digest + response.wire_digest
+        if (private := record.private) is not msgspec.UNSET:
+            digits += "".join(
+                item for item in (private.root, private.sealed, private.payload) if item
+            )
+        return digits
     if type(record) is Intent:
         return digits + record.request + record.salt
     said: tuple[object, ...] = ()
