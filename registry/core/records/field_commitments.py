@@ -10,9 +10,9 @@ root, its record and every proof of it stand as they were; what was disclosed be
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -29,9 +29,6 @@ MAX_PATH_CHARACTERS: Final = 256
 
 KEY_BYTES: Final = 32
 """Bytes of the key of one record."""
-
-SCHEMA: Final = "field-disclosure/v1"
-"""Names the form of a disclosure."""
 
 _PREFIX = b"field/v1\0"
 _SALT_PREFIX = b"field-salt/v1\0"
@@ -54,38 +51,20 @@ class DisclosedField(Value, frozen=True):
     index: Count
     proof: Annotated[tuple[Hex32, ...], msgspec.Meta(max_length=8)]
 
-
-class Disclosure(Value, frozen=True):
-    """Some fields of one inference receipt, in clear.
-
-    Attributes:
-        receipt: Shim id and number of the intent, as ``x-receipt-id`` has them.
-        count: How many fields the record commits to.
-    """
-
-    schema: Literal["field-disclosure/v1"]
-    receipt: str
-    root: Hex32
-    count: Count
-    fields: Annotated[tuple[DisclosedField, ...], msgspec.Meta(min_length=1, max_length=MAX_FIELDS)]
-
-    def verify(self) -> None:
-        """Check that every field is one of those that ``root`` commits to.
-
-        Whether ``root`` is what the record of ``receipt`` has is for the caller to check.
+    def verify(self, root_: bytes, count: int) -> None:
+        """Check that this is one of the ``count`` fields that ``root_`` commits to.
 
         Raises:
             VerificationError: ``FIELD_COMMITMENT``.
         """
-        for field in self.fields:
-            leaf = _leaf(bytes.fromhex(field.salt), field.path, field.value)
-            proof = [bytes.fromhex(item) for item in field.proof]
-            try:
-                actual = root_from_inclusion(leaf, field.index, self.count, proof)
-            except (MalformedError, VerificationError) as error:
-                raise _not_committed(field.path, error.actual) from error
-            if not hmac.compare_digest(actual.hex(), self.root):
-                raise _not_committed(field.path, f"root {actual.hex()}")
+        try:
+            leaf = _leaf(bytes.fromhex(self.salt), self.path, self.value)
+            proof = [bytes.fromhex(item) for item in self.proof]
+            actual = root_from_inclusion(leaf, self.index, count, proof)
+        except (MalformedError, VerificationError) as error:
+            raise _not_committed(self.path, error.actual) from error
+        if not hmac.compare_digest(actual, root_):
+            raise _not_committed(self.path, f"root {actual.hex()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,40 +103,41 @@ class FieldTree:
         """What a record says of all of them."""
         return root(self.leaves)
 
-    def disclose(self, receipt: str, paths: tuple[str, ...]) -> Disclosure:
+    def disclose(self, paths: Sequence[str]) -> tuple[DisclosedField, ...]:
         """Some fields in clear, each with its proof.
 
         Raises:
             NotFoundError: ``UNKNOWN_FIELD``.
         """
         known = [path for path, _ in self.fields]
-        disclosed = []
         for path in paths:
             if path not in known:
                 raise NotFoundError(
                     Reason.UNKNOWN_FIELD,
                     "the record commits to no such field",
-                    where=receipt,
                     expected=", ".join(known)[:500],
                     actual=path[:MAX_PATH_CHARACTERS],
                 )
-            index = known.index(path)
-            disclosed.append(
-                DisclosedField(
-                    path=path,
-                    value=self.fields[index][1],
-                    salt=self.salts[index].hex(),
-                    index=index,
-                    proof=tuple(item.hex() for item in inclusion_path(self.leaves, index)),
-                )
+        return tuple(
+            DisclosedField(
+                path=path,
+                value=self.fields[index][1],
+                salt=self.salts[index].hex(),
+                index=index,
+                proof=tuple(item.hex() for item in inclusion_path(self.leaves, index)),
             )
-        return Disclosure(
-            schema=SCHEMA,
-            receipt=receipt,
-            root=self.root.hex(),
-            count=len(self.leaves),
-            fields=tuple(disclosed),
+            for path, index in ((path, known.index(path)) for path in paths)
         )
+
+
+def check_field(path: str, value: Json) -> None:
+    """Check that a field can be committed to.
+
+    Raises:
+        MalformedError: ``MALFORMED_FIELD``.
+    """
+    check_path(path)
+    _leaf(b"", path, value)
 
 
 def check_path(path: str) -> None:

@@ -136,10 +136,13 @@ class Private(Value, frozen=True):
         root: See :mod:`registry.core.records.field_commitments`.
         sealed: SHA-256 of the sealed payload, which stays with whoever runs the shim.
         payload: A salted commitment to the payload in clear: the cipher does not commit to its key.
+        output: Whether the digests of the response are what they are called, or salted
+            commitments to them, see :func:`registry.core.records.disclosure.commit_output`.
         missed: Why something that the policy asks for could not be had.
     """
 
     retention_class: Text
+    output: Literal["plain", "committed"] = "plain"
     fields: Count = 0
     root: Hex32 | msgspec.UnsetType = msgspec.UNSET
     sealed: Hex32 | msgspec.UnsetType = msgspec.UNSET

@@ -7,16 +7,10 @@ destroying the key shuts all of them for ever, while every proof in the log stil
 """
 
 import hmac
-import os
-import secrets
 import struct
 from pathlib import Path
 
-from registry.errors import MalformedError, Reason
-from registry.shim.durable import replace_file
-
-KEY_BYTES = 32
-"""Bytes of the key."""
+from registry.shim.key_file import open_key
 
 _PREFIX = b"request-salt/v1\0"
 _N = struct.Struct(">Q")
@@ -31,19 +25,7 @@ class RequestKey:
         Raises:
             MalformedError: ``MALFORMED_KEY``.
         """
-        if not path.exists():
-            replace_file(path, secrets.token_bytes(KEY_BYTES))
-        with path.open("rb") as file:
-            self._key = file.read(KEY_BYTES + 1)
-            mode = os.fstat(file.fileno()).st_mode
-        if len(self._key) != KEY_BYTES or mode & 0o077:
-            raise MalformedError(
-                Reason.MALFORMED_KEY,
-                "this is not the request key of a shim",
-                where=str(path),
-                expected=f"{KEY_BYTES} bytes, mode 0600",
-                actual=f"{len(self._key)} bytes, mode {mode & 0o777:04o}",
-            )
+        self._key = open_key(path, "request key of a shim")
 
     def salt(self, shim_id: str, n: int) -> bytes:
         """The salt of the request of intent ``n``: HMAC-SHA256 over prefix, shim id and number."""
