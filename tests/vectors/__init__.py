@@ -1,0 +1,1 @@
+"""Published vectors: what anybody who implements a profile must come to."""
