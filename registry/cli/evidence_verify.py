@@ -33,6 +33,15 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 VENDORS: Mapping[str, Vendor] = {vendor.name.lower().replace("_", "-"): vendor for vendor in Vendor}
 """How vendors are called on the command line."""
 
+root_option = click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    metavar="VENDOR=SHA256",
+    help=f"Believe this root of no vendor, too. Vendors: {', '.join(VENDORS)}.",
+)
+"""``--root``, on commands that judge evidence here."""
+
 
 @click.command()
 @click.argument("file", type=_FILE)
@@ -44,13 +53,7 @@ VENDORS: Mapping[str, Vendor] = {vendor.name.lower().replace("_", "-"): vendor f
 )
 @endorsements_option
 @click.option("--policy", "policy_file", type=_FILE, help="What it must say; a starter if absent.")
-@click.option(
-    "--root",
-    "roots",
-    multiple=True,
-    metavar="VENDOR=SHA256",
-    help=f"Believe this root of no vendor, too. Vendors: {', '.join(VENDORS)}.",
-)
+@root_option
 @click.option("--nonce", metavar="HEX", help="The nonce that it must commit to.")
 @about_options
 @json_option
@@ -88,7 +91,7 @@ def command(
     else:
         rules = recognise(evidence, moment) if family is None else rules_of(family)
         policy = starter(rules.family)
-    policy = _believing(policy, roots)
+    policy = believing(policy, roots)
     bound = binding_of(nonce, session_key, model, gpu, context)
     asked = Question() if bound == Binding() else Question(stated=bound, expected=bound)
     given = read_endorsements(endorsements)
@@ -113,7 +116,21 @@ def _judge(
     return dispute(appraisal, rules.second_opinion(evidence, endorsements, examination))
 
 
-def _believing(policy: Policy, roots: tuple[str, ...]) -> Policy:
+def believing(policy: Policy, roots: tuple[str, ...]) -> Policy:
+    """A policy with the roots that ``--root`` names besides.
+
+    Raises:
+        MalformedError: ``BAD_SETTING``.
+    """
+    return msgspec.structs.replace(policy, roots=(*policy.roots, *named_roots(roots)))
+
+
+def named_roots(roots: tuple[str, ...]) -> tuple[NamedRoot, ...]:
+    """The roots that ``--root`` names.
+
+    Raises:
+        MalformedError: ``BAD_SETTING``.
+    """
     more: list[NamedRoot] = []
     for text in roots:
         name, _, sha256 = text.partition("=")
@@ -127,7 +144,7 @@ def _believing(policy: Policy, roots: tuple[str, ...]) -> Policy:
                 expected=f"VENDOR=SHA256 in hexadecimal, with one of {', '.join(VENDORS)}",
                 actual=text[:200],
             ) from error
-    return msgspec.structs.replace(policy, roots=(*policy.roots, *more))
+    return tuple(more)
 
 
 def _window(appraisal: Appraisal) -> str:

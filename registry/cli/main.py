@@ -25,6 +25,7 @@ NOUNS = {
     "dataset": "Register datasets.",
     "attribution": "Say which datasets a model version owes how much to.",
     "shim": "Record every output of a model server.",
+    "import": "Keep other systems' proofs of outputs, checked.",
     "trace": "Find where an output comes from.",
     "verify": "Judge a capsule, offline.",
     "receipt": "Look at one inference receipt.",
@@ -42,6 +43,9 @@ NOUNS = {
 }
 """Every first word after ``provreg``, and what it is for."""
 
+_MODULES = {"import": "foreign"}
+"""Nouns whose module cannot have their name."""
+
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
@@ -52,7 +56,10 @@ def now() -> datetime:
 
 @click.group(
     cls=LazyGroup,
-    lazy={noun: (f"registry.cli.{noun}:command", what) for noun, what in NOUNS.items()},
+    lazy={
+        noun: (f"registry.cli.{_MODULES.get(noun, noun)}:command", what)
+        for noun, what in NOUNS.items()
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="provreg")

@@ -1,14 +1,20 @@
 """``provreg trace``: find where an output comes from, and keep the proof."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
+import msgspec
 
 from registry.cli.connection import connect
+from registry.cli.evidence_verify import named_roots, root_option
+from registry.cli.foreign_text import found_lines, found_value
 from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.cli.verify import digests_of, require_attestation_option, tsa_chain_option
 from registry.cli.witness_policy import policy_option, read_policy
+from registry.client.foreign import Found, best, find_proofs
 from registry.config import ClientSettings
+from registry.core import digest
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.walk import appraise
 from registry.core.verdict import overall
@@ -28,6 +34,7 @@ from registry.signing.timestamping import read_chain
 @policy_option
 @tsa_chain_option
 @require_attestation_option
+@root_option
 @json_option
 @click.pass_context
 def command(
@@ -39,15 +46,21 @@ def command(
     policy_file: Path | None,
     tsa_chains: tuple[Path, ...],
     require_attestation: bool,
+    roots: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Ask which model version made an output, and check the answer here.
+
+    Proofs of other systems that were imported are shown as well, each read again here; an output
+    that has nothing else is as good as the best of them.
 
     Exit status: 0 valid, 1 invalid or unknown, 3 unavailable, 4 indeterminate.
     """
     if out is not None and out.exists():
         raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
     digests = digests_of(output)
+    own = [] if output.startswith("sha256:") else [Path(output).read_bytes()]
+    names = (*digests, *map(digest.sha256, own))
     policy = read_policy(policy_file)
     chains = ClientSettings.read(tsa_chains=tsa_chains).tsa_chains
     authorities = [read_chain(each) for each in chains]
@@ -63,7 +76,14 @@ def command(
                     actual=str(receipt),
                 )
             location = found[receipt - 1]
-        traced = client.trace(digests, location)
+        foreign = find_proofs(client, names, own, named_roots(roots))
+        try:
+            traced = client.trace(digests, location)
+        except NotFoundError as error:
+            if error.reason is not Reason.UNKNOWN_OUTPUT or not foreign or out is not None:
+                raise
+            show(_foreign_value(foreign), found_lines(foreign), as_json=as_json)
+            return VERDICT_STATUS[best(foreign)]
         log_key = client.log_key
     # The registry's word is not enough: what is shown comes out of the capsule, judged here.
     report = appraise(
@@ -81,5 +101,11 @@ def command(
         with out.open("xb") as file:
             file.write(traced.capsule)
         lines.append(f"the proof is in {out}; anybody can check it with: provreg verify {out}")
-    show(report, lines, as_json=as_json)
+    lines += found_lines(foreign)
+    value = msgspec.to_builtins(report) | _foreign_value(foreign) if foreign else report
+    show(value, lines, as_json=as_json)
     return VERDICT_STATUS[overall((*report.checks_then, *report.checks_now))]
+
+
+def _foreign_value(found: Iterable[Found]) -> dict[str, object]:
+    return {"foreign": [found_value(item) for item in found]}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from registry.core.digest import DigestSet
 from registry.core.digest import text as digest_text
 from registry.core.evidence.result import AttestationResult
+from registry.core.foreign.proof import ForeignProof
 from registry.core.records import batch, release
 from registry.core.records.key_event import KeyEvent
 from registry.core.records.landmarks import Landmarks
@@ -136,6 +137,8 @@ class RowAudit:
             self._compare_batch(opened, said, stored)
         if isinstance(said, AttestationResult):
             self._compare_results(said, stored.index)
+        if isinstance(said, ForeignProof):
+            self.named_blobs.update(said.kept)
 
     def _compare_version(self, row: Listed) -> None:
         self._versions[row.index] = (row.predicate_type, row.name, row.version)

@@ -13,6 +13,8 @@ from registry.core.digest import text as digest_text
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES
 from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES
 from registry.core.evidence.result import AttestationResult
+from registry.core.foreign.captured import MAX_PART_BYTES
+from registry.core.foreign.proof import ForeignProof
 from registry.core.keys import PublicKey
 from registry.core.records import batch, predicate
 from registry.core.records.key_event import KeyEvent, public_key
@@ -100,6 +102,9 @@ def index_entry(
     if isinstance(said, AttestationResult):
         check_material(blobs, said)
         attestations.add(connection, result_rows(said, stored.index))
+    if isinstance(said, ForeignProof):
+        for name in said.kept:
+            blobs.read(name, MAX_PART_BYTES)
     if isinstance(said, KeyEvent):
         keyring.add(stored.index, said)
     elif isinstance(said, batch.Batch):

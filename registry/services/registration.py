@@ -17,6 +17,7 @@ from registry.core.attestation.dsse import Envelope
 from registry.core.attestation.statement import Statement
 from registry.core.evidence.policy import Policy
 from registry.core.evidence.result import AttestationResult
+from registry.core.foreign.proof import ForeignProof
 from registry.core.formats.safetensors_index import MAX_INDEX_BYTES, check_indexes
 from registry.core.formats.structure import parse_structure
 from registry.core.keys import PublicKey
@@ -184,6 +185,8 @@ class Registration:
             self._require_records(statement.predicate.derived_from)
         elif isinstance(statement.predicate, replay.Replay):
             check_replayed(self._journals, statement.predicate)
+        elif isinstance(statement.predicate, ForeignProof):
+            self._require_blobs(statement.predicate.kept, "part of the proof")
 
     def register_batch(
         self, data: bytes, records: Sequence[bytes], caller: Principal
@@ -268,7 +271,7 @@ class Registration:
                 f"a {what} has not been uploaded",
                 where=digest.text(missing[0]),
                 actual=f"{len(missing)} missing",
-                hint="upload all files before registering the release",
+                hint="upload everything that the statement names before registering it",
             )
 
     def _check_structures(self, said: release.Release, manifest: Manifest) -> None:
@@ -354,7 +357,7 @@ def _listed_name(statement: Statement[Any]) -> str:
     """Under which name the catalog lists a statement; some under what they are about."""
     if isinstance(statement.predicate, (verification.Verification, replay.Replay)):
         return statement.subject[0].digest.sha256
-    if isinstance(statement.predicate, Policy):
+    if isinstance(statement.predicate, (Policy, ForeignProof)):
         return statement.predicate.name
     return published_name(statement) or ""
 

@@ -32,7 +32,7 @@ def receipts() -> bool:
         made.append(Captured.of([(PartRole.RECEIPT, receipt), *kept]))
 
     def act(number: int) -> None:
-        if examine(System.AIR, made[number], Asked(NOON), 0).binding_strength is Strength.NONE:
+        if examine(System.AIR, made[number], Asked(NOON)).proof.binding_strength is Strength.NONE:
             message = "a good receipt was refused"
             raise AssertionError(message)
 
@@ -50,7 +50,7 @@ def requests() -> bool:
         best = float("inf")
         for _ in range(20):
             before = time.process_time()
-            proof = examine(System.OPENGRADIENT, captured, caught.asked(), 0)
+            proof = examine(System.OPENGRADIENT, captured, caught.asked()).proof
             best = min(best, time.process_time() - before)
         if not proof.canonicaliser:
             message = "a good request was not recognised"

@@ -3,7 +3,7 @@
 ::
 
     minted = mint(Spec(request=body))
-    examine(System.ACI, minted.captured, minted.asked(), 0)
+    examine(System.ACI, minted.captured, minted.asked())
 """
 
 import base64

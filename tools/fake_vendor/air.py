@@ -5,7 +5,7 @@ For tests of a reader only: nothing of the project writes such receipts.
 ::
 
     caught = mint(Spec(platform="tdx"))
-    examine(System.AIR, caught.captured, caught.asked(), 0)
+    examine(System.AIR, caught.captured, caught.asked())
 """
 
 from collections.abc import Callable, Mapping

@@ -3,7 +3,7 @@
 ::
 
     caught = mint(Spec(algorithms=("ecdsa", "ed25519")))
-    examine(System.NEAR, caught.captured, caught.asked(), 0)
+    examine(System.NEAR, caught.captured, caught.asked())
 """
 
 import json

@@ -3,7 +3,7 @@
 ::
 
     caught = mint(Spec(stream=True))
-    examine(System.OPENGRADIENT, caught.captured, caught.asked(), 0)
+    examine(System.OPENGRADIENT, caught.captured, caught.asked())
 
 Requests and outputs are hashed here with Python's own ``json``, as the gateway does it.
 """

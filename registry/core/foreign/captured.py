@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from registry.core.digest import sha256
 from registry.core.evidence.endorsements import Endorsements
-from registry.core.evidence.policy import Policy
+from registry.core.evidence.policy import NamedRoot, Policy
 from registry.errors import LimitExceededError, MalformedError, Reason
 
 MAX_PART_BYTES: Final = 16 * 1024 * 1024
@@ -64,7 +64,9 @@ class Captured:
         count = sum(map(len, gathered.values()))
         if count > MAX_PARTS:
             raise _too_large("all", f"{MAX_PARTS} parts", str(count))
-        return cls(gathered, endorsements or Endorsements())
+        # The same parts are the same proof, in whatever order they are given, and how often.
+        in_order = {role: tuple(sorted(set(gathered[role]))) for role in sorted(gathered)}
+        return cls(in_order, endorsements or Endorsements())
 
     def all(self, role: PartRole) -> tuple[bytes, ...]:
         """Everything in one role; may be nothing."""
@@ -115,7 +117,10 @@ class Asked:
 
     Attributes:
         at: The moment at which the evidence must be valid.
+        fetched_at: When the proof was fetched, in Unix seconds: a claim of the importer's.
+        withheld: Parts that are checked and then kept to oneself.
         policy: What the evidence must say; None for the starter policy of its family.
+        roots: Roots of no vendor that count besides those of the policy.
         nonce: What the importer had sent, for evidence to be fresh.
         model: SHA-256 of the model that should have run.
     """
@@ -124,6 +129,9 @@ class Asked:
     policy: Policy | None = None
     nonce: bytes | None = None
     model: bytes | None = None
+    roots: tuple[NamedRoot, ...] = ()
+    fetched_at: int = 0
+    withheld: frozenset[PartRole] = frozenset()
 
 
 def names(captured: Captured) -> tuple[tuple[str, bytes], ...]:

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from registry.core.evidence.appraisal import Question, appraise
 from registry.core.evidence.checks import CheckError, Finding, Ledger, Severity
 from registry.core.evidence.claims import ClaimValue, Family
 from registry.core.evidence.endorsements import Endorsements
 from registry.core.evidence.families import rules_of
+from registry.core.evidence.policy import Policy
 from registry.core.evidence.result import Environment, Material, Verifier, build
 from registry.core.evidence.starters import starter
 from registry.core.foreign.captured import Asked
+from registry.core.foreign.reading import Reading
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason, RegistryError
 
@@ -47,11 +51,13 @@ class Attested:
 
     Attributes:
         claims: What it says; believed only if the verdict says so.
+        policy: What judged it, if that is not the starter of its family.
         not_compared: Measurements that the policy compared with nothing.
     """
 
     claims: Mapping[str, ClaimValue]
     environment: Environment
+    policy: Policy | None
     not_compared: tuple[str, ...]
 
     def raw(self, claim: str) -> bytes:
@@ -73,6 +79,7 @@ def examine(ledger: Ledger, check: str, device: Device, asked: Asked) -> Atteste
         return None
     rules = rules_of(family)
     policy = asked.policy or starter(family)
+    policy = msgspec.structs.replace(policy, roots=(*policy.roots, *asked.roots))
     if policy.family != family:
         raise MalformedError(
             Reason.MALFORMED_POLICY,
@@ -97,16 +104,15 @@ def examine(ledger: Ledger, check: str, device: Device, asked: Asked) -> Atteste
             )
     known = examination.claims.keys() & rules.references.keys()
     skipped = tuple(name for name in policy.skip if name in known)
-    return Attested(examination.claims, result.submods[family], skipped)
+    own = None if policy == starter(family) else policy
+    return Attested(examination.claims, result.submods[family], own, skipped)
 
 
-def attested_bytes(
-    ledger: Ledger, check: str, attested: Attested | None, compare: Callable[[Attested], None]
-) -> None:
-    """Run a comparison with attested claims as one check; not reached without evidence."""
-    if attested is not None:
-        with ledger.check(check, bytes.fromhex(attested.environment.raw_evidence)):
-            compare(attested)
+def note(reading: Reading, attested: Attested) -> None:
+    """Take note of what was made of evidence, and of what was not compared."""
+    if reading.environment is None:
+        reading.environment, reading.policy = attested.environment, attested.policy
+    reading.uncovered += [f"measurement {name}, not compared" for name in attested.not_compared]
 
 
 def from_text(check: Callable[[], bytes], what: str, finding: StrEnum) -> bytes:

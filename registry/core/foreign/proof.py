@@ -71,10 +71,15 @@ class LayerVerdict(Value, frozen=True):
 
 
 class Raw(Value, frozen=True):
-    """A part, or an endorsement, that was kept as it came."""
+    """A part, an endorsement or the appraisal policy, as it came.
+
+    Attributes:
+        withheld: Whether the importer keeps it to itself; else it is a blob.
+    """
 
     role: _Name
     sha256: Hex32
+    withheld: bool = False
 
 
 class ForeignProof(Value, frozen=True):
@@ -130,3 +135,8 @@ class ForeignProof(Value, frozen=True):
     def name(self) -> str:
         """Under what a registry lists it."""
         return self.output
+
+    @property
+    def kept(self) -> list[bytes]:
+        """The SHA-256 of everything that is not withheld."""
+        return [bytes.fromhex(item.sha256) for item in self.raw if not item.withheld]

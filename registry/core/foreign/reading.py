@@ -13,6 +13,7 @@ import msgspec
 from registry.core import encoding
 from registry.core.digest import sha256
 from registry.core.evidence.checks import CheckResult, Finding, Severity
+from registry.core.evidence.policy import Policy
 from registry.core.evidence.result import Environment
 from registry.core.evidence.validity import appraised_at
 from registry.core.foreign.captured import Asked, Captured, PartRole, names
@@ -54,6 +55,8 @@ class Reading:
         model: How the weights are bound if everything holds.
         code: How the code is bound if everything holds.
         unattested: How the weights are bound if only the signature holds.
+        environment: What was made of the evidence.
+        policy: What judged it, if that is not the starter of its family.
         response_sha256: What is signed as the SHA-256 of the response's bytes.
     """
 
@@ -70,6 +73,7 @@ class Reading:
     client_claimable: list[str] = field(default_factory=list)
     response_sha256: bytes | None = None
     environment: Environment | None = None
+    policy: Policy | None = None
 
     def say(self, **claims: object) -> None:
         """Take note of what the proof says; what is None it does not say."""
@@ -123,24 +127,19 @@ def output_digests(captured: Captured, signed: bytes | None) -> tuple[bytes, ...
     found = [] if response is None else list(candidates(response))
     found += [] if signed is None else [signed]
     if not found:
-        role = next(iter(captured.parts))
-        found = [sha256(captured.all(role)[0])]
+        found = [names(captured)[0][1]]
     return tuple(dict.fromkeys(found))
 
 
-def _kept(captured: Captured, asked: Asked) -> tuple[tuple[str, bytes], ...]:
+def _kept(captured: Captured, policy: Policy | None) -> tuple[tuple[str, bytes], ...]:
     """Everything that the result rests on; a starter policy anybody can make again."""
-    if asked.policy is None:
+    if policy is None:
         return names(captured)
-    return (*names(captured), (POLICY, sha256(encoding.write_json(asked.policy))))
+    return (*names(captured), (POLICY, sha256(encoding.write_json(policy))))
 
 
 def finish(
-    reading: Reading,
-    checks: tuple[CheckResult, ...],
-    captured: Captured,
-    asked: Asked,
-    fetched_at: int,
+    reading: Reading, checks: tuple[CheckResult, ...], captured: Captured, asked: Asked
 ) -> ForeignProof:
     """Write down a reading, with no more strength than what was checked bears."""
     layers = layer_verdicts(checks)
@@ -166,9 +165,12 @@ def finish(
         uncovered=tuple(dict.fromkeys(reading.uncovered)),
         client_claimable=tuple(reading.client_claimable),
         claims=dict(sorted(reading.claims.items())),
-        raw=tuple(Raw(role=role, sha256=raw.hex()) for role, raw in _kept(captured, asked)),
+        raw=tuple(
+            Raw(role=role, sha256=raw.hex(), withheld=role in asked.withheld)
+            for role, raw in _kept(captured, reading.policy)
+        ),
         judged_at=appraised_at(asked.at),
-        fetched_at=fetched_at,
+        fetched_at=asked.fetched_at,
         environment=msgspec.UNSET if reading.environment is None else reading.environment,
         nonce="" if asked.nonce is None else asked.nonce.hex(),
         expected_model=msgspec.UNSET if asked.model is None else asked.model.hex(),

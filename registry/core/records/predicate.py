@@ -9,6 +9,7 @@ from registry.core.attestation.statement import Statement, predicate_type
 from registry.core.evidence.distrust import Entry
 from registry.core.evidence.policy import Policy
 from registry.core.evidence.result import AttestationResult
+from registry.core.foreign.proof import ForeignProof
 from registry.core.records import (
     appraisal_policy,
     attestation_result,
@@ -17,6 +18,7 @@ from registry.core.records import (
     certificate,
     dataset,
     distrust_entry,
+    foreign_proof,
     identity_event,
     key_event,
     release,
@@ -74,6 +76,9 @@ KINDS: dict[str, Kind] = {
     ),
     distrust_entry.PREDICATE_TYPE: Kind(
         "distrust entry", "operator", Statement[Entry], distrust_entry.validate
+    ),
+    foreign_proof.PREDICATE_TYPE: Kind(
+        "foreign proof", "publisher", Statement[ForeignProof], foreign_proof.validate
     ),
     replay.PREDICATE_TYPE: Kind("replay", "auditor", Statement[replay.Replay], replay.validate),
     attestation_result.PREDICATE_TYPE: Kind(

@@ -43,7 +43,7 @@ def _examined(system: System, change: Callable[[bytes], Captured], asked: Asked)
     """Examine it, and refuse what cannot be parsed: to a fuzzer that is what was not read."""
 
     def again(data: bytes) -> None:
-        proof = examine(system, change(data), asked, 0)
+        proof = examine(system, change(data), asked).proof
         if {item.check for item in proof.checks} != set(READERS[system][1]):
             message = "a check is missing"
             raise AssertionError(message)

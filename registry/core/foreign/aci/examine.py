@@ -102,8 +102,7 @@ def examine(captured: Captured, asked: Asked) -> tuple[Reading, tuple[CheckResul
     device = _device(ledger, reading, report, captured)
     attested = platform.examine(ledger, "A1", device, asked)
     if attested is not None:
-        reading.environment = attested.environment
-        reading.uncovered += [f"measurement {name}, not compared" for name in attested.not_compared]
+        platform.note(reading, attested)
         if keyset is not None:
             _bound(ledger, attested, keyset, report, asked)
         _provenance(ledger, reading, attested, report)

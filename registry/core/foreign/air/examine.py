@@ -194,8 +194,7 @@ def _compare(
 def _bound(
     ledger: Ledger, reading: Reading, claims: Claims, key: bytes | None, attested: Attested
 ) -> None:
-    reading.environment = attested.environment
-    reading.uncovered += [f"measurement {name}, not compared" for name in attested.not_compared]
+    platform.note(reading, attested)
     with ledger.check("A2"):
         given = bytes.fromhex(attested.environment.raw_evidence)
         named = claims.said["attestation_doc_hash"]

@@ -213,8 +213,7 @@ def _node(ledger: Ledger, reading: Reading, node: Node, captured: Captured, aske
     attested = platform.examine(ledger, "A1", device, asked)
     if attested is None:
         return
-    reading.environment = reading.environment or attested.environment
-    reading.uncovered += [f"measurement {name}, not compared" for name in attested.not_compared]
+    platform.note(reading, attested)
     reading.say(report_data_version=node.version)
     if node.said.compose_manager_attestation is not None:
         reading.uncovered.append("compose_manager_attestation, which agrees only with itself")

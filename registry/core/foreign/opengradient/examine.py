@@ -328,8 +328,7 @@ def _named(value: object) -> str | None:
 def _enclave(
     ledger: Ledger, reading: Reading, attested: Attested, key: RSAPublicKey | None, asked: Asked
 ) -> None:
-    reading.environment = attested.environment
-    reading.uncovered += [f"measurement {name}, not compared" for name in attested.not_compared]
+    platform.note(reading, attested)
     measured = [attested.raw(f"pcr{index}") for index in range(3)]
     if all(measured):
         # By this name the enclave's image is listed on the chain.

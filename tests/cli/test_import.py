@@ -1,0 +1,270 @@
+"""``provreg import``, and what ``trace`` shows of it: a real registry, proofs of our own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from registry.client.channel import Connection, Target
+from registry.client.foreign import import_proof
+from registry.client.registry import RegistryClient
+from registry.core.attestation.dsse import Envelope
+from registry.core.digest import sha256
+from registry.core.encoding import time_text
+from registry.core.foreign.captured import PartRole
+from registry.core.foreign.proof import System
+from registry.core.foreign.systems import Examined, examine
+from registry.core.records import foreign_proof
+from registry.core.tlog.note import VerifierKey
+from registry.errors import ForbiddenError, RefusedError
+from tests.cli.conftest import Place, Said, Shell
+from tools.fake_vendor import aci, air, near, opengradient
+from tools.fake_vendor.caught import NOON, Caught
+
+AT = ("--at", time_text(NOON))
+
+MINTED: dict[str, Callable[[], Caught]] = {
+    "aci": aci.mint,
+    "air": air.mint,
+    "near": lambda: near.mint(near.Spec(algorithms=("ecdsa", "ed25519"))),
+    "opengradient": opengradient.mint,
+}
+SYSTEMS = pytest.mark.parametrize("system", list(MINTED))
+
+
+def written(folder: Path, caught: Caught) -> Path:
+    """What was caught, in files that are called by what they are."""
+    folder.mkdir()
+    for number, (role, data) in enumerate(caught.parts):
+        (folder / f"{role}.{number}").write_bytes(data)
+    for item in caught.endorsements.items:
+        (folder / f"{item.role}.{item.sha256[:8]}").write_bytes(item.data)
+    return folder
+
+
+def told(caught: Caught) -> list[str]:
+    """The options that believe the fake vendor and tell the nonce."""
+    names = {"Intel SGX": "intel-sgx", "AWS Nitro": "aws-nitro"}
+    options = [
+        text
+        for root in caught.policy.roots
+        for text in ("--root", f"{names[root.vendor]}={root.sha256}")
+    ]
+    return options if caught.nonce is None else [*options, "--nonce", caught.nonce.hex()]
+
+
+def response(caught: Caught) -> bytes:
+    return dict(caught.parts)[PartRole.RESPONSE]
+
+
+@SYSTEMS
+def test_a_proof_is_judged_offline_without_a_key(shell: Shell, home: Path, system: str) -> None:
+    caught = MINTED[system]()
+    said = shell("import", system, written(home / "caught", caught), *AT, *told(caught), "--json")
+    assert (said.status, said.value["proof"]["verdict"]) == (0, "VALID")
+    assert "record_id" not in said.value
+    assert said.value["proof"]["environment"]["provreg.configured-roots"]
+    text = shell("import", system, home / "caught", *AT, *told(caught)).out
+    assert "NOT COVERED" in text
+    assert "nothing was sent" in text
+
+
+@SYSTEMS
+def test_a_proof_is_kept_and_traced_by_its_output_from_the_bytes(
+    acme: Shell, home: Path, key: Path, system: str
+) -> None:
+    caught = MINTED[system]()
+    folder = written(home / "caught", caught)
+    options = ["--key", key, *AT, *told(caught), "--json"]
+    first = acme("import", system, folder, *options)
+    assert (first.status, first.value["sent"] > 0) == (0, True)
+    again = acme("import", system, folder, *options)
+    assert (again.value["index"], again.value["sent"]) == (first.value["index"], 0)
+    (home / "answer").write_bytes(response(caught))
+    roots = [text for text in told(caught) if text != "--nonce"][:2]
+    found = acme("trace", "answer", *roots, "--json")
+    assert found.status == 0
+    [item] = found.value["foreign"]
+    assert (item["record_id"], item["verdict"], item["principal"]) == (
+        first.value["record_id"],
+        "VALID",
+        "acme",
+    )
+    assert item["here"]["uncovered"] == first.value["proof"]["uncovered"]
+    output = acme("trace", f"sha256:{first.value['proof']['output']}", *roots)
+    assert "NOT COVERED" in output.out
+    assert "read again from the bytes that were kept" in output.out
+
+
+def test_a_root_that_only_the_importer_names_is_not_believed_by_who_traces(
+    acme: Shell, home: Path, key: Path
+) -> None:
+    caught = air.mint(air.Spec(claims=lambda claims: {**claims, -65545: 7}))
+    acme("import", "air", written(home / "caught", caught), "--key", key, *AT, *told(caught))
+    proof = examine(System.AIR, caught.captured, caught.asked()).proof
+    found = acme("trace", f"sha256:{proof.output}", "--json")
+    mine = [
+        item for item in found.value["foreign"] if item["here"]["claims"]["sequence_number"] == "7"
+    ]
+    assert mine[0]["proof"]["verdict"] == "VALID"
+    assert mine[0]["verdict"] == "INVALID"
+
+
+def test_without_evidence_a_proof_is_open_and_kept(acme: Shell, home: Path, key: Path) -> None:
+    caught = near.mint(near.Spec(response=b'{"answer": "open"}'))
+    folder = written(home / "caught", caught)
+    for file in folder.glob("report*"):
+        file.unlink()
+    said = acme("import", "near", folder, "--key", key, *AT, "--json")
+    assert (said.status, said.value["proof"]["verdict"]) == (4, "INDETERMINATE")
+    assert said.value["next"]
+    (home / "answer").write_bytes(response(caught))
+    found = acme("trace", "answer", "--json")
+    assert found.status == 4
+    assert found.value["foreign"][0]["here"]["code_strength"] == "none"
+
+
+def test_what_is_invalid_is_not_registered(acme: Shell, home: Path, key: Path) -> None:
+    caught = aci.mint(aci.Spec(signer=9))
+    folder = written(home / "caught", caught)
+    said = acme("import", "aci", folder, "--key", key, *AT, *told(caught), "--json")
+    assert (said.status, said.error["reason"]) == (1, "PROOF_MISMATCH")
+    assert said.error["actual"] == "BAD_SIGNATURE"
+    offline = acme("import", "aci", folder, *AT, *told(caught), "--json")
+    assert (offline.status, offline.value["proof"]["verdict"]) == (1, "INVALID")
+
+
+def test_a_request_may_be_withheld_and_the_proof_is_then_open_to_others(
+    acme: Shell, home: Path, key: Path, place: Place
+) -> None:
+    request = {**opengradient.question(), "seed": 1}
+    spec = opengradient.Spec(
+        request=request, hashed={**opengradient.question(), "temperature": 0.0}, content="withheld"
+    )
+    caught = opengradient.mint(spec)
+    folder = written(home / "caught", caught)
+    said = acme(
+        *("import", "opengradient", folder, "--key", key, *AT, *told(caught)),
+        *("--withhold", "request", "--json"),
+    )
+    assert said.status == 0
+    kept = dict(caught.parts)[PartRole.REQUEST]
+    stored = place.running.data / "blobs"
+    assert not any(sha256(kept).hex() in path.name for path in stored.rglob("*"))
+    (home / "answer").write_bytes(response(caught))
+    found = acme("trace", "answer", *told(caught)[:2], "--json")
+    [item] = found.value["foreign"]
+    assert (found.status, item["verdict"], item["reason"]) == (4, "INDETERMINATE", "UNKNOWN_BLOB")
+
+
+def test_a_withheld_response_is_read_again_by_who_has_it(
+    acme: Shell, home: Path, key: Path
+) -> None:
+    caught = near.mint(near.Spec(response=b'{"answer": "mine"}'))
+    folder = written(home / "caught", caught)
+    acme(
+        *("import", "near", folder, "--key", key, *AT, *told(caught)),
+        *("--withhold", "response"),
+    )
+    (home / "answer").write_bytes(response(caught))
+    found = acme("trace", "answer", *told(caught)[:2], "--json")
+    assert (found.status, found.value["foreign"][0]["verdict"]) == (0, "VALID")
+
+
+def client_of(place: Place) -> RegistryClient:
+    target = Target.parse(place.running.address)
+    connection = Connection(target, token=place.publisher.token)
+    return RegistryClient(connection, VerifierKey.parse(place.vkey))
+
+
+def open_proof(content: bytes) -> tuple[Examined, list[bytes]]:
+    caught = near.mint(near.Spec(response=content)).without(PartRole.REPORT)
+    examined = examine(System.NEAR, caught, near.mint().asked())
+    return examined, [data for items in caught.parts.values() for data in items]
+
+
+def test_a_statement_without_its_bytes_is_refused(place: Place) -> None:
+    content = b'{"answer": "gone"}'
+    examined, parts = open_proof(content)
+    rest = [data for data in parts if data != content]
+    with client_of(place) as client, pytest.raises(RefusedError, match="MISSING_BLOB"):
+        import_proof(client, examined, rest, place.publisher.signer)
+
+
+def test_who_lies_about_a_proof_is_found_out_by_who_traces(
+    acme: Shell, home: Path, place: Place
+) -> None:
+    content = b'{"answer": "lied"}'
+    examined, parts = open_proof(content)
+    said = msgspec.structs.replace(examined.proof, uncovered=())
+    lied = Examined(said, examined.outputs, None)
+    with client_of(place) as client:
+        import_proof(client, lied, parts, place.publisher.signer)
+    (home / "answer").write_bytes(content)
+    found = acme("trace", "answer", "--json")
+    [item] = found.value["foreign"]
+    assert (found.status, item["verdict"], item["reason"]) == (1, "INVALID", "PROOF_MISMATCH")
+
+
+def test_a_node_imports_nothing(place: Place) -> None:
+    examined, _ = open_proof(b'{"answer": "node"}')
+    statement = foreign_proof.build(examined.proof, examined.outputs)
+    envelope: Envelope = place.node.signer.sign(statement)
+    target = Target.parse(place.running.address)
+    connection = Connection(target, token=place.node.token)
+    with (
+        RegistryClient(connection, VerifierKey.parse(place.vkey)) as client,
+        pytest.raises(ForbiddenError, match="ROLE"),
+    ):
+        client.register(envelope, place.node.signer.public_key)
+
+
+def test_an_output_that_nobody_imported_stays_unknown(acme: Shell, home: Path) -> None:
+    (home / "answer").write_bytes(b"nobody's")
+    said: Said = acme("trace", "answer", "--json")
+    assert (said.status, said.error["reason"]) == (1, "UNKNOWN_OUTPUT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (["aci", "misnamed.json"], 2, "BAD_SETTING"),
+        (["aci", "request=receipt.json"], 1, "FOREIGN_PART"),
+        (
+            ["near", "signature=x", "request=receipt.json", "request=x"],
+            1,
+            "FOREIGN_PART",
+        ),
+        (["air", "receipt.json", "--nonce", ""], 2, "BAD_SETTING"),
+        (["air", "receipt.json", "--nonce", "zz"], 1, "MALFORMED_HEX"),
+        (["air", "receipt.json", "--model", "zz"], 1, "MALFORMED_DIGEST"),
+        (["air", "receipt.json", "--root", "x=1"], 2, "BAD_SETTING"),
+        (["air", "receipt.json", "--at", "1970-01-01"], 1, "BAD_TIME"),
+        (["air", "receipt.json", "--fetched-at", "1970-01-01"], 1, "BAD_TIME"),
+    ],
+    ids=["name", "no receipt", "two requests", "nonce", "hex", "model", "root", "at", "fetched"],
+)
+def test_what_cannot_be_meant_is_refused(
+    shell: Shell, home: Path, arguments: list[str], status: int, reason: str
+) -> None:
+    for name in ("misnamed.json", "receipt.json", "x"):
+        (home / name).write_bytes(name.encode())
+    said = shell("import", *arguments, "--json")
+    assert (said.status, said.error["reason"]) == (status, reason)
+
+
+def test_a_system_that_is_not_read_here_is_not_understood(shell: Shell, home: Path) -> None:
+    (home / "receipt.json").write_bytes(b"{}")
+    assert shell("import", "tinfoil", "receipt.json").status == 2
+
+
+def test_a_member_that_would_forge_a_line_is_shown_escaped(shell: Shell, home: Path) -> None:
+    def forge(receipt: dict[str, object]) -> dict[str, object]:
+        return {**receipt, "model": "x\nVALID  everything"}
+
+    caught = aci.mint(aci.Spec(receipt=forge))
+    said = shell("import", "aci", written(home / "caught", caught), *AT, *told(caught))
+    assert "\nVALID  everything" not in said.out
+    assert json.dumps("x\nVALID  everything")[1:-1] in said.out

@@ -1,0 +1,92 @@
+"""Imported proofs: what they rest on is here when they are logged, and missed if it is gone."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, select
+
+from registry.config import ServerSettings
+from registry.core.digest import sha256
+from registry.core.foreign.captured import Asked, Captured, PartRole
+from registry.core.foreign.proof import System
+from registry.core.foreign.systems import examine
+from registry.core.records import foreign_proof
+from registry.errors import NotFoundError, Reason, RefusedError
+from registry.server.app import open_services
+from registry.server.offline import Stopped, open_offline
+from registry.services.audit import check_log
+from registry.services.faults import Kind
+from registry.services.indexing import rebuild
+from registry.storage.sql import tables as t
+from tests.contracts.registry_under_test import UnderTest
+from tools.fake_vendor import air
+from tools.fake_vendor.caught import NOON
+
+CAUGHT = Captured.of(item for item in air.mint().parts if item[0] is not PartRole.EVIDENCE)
+PARTS = {role: data for role, items in CAUGHT.parts.items() for data in items}
+
+
+def nobody(_what: str, _done: int) -> None:
+    """Tell nobody."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, url: str) -> ServerSettings:
+    return ServerSettings(tmp_path / "data", database=url)
+
+
+@pytest.fixture
+def imported(settings: ServerSettings) -> str:
+    """Import a proof whose request is withheld; under what it is listed."""
+    asked = Asked(NOON, withheld=frozenset({PartRole.REQUEST}))
+    examined = examine(System.AIR, CAUGHT, asked)
+    statement = foreign_proof.build(examined.proof, examined.outputs)
+    with open_services(settings) as (services, _):
+        world = UnderTest(services, {})
+        for role in (PartRole.RECEIPT, PartRole.KEY):
+            services.artifacts.put(PARTS[role])
+        with pytest.raises(RefusedError) as caught:
+            world.ask(statement)
+        assert caught.value.reason is Reason.MISSING_BLOB
+        services.artifacts.put(PARTS[PartRole.RESPONSE])
+        index = world.register(statement).index
+        listed = services.registration.list(
+            foreign_proof.PREDICATE_TYPE, examined.proof.output, "", 0, 10
+        )
+        assert [item.index for item, _ in listed] == [index]
+        with pytest.raises(NotFoundError):
+            services.artifacts.stat(sha256(PARTS[PartRole.REQUEST]))
+    return examined.proof.output
+
+
+def faults(stopped: Stopped) -> set[Kind]:
+    with closing(stopped.folder.checkpoint_lock(None, stopped.key)) as lock:
+        newest = lock.newest
+    audited = check_log(stopped.database, stopped.blobs, stopped.key, newest, nobody)
+    return {fault.kind for fault in audited.faults}
+
+
+def test_a_proof_is_listed_again_after_a_rebuild(settings: ServerSettings, imported: str) -> None:
+    with open_offline(settings) as stopped:
+        with stopped.database.write() as connection:
+            for table in t.DERIVED:
+                connection.execute(delete(table))
+        rebuild(stopped.database, stopped.blobs, nobody)
+        with stopped.database.read() as connection:
+            names = connection.execute(select(t.statements.c.name)).scalars().all()
+        assert imported in names
+        assert faults(stopped) == set()
+
+
+@pytest.mark.parametrize("role", [PartRole.RECEIPT, PartRole.KEY, PartRole.RESPONSE])
+def test_a_part_that_is_gone_is_missed(
+    settings: ServerSettings, imported: str, role: PartRole
+) -> None:
+    assert imported
+    with open_offline(settings) as stopped:
+        stopped.blobs.path(sha256(PARTS[role])).unlink()
+        with pytest.raises(NotFoundError) as caught:
+            rebuild(stopped.database, stopped.blobs, nobody)
+        assert caught.value.reason is Reason.UNKNOWN_BLOB
+        assert Kind.BLOB_MISSING in faults(stopped)

@@ -1,0 +1,167 @@
+"""One way in for every system, and back: what a proof names is read again and compared."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from registry.core.digest import sha256
+from registry.core.encoding import write_json
+from registry.core.evidence.policy import NamedRoot
+from registry.core.foreign.captured import MAX_PART_BYTES, MAX_PARTS, Asked, Captured, PartRole
+from registry.core.foreign.proof import ForeignProof, Strength, System
+from registry.core.foreign.systems import READERS, Examined, examine, redo, system_of
+from registry.core.verdict import Verdict
+from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
+from tools.fake_vendor import aci, air, near, opengradient
+from tools.fake_vendor.caught import NOON, Caught
+
+MINTED: dict[System, Callable[[], Caught]] = {
+    System.ACI: aci.mint,
+    System.AIR: air.mint,
+    System.NEAR: near.mint,
+    System.OPENGRADIENT: opengradient.mint,
+}
+
+SYSTEMS = pytest.mark.parametrize("system", list(MINTED))
+
+
+def imported(system: System) -> tuple[Examined, list[tuple[str, bytes]], Caught]:
+    """A proof, all that it rests on, and what was caught."""
+    caught = MINTED[system]()
+    examined = examine(system, caught.captured, caught.asked())
+    parts: list[tuple[str, bytes]] = [(role.value, data) for role, data in caught.parts]
+    parts += [(item.role.value, item.data) for item in caught.endorsements.items]
+    assert examined.policy == caught.policy
+    return examined, [*parts, ("policy", write_json(examined.policy))], caught
+
+
+@SYSTEMS
+def test_reading_again_comes_to_the_same_for_the_importers_policy_and_our_own(
+    system: System,
+) -> None:
+    examined, parts, caught = imported(system)
+    here = redo(examined.proof, reversed(parts), caught.policy.roots)
+    assert (here.verdict, here.checks) == (Verdict.VALID, examined.proof.checks)
+
+
+@SYSTEMS
+def test_a_root_that_only_the_importer_names_counts_for_the_importer_alone(system: System) -> None:
+    examined, parts, _ = imported(system)
+    assert examined.proof.verdict is Verdict.VALID
+    here = redo(examined.proof, parts)
+    assert (here.verdict, here.code_strength) == (Verdict.INVALID, Strength.NONE)
+
+
+CHANGES: list[tuple[str, dict[str, Any]]] = [
+    ("verdict", {"verdict": Verdict.INDETERMINATE}),
+    ("binding_strength", {"binding_strength": Strength.MEASURED}),
+    ("code_strength", {"code_strength": Strength.NONE}),
+    ("output", {"output": "00" * 32}),
+    ("uncovered", {"uncovered": ()}),
+    ("covered", {"covered": ("everything",)}),
+    ("claims", {"claims": {"model": "better"}}),
+]
+
+
+@pytest.mark.parametrize(
+    "changes", [item[1] for item in CHANGES], ids=[item[0] for item in CHANGES]
+)
+@SYSTEMS
+def test_what_does_not_follow_from_the_parts_is_found_out(
+    system: System, changes: dict[str, Any]
+) -> None:
+    examined, parts, _ = imported(system)
+    said = msgspec.structs.replace(examined.proof, **changes)
+    if said == examined.proof:
+        pytest.skip("this system's proof says just that")
+    with pytest.raises(RegistryError) as caught:
+        redo(said, parts)
+    assert caught.value.reason is Reason.PROOF_MISMATCH
+
+
+@SYSTEMS
+def test_other_parts_than_a_proof_names_are_refused(system: System) -> None:
+    examined, parts, _ = imported(system)
+    for changed in (parts[1:], [*parts, ("request", b"x")], [(parts[0][0], b"x"), *parts[1:]]):
+        with pytest.raises(RegistryError) as caught:
+            redo(examined.proof, changed)
+        assert caught.value.reason is Reason.PROOF_MISMATCH
+
+
+def test_what_another_parser_read_is_neither_proved_nor_refuted() -> None:
+    examined, parts, _ = imported(System.AIR)
+    said = msgspec.structs.replace(examined.proof, parser_version="air/0")
+    with pytest.raises(RegistryError) as caught:
+        redo(said, parts)
+    assert caught.value.reason is Reason.PARSER_VERSION
+
+
+@SYSTEMS
+def test_a_policy_for_another_family_is_refused(system: System) -> None:
+    caught = MINTED[system]()
+    others = {System.AIR: aci, System.OPENGRADIENT: aci}.get(system, air).mint()
+    with pytest.raises(MalformedError) as refused:
+        examine(system, caught.captured, Asked(NOON, others.policy))
+    assert refused.value.reason is Reason.MALFORMED_POLICY
+
+
+def test_roots_may_be_named_beside_the_starter_policy() -> None:
+    caught = air.mint()
+    asked = Asked(NOON, roots=caught.policy.roots)
+    examined = examine(System.AIR, caught.captured, asked)
+    assert examined.proof.verdict is Verdict.VALID
+    assert examined.policy == caught.policy
+
+
+def test_a_proof_by_the_starter_policy_names_no_policy() -> None:
+    caught = air.mint()
+    examined = examine(System.AIR, caught.captured, Asked(NOON))
+    assert examined.policy is None
+    assert "policy" not in {item.role for item in examined.proof.raw}
+
+
+def test_a_root_for_another_vendor_is_no_root() -> None:
+    caught = air.mint()
+    other = tuple(NamedRoot(vendor="Intel SGX", sha256=item.sha256) for item in caught.policy.roots)  # type: ignore[arg-type]  # the names of vendors are text
+    proof = examine(System.AIR, caught.captured, Asked(NOON, roots=other)).proof
+    assert proof.verdict is Verdict.INVALID
+
+
+@SYSTEMS
+def test_a_proof_is_the_same_in_whatever_order_its_parts_come(system: System) -> None:
+    caught = MINTED[system]()
+    turned = Captured.of([*reversed(caught.parts), *caught.parts], caught.endorsements)
+    assert examine(system, turned, caught.asked()) == examine(
+        system, caught.captured, caught.asked()
+    )
+
+
+def test_a_part_may_have_16_mebibytes_and_no_more() -> None:
+    Captured.of([(PartRole.REQUEST, bytes(MAX_PART_BYTES))])
+    with pytest.raises(LimitExceededError) as caught:
+        Captured.of([(PartRole.REQUEST, bytes(MAX_PART_BYTES + 1))])
+    assert caught.value.reason is Reason.FOREIGN_SIZE
+
+
+def test_a_proof_may_have_64_parts_and_no_more() -> None:
+    sessions = [(PartRole.SESSION, number.to_bytes(2, "big")) for number in range(MAX_PARTS + 1)]
+    Captured.of(sessions[:-1])
+    with pytest.raises(LimitExceededError) as caught:
+        Captured.of(sessions)
+    assert caught.value.reason is Reason.FOREIGN_SIZE
+
+
+def test_a_system_that_is_not_read_here_is_named() -> None:
+    assert [system_of(item.value) for item in READERS] == list(READERS)
+    with pytest.raises(MalformedError) as caught:
+        system_of("tinfoil")
+    assert caught.value.reason is Reason.UNKNOWN_SYSTEM
+
+
+def test_what_cannot_be_read_is_found_under_its_own_digest() -> None:
+    captured = Captured.of([(PartRole.RECEIPT, b"not a receipt")])
+    proof: ForeignProof = examine(System.AIR, captured, Asked(NOON)).proof
+    assert proof.output == sha256(b"not a receipt").hex()
+    assert proof.verdict is Verdict.INVALID
