@@ -17,7 +17,7 @@ import grpc
 
 from registry.api.v1 import access_service_pb2 as access_pb
 from registry.api.v1 import access_service_pb2_grpc as access_rpc
-from registry.config import ServerSettings
+from registry.config import ServerSettings, attestation_required
 from registry.core.keys import PublicKey
 from registry.server.app import run
 from registry.signing.file import StatementSigner
@@ -146,4 +146,11 @@ def running_registry(data: Path, database: str | None = None) -> Iterator[Runnin
 
 if __name__ == "__main__":
     folder, *urls = sys.argv[1:]
-    run(ServerSettings(Path(folder), listen="127.0.0.1:0", database=urls[0] if urls else None))
+    run(
+        ServerSettings(
+            Path(folder),
+            listen="127.0.0.1:0",
+            database=urls[0] if urls else None,
+            require_attestation=attestation_required(),
+        )
+    )

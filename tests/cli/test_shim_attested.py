@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from registry.cli.attesting import Attest, attesting
 from registry.client.channel import Connection, Target
 from registry.client.registry import RegistryClient
+from registry.core.evidence.claims import Family
 from registry.core.records import inference
 from registry.core.tlog.note import VerifierKey
 from registry.signing.file import StatementSigner
@@ -29,11 +31,13 @@ from tests.cli.test_shim_health import health, reasons
 from tests.running import REPOSITORY, running_registry
 from tests.shim.world import RELEASE, written
 from tools.fake_vendor import amd
+from tools.fake_vendor.guest_agent import roots_of
 
 __all__ = ["upstream", "version"]
 
-FAMILY = "amd-snp"
-POLICY = "acme/snp"
+FAMILY = str(Family.AMD_SNP)
+POLICY = f"acme/{Family.AMD_SNP}"
+GPU_POLICY = f"acme/{Family.NVIDIA_SET}"
 FAKE = "NOT A REAL VENDOR"
 BOTH_VALID = "Verdict as-now: VALID    as-then: VALID"
 
@@ -62,15 +66,15 @@ class Device:
 
 
 @contextmanager
-def guest_agent(socket: Path) -> Iterator[Device]:
+def guest_agent(socket: Path, family: Family = Family.AMD_SNP) -> Iterator[Device]:
     """Run the agent."""
-    words = [sys.executable, "-u", "-m", "tools.fake_vendor.guest_agent", FAMILY]
+    words = [sys.executable, "-u", "-m", "tools.fake_vendor.guest_agent", str(family)]
     with subprocess.Popen(
         [*words, "--socket", str(socket)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
     ) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        lines = [process.stdout.readline() for _ in amd.roots().named]
+        lines = [process.stdout.readline() for _ in roots_of(family).named]
         roots = [re.fullmatch(r"root (.+): ([0-9a-f]{64})\n", line) for line in lines]
         try:
             yield Device(process, address, tuple((f[1], f[2]) for f in roots if f is not None))
@@ -85,14 +89,17 @@ def device(tmp_path: Path) -> Iterator[Device]:
         yield device
 
 
-def believe(place: Place, acme: Shell, device: Device, seconds: int) -> None:
+def believe(
+    place: Place, acme: Shell, device: Device, seconds: int, family: Family = Family.AMD_SNP
+) -> None:
     """Register a policy: what the fake vendor's devices must say, and for how long that holds."""
-    policy = json.loads(acme("policy", "starter", FAMILY).out)
-    policy["reference_values"]["measurement"] = [amd.Spec().measurement.hex()]
-    policy["skip"].remove("measurement")
+    policy = json.loads(acme("policy", "starter", family).out)
+    if family is Family.AMD_SNP:
+        policy["reference_values"]["measurement"] = [amd.Spec().measurement.hex()]
+        policy["skip"].remove("measurement")
     policy["roots"] = [{"vendor": vendor, "sha256": root} for vendor, root in device.roots]
     path = Path("policy.json")
-    path.write_text(json.dumps({**policy, "name": POLICY, "result_seconds": seconds}))
+    path.write_text(json.dumps({**policy, "name": f"acme/{family}", "result_seconds": seconds}))
     said = as_admin(place, acme, "policy", "register", path)
     assert said.status == 0, said
 
@@ -204,25 +211,72 @@ def test_evidence_is_renewed_and_what_comes_after_the_last_result_is_unattested(
 def test_a_node_that_must_be_attested_answers_nothing_while_it_is_not(
     place: Place, acme: Shell, upstream: str, version: str, tmp_path: Path
 ) -> None:
-    socket = tmp_path / "late.sock"
-    with guest_agent(socket) as device:
+    late = tmp_path / "late.sock"
+    with guest_agent(late) as device:
         believe(place, acme, device, 600)
-    socket.unlink(missing_ok=True)
-    more = ("--attest", "required", "--mode", "best_effort")
-    with attested_shim(place, version, upstream, device, *more) as proxy:
-        assert any("UNATTESTED so far" in line for line in proxy.said)
-        status, _, body = proxy.ask("early")
-        assert (status, b"UNATTESTED" in body) == (503, True)
-        with guest_agent(socket):
-            until(lambda: proxy.ask("late")[0] == 200)
-            made = answer(proxy, "after")
-    assert acme("trace", made, "--require-attestation").status == 0
+    late.unlink(missing_ok=True)
+    with guest_agent(tmp_path / "gpus.sock", Family.NVIDIA_SET) as gpus:
+        believe(place, acme, gpus, 600, Family.NVIDIA_SET)
+        asked = ("--gpu-attester", gpus.address, "--gpu-policy", GPU_POLICY)
+        more = ("--attest", "required", "--mode", "best_effort", *asked)
+        with attested_shim(place, version, upstream, device, *more) as proxy:
+            assert any("UNATTESTED so far" in line for line in proxy.said)
+            status, _, body = proxy.ask("early")
+            assert (status, b"UNATTESTED" in body) == (503, True)
+            with guest_agent(late):
+                until(lambda: proxy.ask("late")[0] == 200)
+                made = answer(proxy, "after")
+    traced = acme("trace", made, "--require-attestation")
+    assert traced.status == 0, traced
+    # The CPU's evidence commits to that of the GPUs, which were asked first.
+    assert "  gpu: VALID" in traced.out
     refused = [
         item.reason
         for item in written(Path("shim-data"))
         if isinstance(item, inference.NotForwarded)
     ]
     assert set(refused) == {"UNATTESTED"}
+
+
+def test_a_registry_that_is_down_keeps_nobody_from_serving_unattested(
+    place: Place, acme: Shell, upstream: str, version: str, device: Device
+) -> None:
+    believe(place, acme, device, 600)
+    with attested_shim(place, version, upstream, device, "--attest", "auto") as proxy:
+        answer(proxy, "first")
+    place.running.kill()
+    with attested_shim(place, version, upstream, device, "--attest", "auto") as proxy:
+        assert any("verified before" in line for line in proxy.said)
+        assert any("UNATTESTED so far" in line for line in proxy.said)
+        answer(proxy, "second")
+    last = [item for item in written(Path("shim-data")) if isinstance(item, inference.Setup)][-1]
+    assert last.evidence is msgspec.UNSET
+
+
+@pytest.fixture
+def demanding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have registries that are started from here on demand attested keys."""
+    monkeypatch.setenv("PROVREG_REQUIRE_ATTESTATION", "1")
+
+
+@pytest.mark.usefixtures("demanding")
+def test_a_registry_that_demands_attestation_gets_what_was_made_before_once_there_is_some(
+    place: Place, acme: Shell, upstream: str, version: str, tmp_path: Path
+) -> None:
+    late = tmp_path / "late.sock"
+    with guest_agent(late) as device:
+        believe(place, acme, device, 600)
+    late.unlink(missing_ok=True)
+    watched = ("--attest", "auto", "--health", "127.0.0.1:0")
+    with attested_shim(place, version, upstream, device, *watched) as proxy:
+        early = answer(proxy, "early")
+        until(lambda: health(proxy)[1]["attempts"] > 0)
+        assert acme("trace", early).status == 1
+        with guest_agent(late):
+            until(lambda: health(proxy)[1]["attempts"] == 0)
+    traced = acme("trace", early)
+    # Taken now that the key is attested; when it was made it was not.
+    assert (traced.status, "UNATTESTED" in traced.out) == (0, True)
 
 
 def test_the_fake_vendor_is_refused_if_its_root_is_not_named(

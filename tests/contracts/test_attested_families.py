@@ -6,9 +6,11 @@ reader who has nothing but the capsule and the log's key. Evidence is the fake v
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import cbor2
 import pytest
 
 from registry.core.evidence.claims import Family
@@ -20,12 +22,18 @@ from registry.inspection.appraisal_pool import AppraisalPool
 from registry.remote.endorser import VendorEndorser
 from registry.shim.attestation import AttestationStatus, Attested, Device, KeyAttestation
 from registry.shim.attestation import Attesting as Asking
+from registry.shim.attester.certificate_table import ARK, ASK, VCEK
+from registry.shim.attester.configfs_tsm import ConfigfsTSM
 from registry.shim.attester.guest_agent import GuestAgent
+from registry.shim.attester.nsm import NitroNSM
+from registry.shim.attester.port import Attester
 from tests.attesting import Attesting, Clock, Direct, attesting, named
 from tests.contracts.attested_outputs import Published, publish, record, traced, verdicts
 from tests.mint import AT
-from tools.fake_vendor import amd
-from tools.fake_vendor.guest_agent import MINTS, Agent, publishing_mint, roots_of
+from tests.shim.attester.test_configfs_tsm import table as host_table
+from tools.fake_vendor import amd, amd_certificates, nitro
+from tools.fake_vendor.configfs import TSMFolder
+from tools.fake_vendor.guest_agent import CERTIFIED_BEFORE, MINTS, Agent, publishing_mint, roots_of
 from tools.fake_vendor.services import Services
 
 CPUS = (Family.AMD_SNP, Family.INTEL_DCAP, Family.AWS_NITRO)
@@ -108,6 +116,58 @@ def test_a_node_of_every_family_is_attested_and_its_capsule_proves_it_offline(
     assert capsule.attested.endorsements
     assert "NOT A REAL VENDOR" in report.to_text().splitlines()[1]
     assert attested.measured == (family in MEASURED)
+
+
+def attest_by(
+    world: Attesting, published: Published, family: Family, attester: Attester
+) -> AttestationStatus:
+    """Have the node's key attested once, by a device of this host."""
+    world.put(policy(family))
+    asking = Asking(Direct(world), Device(attester, f"test/{family}"))
+    key = world.key.public_key
+    keeper = KeyAttestation(asking, key, published.manifest, clock=world.clock)
+    keeper.attempt()
+    return keeper.status()
+
+
+def prove(world: Attesting, published: Published, family: Family) -> None:
+    """An output that follows leads to a capsule that proves what attested its node."""
+    record(world, published)
+    report, _ = traced(world)
+    for link in ("attestation", "attestation/0", "evidence/0"):
+        assert verdicts(report, link) == (Verdict.VALID, Verdict.VALID), report
+    assert [fact.family for fact in report.facts.attestations] == [family]
+
+
+def test_a_guest_asks_linux_and_its_host_brings_the_certificates(
+    world: Attesting, tmp_path: Path
+) -> None:
+    published = publish(world)
+    spec = amd.Spec(start=world.clock.at - CERTIFIED_BEFORE)
+    chain = amd_certificates.authorities(spec.line)
+    table = host_table(
+        (VCEK, amd.key_certificate(spec)), (ASK, chain.ask.der), (ARK, chain.ark.der)
+    )
+
+    def sign(data: bytes) -> bytes:
+        return amd.report(replace(spec, report_data=data))
+
+    with TSMFolder(tmp_path / "report", sign, auxblob=table) as folder:
+        attester = ConfigfsTSM(folder.path, make=folder.make, remove=folder.remove)
+        succeeded(attest_by(world, published, Family.AMD_SNP, attester))
+    prove(world, published, Family.AMD_SNP)
+
+
+def test_an_enclave_asks_its_security_module(world: Attesting) -> None:
+    class Module:
+        def exchange(self, request: bytes) -> bytes:
+            fields = cbor2.loads(request)["Attestation"]
+            minted = nitro.mint(nitro.Spec(signed_at=world.clock.at, **fields))
+            return cbor2.dumps({"Attestation": {"document": minted.evidence}})
+
+    published = publish(world)
+    succeeded(attest_by(world, published, Family.AWS_NITRO, NitroNSM(Module())))
+    prove(world, published, Family.AWS_NITRO)
 
 
 def test_gpus_are_asked_first_and_the_output_is_bound_to_them(world: Attesting) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ from registry.shim.attestation import (
 )
 from registry.shim.attester.guest_agent import GuestAgent
 from registry.shim.attester.port import Collected
-from tests.attesting import MODEL, POLICY, Attesting, Direct, attesting, nitro_policy
+from tests.attesting import MODEL, POLICY, Attesting, Direct, Logged, attesting, nitro_policy
 from tests.shim.world import RELEASE
 from tools.fake_vendor.guest_agent import Agent, nitro_mint
 
@@ -148,6 +149,27 @@ def test_whoever_follows_later_is_told_of_the_newest_at_once(
     told: list[Attested] = []
     keeper.follow(told.append)
     assert told == [newest(keeper)]
+
+
+def test_an_answer_that_is_lost_costs_one_more_result(world: Attesting, agent: Agent) -> None:
+    class Losing(Direct):
+        def submit(self, *given: Any, **more: Any) -> Logged:
+            said = super().submit(*given, **more)
+            if len(self.asked) == 1:
+                raise UnavailableError(Reason.UNREACHABLE, "the connection broke")
+            return said
+
+    losing = Losing(world)
+    keeper = attestation(world, losing, agent)
+    keeper.attempt()
+    assert keeper.status().newest is None
+    world.clock.advance(seconds=1)
+    keeper.attempt()
+    found = world.evidence.appraisals.find(key_id=world.key.public_key.key_id)
+    assert newest(keeper).index == found[-1].index
+    assert len(found) == 2
+    # The nonce of the first is used up: nobody can play its evidence again.
+    assert len({each.nonce for each in losing.asked}) == 2
 
 
 def test_a_listener_that_fails_keeps_nobody_from_being_attested(
