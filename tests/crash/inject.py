@@ -10,11 +10,11 @@
 
 All threads and children of the process are covered, whatever library does the call: the kernel
 asks us (seccomp user notification, see :mod:`tests.crash.inject_launch`) before it does what the
-process wants. A failed operation is not done at all; a killed process dies *before* its operation;
-a stopped process is woken again a moment later; of a shortened write we do the first half.
-Operations on anything outside ``watch`` are neither counted nor harmed. With a ``port``, messages
-to a server on that port of this machine, and the beginnings of its answers, are operations like
-those on files.
+process wants. A failed operation is not done at all; a killed process dies *before* its operation,
+and a moment later, so that whatever its other threads tell others too early is told; a stopped
+process is woken again a moment later; of a shortened write we do the first half. Operations on
+anything outside ``watch`` are neither counted nor harmed. With a ``port``, messages to a server on
+that port of this machine, and the beginnings of its answers, are operations like those on files.
 """
 
 import contextlib
@@ -86,6 +86,9 @@ _THREAD_NAME = 15
 
 WRITES = frozenset(["write", "pwrite64"])
 """The calls that can be shortened."""
+
+HELD_SECONDS = 0.02
+"""How long a process lives on, but for the one operation, before it is killed there."""
 
 STOPPED_SECONDS = 0.05
 """How long a stopped process stays stopped."""
@@ -410,20 +413,28 @@ def _strike(plan: _Plan, asked: _Asked) -> _Answer | None:
         case Strike.FAIL:
             return _Answer(error=plan.errno)
         case Strike.KILL:
-            os.kill(process_of(asked.thread), signal.SIGKILL)
+            # The operation waits, and the rest goes on: what is told too early gets out.
+            _signal_later(process_of(asked.thread), signal.SIGKILL, HELD_SECONDS)
             return None
         case Strike.STOP:
             process = process_of(asked.thread)
             os.kill(process, signal.SIGSTOP)
-            threading.Timer(STOPPED_SECONDS, _wake, [process]).start()
+            _signal_later(process, signal.SIGCONT, STOPPED_SECONDS)
             return _Answer()
         case Strike.SHORTEN:
             return _Answer(value=_write_half(asked))
 
 
-def _wake(process: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, signal.SIGCONT)
+def _signal_later(process: int, number: signal.Signals, seconds: float) -> None:
+    # Its number may be another's by then.
+    descriptor = os.pidfd_open(process)
+
+    def send() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, number)
+        os.close(descriptor)
+
+    threading.Timer(seconds, send).start()
 
 
 def _write_half(asked: _Asked) -> int:

@@ -134,7 +134,7 @@ class Cosigned:
             assert time.monotonic() < ends
             time.sleep(TICK_SECONDS)
         size = SignedCheckpoint.parse(self.witness.asked[-1].partition(b"\n\n")[2]).checkpoint.size
-        trap(self.victim, nth, case)
+        trap(self.victim, nth, case, {"cosigning"})
         self.witness.go_on()
         kept = self.until_cosigned(address, size)
         assert kept or self.victim.injector.hit is not None

@@ -95,7 +95,7 @@ class Merged:
 
     def trap(self, nth: int, case: str) -> None:
         """From here, strike at the n-th operation."""
-        trap(self.victim, nth, case)
+        trap(self.victim, nth, case, {"sequencer"})
 
     def write(self, address: str) -> None:
         """Have one more batch acknowledged, and merged if it has to be."""

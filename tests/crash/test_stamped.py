@@ -98,7 +98,7 @@ class Stamped:
         size = max(self.victim.memory.heads)
         assert self.server.asked.wait(SECONDS)
         self.until_published(size)
-        trap(self.victim, nth, case)
+        trap(self.victim, nth, case, {"timestamps"})
         self.gate.set()
         stored = self.until_stamped(size)
         assert stored or self.victim.injector.hit is not None
