@@ -26,7 +26,7 @@ from registry.core.attestation.dsse import Envelope
 from registry.core.digest import sha256
 from registry.core.evidence.appraisal import Question, policy_digest
 from registry.core.evidence.binding import Binding
-from registry.core.evidence.checks import Finding
+from registry.core.evidence.checks import CheckResult, Finding, Severity
 from registry.core.evidence.claims import Family, check_size
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.families import rules_of
@@ -185,17 +185,14 @@ class Appraisals:
     def appraise(
         self, family: Family, material: Material, question: Question, at: datetime
     ) -> tuple[AttestationResult, Material]:
-        """Judge evidence, asking the vendors for what is missing; and what it was judged by.
+        """Judge evidence, asking the vendors for what is missing or of another time; and by what.
 
         Raises:
             RegistryError: As :meth:`AppraisalPool.appraise`.
         """
         result = self.judge(family, material, question, at)
         environment = result.submods[family]
-        lacks = any(
-            item.finding == Finding.MISSING and item.outcome != "pass"
-            for item in environment.checks
-        )
+        lacks = any(_may_be_fetched(item) for item in environment.checks)
         if self._endorser is None or not lacks or not is_authentic(environment):
             return result, material
         fetched = self.fetch(family, material.evidence, at)
@@ -333,6 +330,12 @@ class Appraisals:
         if entry is None:
             raise AssertionError("what is listed is in the log")
         return entry
+
+
+def _may_be_fetched(item: CheckResult) -> bool:
+    """Whether a check lacks something, or has it of another time."""
+    dated = item.outcome == "fail" and item.severity is Severity.TIME
+    return dated or (item.outcome != "pass" and item.finding == Finding.MISSING)
 
 
 def environment_of(entry: StoredEntry, family: str) -> Environment:

@@ -34,6 +34,8 @@ TIME_STAMPING: Final = ExtendedKeyUsageOID.TIME_STAMPING
 E = TypeVar("E", bound=x509.ExtensionType)
 
 _MIN_RSA_BITS = 2048
+_MAX_RSA_BITS = 8192
+_MIN_RSA_EXPONENT = 3
 _LENGTHS = {
     NameOID.COUNTRY_NAME: range(2, 3),
     NameOID.JURISDICTION_COUNTRY_NAME: range(2, 3),
@@ -116,7 +118,22 @@ def load(der: bytes) -> x509.Certificate:
         raise malformed("its serial number is not positive", str(certificate.serial_number)[:80])
     if certificate.public_bytes(serialization.Encoding.DER) != der:
         raise malformed("it is not in canonical DER")
+    _check_key(certificate)
     return certificate
+
+
+def _check_key(certificate: x509.Certificate) -> None:
+    """Refuse keys in another spelling (a curve by its parameters), useless and costly ones."""
+    key = certificate.public_key()
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    if spki not in certificate.tbs_certificate_bytes:
+        raise malformed("its key is not spelled as RFC 5280 and RFC 5480 spell it")
+    if isinstance(key, rsa.RSAPublicKey):
+        exponent = key.public_numbers().e
+        if exponent < _MIN_RSA_EXPONENT or key.key_size > _MAX_RSA_BITS:
+            raise malformed("its RSA key is unusable", f"{key.key_size} bits, exponent {exponent}")
 
 
 def verify_path(

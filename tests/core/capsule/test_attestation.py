@@ -199,6 +199,7 @@ def test_evidence_for_another_model_does_not_cover_an_output(world: AttestedWorl
     refused(world, answered(world, told), Reason.WRONG_MODEL)
 
 
+# Row 129.
 def test_an_output_is_not_covered_by_evidence_that_was_logged_after_it(
     world: AttestedWorld,
 ) -> None:
@@ -300,6 +301,7 @@ def test_a_time_that_no_calendar_has_is_covered_by_nothing(world: AttestedWorld)
     assert both(report, "attestation") == invalid(Reason.BAD_TIME)
 
 
+# Row 136.
 def test_a_result_that_somebody_else_signed_attests_nothing(world: AttestedWorld) -> None:
     told = attested_story(world, signer="node-1")
     report = judged(world, world.capsule(told))
@@ -359,6 +361,7 @@ def test_a_policy_that_was_logged_after_its_result_is_refused(world: AttestedWor
 Change = Callable[[Any], Any]
 
 
+# Row 136: a verdict, a tier or a claim above what the evidence leads to.
 @pytest.mark.parametrize(
     "change",
     [

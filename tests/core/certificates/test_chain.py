@@ -21,6 +21,7 @@ from registry.core.certificates.chain import (
 from registry.errors import MalformedError, Reason, RegistryError, VerificationError
 from tests.authorities import NOON
 from tests.private_certificates import CA, Leaf, p256
+from tools.fake_vendor.amd_certificates import sequence, tlv
 
 ROOT = CA.root()
 MIDDLE = ROOT.below("middle")
@@ -258,4 +259,80 @@ def test_a_name_that_is_too_short_is_refused_where_it_is_no_more_than_a_warning(
     country = spelled.replace(bytes.fromhex("0603550403"), bytes.fromhex("0603550406"))
     with pytest.raises(MalformedError) as caught:
         load(der.replace(spelled, country))
+    assert caught.value.reason is Reason.MALFORMED_CERTIFICATE
+
+
+def with_key(der: bytes, spki: bytes) -> bytes:
+    """The same certificate with another key in it; what it is signed over no longer is it."""
+    read = x509.load_der_x509_certificate(der)
+    old = read.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    signed = read.tbs_certificate_bytes
+    assert signed.count(old) == 1
+    again = sequence(signed[4:].replace(old, spki))
+    rest = der[4 + len(signed) :]
+    return sequence(again, rest)
+
+
+def spelled_out(key: ec.EllipticCurvePublicKey) -> bytes:
+    """A P-256 key whose curve is described instead of named (RFC 3279 §2.3.5)."""
+    prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
+    b = "5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604b"
+    base = (
+        "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+        "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+    )
+    order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551"
+    curve = sequence(
+        b"\x02\x01\x01",
+        sequence(bytes.fromhex("06072a8648ce3d0101"), tlv(2, b"\0" + prime.to_bytes(32, "big"))),
+        sequence(tlv(4, (prime - 3).to_bytes(32, "big")), tlv(4, bytes.fromhex(b))),
+        tlv(4, bytes.fromhex(base)),
+        tlv(2, b"\0" + bytes.fromhex(order)),
+        b"\x02\x01\x01",
+    )
+    point = key.public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
+    return sequence(sequence(bytes.fromhex("06072a8648ce3d0201"), curve), tlv(3, b"\0" + point))
+
+
+def compressed(key: ec.EllipticCurvePublicKey) -> bytes:
+    """A P-256 key whose point is compressed."""
+    point = key.public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
+    )
+    named = bytes.fromhex("06072a8648ce3d020106082a8648ce3d030107")
+    return sequence(sequence(named), tlv(3, b"\0" + point))
+
+
+def rsa_spki(modulus: int, exponent: int) -> bytes:
+    """An RSA key, however useless."""
+    numbers = (value.to_bytes(value.bit_length() // 8 + 1, "big") for value in (modulus, exponent))
+    key = sequence(*(tlv(2, number) for number in numbers))
+    return sequence(bytes.fromhex("300d06092a864886f70d0101010500"), tlv(3, b"\0" + key))
+
+
+def test_a_key_has_one_spelling() -> None:  # catalogue row 146
+    key = p256(77).public_key()
+    der = Leaf(key=p256(77)).plain(ROOT)
+    named = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert load(with_key(der, named)).public_key() == key
+    for spki in (spelled_out(key), compressed(key)):
+        with pytest.raises(MalformedError) as caught:
+            load(with_key(der, spki))
+        assert caught.value.reason is Reason.MALFORMED_CERTIFICATE
+
+
+@pytest.mark.parametrize(
+    ("bits", "exponent"), [(2048, 1), (16384, 65537), (8200, 3)], ids=["one", "huge", "large"]
+)
+def test_useless_and_costly_keys_are_refused(bits: int, exponent: int) -> None:  # row 146
+    der = Leaf(key=p256(77)).plain(ROOT)
+    modulus = 2 ** (bits - 1) + 2 ** (bits // 2) + 1
+    with pytest.raises(MalformedError) as caught:
+        load(with_key(der, rsa_spki(modulus, exponent)))
     assert caught.value.reason is Reason.MALFORMED_CERTIFICATE

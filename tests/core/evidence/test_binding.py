@@ -33,6 +33,7 @@ def test_the_commitment_is_the_published_construction() -> None:
     assert gpu_nonce(NONCE) == hashlib.sha256(b"provreg/gpu-nonce/v1\0" + NONCE).digest()
 
 
+# 131
 @given(BINDINGS, BINDINGS)
 def test_two_bindings_share_a_preimage_only_if_they_are_one(one: Binding, other: Binding) -> None:
     assert (one.preimage() == other.preimage()) == (one == other)

@@ -211,6 +211,7 @@ def test_run_time_digests_are_computed(version: int, stated: bool) -> None:
     assert "mine" not in str(claims)
 
 
+# 48
 def test_empty_digests_are_not_used_as_given() -> None:
     log, _ = dstack((*MEASURED, *STARTED))
     as_given = list(replay(MEASURED))

@@ -283,6 +283,11 @@ def _key(spki: bytes) -> ec.EllipticCurvePublicKey:
         raise CheckError(
             SNPFinding.VEK_KEY, "the endorsement key is of another kind", expected="ECDSA P-384"
         )
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    if key.public_bytes(serialization.Encoding.DER, form) != spki:
+        raise CheckError(
+            SNPFinding.VEK_KEY, "the endorsement key is not spelled as RFC 5480 spells it"
+        )
     return key
 
 

@@ -20,8 +20,10 @@ from registry.core.evidence.sev_snp.product import ProductLine
 from registry.core.evidence.validity import Validity
 from registry.errors import MalformedError, VerificationError
 
-MIN_RSA_BITS: Final = 2048
-"""Bits of an authority's modulus; AMD's have 4096."""
+RSA_BITS: Final = 4096
+"""Bits of an authority's modulus."""
+
+_EXPONENT = 65537
 
 _SALT_BYTES = 48
 
@@ -138,8 +140,10 @@ def verify_pss(key: rsa.RSAPublicKey, signature: bytes, signed: bytes) -> None:
 def _authority(data: bytes) -> Authority:
     certificate = load(data)
     key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
-        raise _unusable("an authority's key is of another kind", "RSA")
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size != RSA_BITS:
+        raise _unusable("an authority's key is of another kind", "not RSA-4096")
+    if key.public_numbers().e != _EXPONENT:
+        raise _unusable("an authority's key has another exponent", str(key.public_numbers().e))
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return Authority(
         der=data,

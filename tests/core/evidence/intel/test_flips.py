@@ -83,6 +83,7 @@ def check(whole: Examination, flipped: Examination, name: str) -> None:
         assert grave(flipped), "an embedded chain has one spelling"
 
 
+# 33
 @pytest.mark.parametrize("version", [3, 4, 5])
 def test_a_flipped_bit_is_noticed_or_harmless(version: int) -> None:
     minted = mint(Spec(version=version, tail=bytes(7)))

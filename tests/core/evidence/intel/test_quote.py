@@ -83,6 +83,7 @@ def test_pem_is_written_back_as_it_was_read(ders: list[bytes]) -> None:
     assert read_pem(text + b"\0") == read_pem(text.removesuffix(b"\n")) == tuple(ders)
 
 
+# 144
 @pytest.mark.parametrize(
     "edit",
     [

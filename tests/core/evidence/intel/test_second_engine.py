@@ -249,6 +249,7 @@ DISPUTED: dict[str, Any] = {
 }
 
 
+# 150
 def test_a_disagreement_is_stated_and_decides_nothing() -> None:
     minted = mint(Spec(**DISPUTED))
     comparison = compared(minted)
