@@ -12,7 +12,16 @@ import msgspec
 
 from registry.cli.connection import connect
 from registry.cli.duration import seconds
-from registry.cli.output import INDETERMINATE, REFUSED, VERIFIED, complain, json_option, say, show
+from registry.cli.output import (
+    INDETERMINATE,
+    REFUSED,
+    VERIFIED,
+    complain,
+    json_option,
+    progress,
+    say,
+    show,
+)
 from registry.cli.signing import KEY_HELP, load_signer
 from registry.cli.verify import digests_of
 from registry.client import replay
@@ -161,7 +170,9 @@ def command(
             folder = files
             if folder is None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
-            said = replay.run_again(client, found, brought, choices, folder=folder, at=at)
+            said = replay.run_again(
+                client, found, brought, choices, folder=folder, at=at, stages=progress
+            )
             answer = Answer(replay=said) if signer is None else _log(client, said, signer)
     except RegistryError as error:
         if error.reason not in _OPEN:

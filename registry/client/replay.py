@@ -178,7 +178,7 @@ def run_again(
         found: The record of the output.
         brought: What the auditor brings.
         choices: How to run it.
-        folder: Where the files of the version are, or where they are fetched to if it is not there.
+        folder: Where the files of the version are, or where they are fetched to if there are none.
         at: The auditor's clock.
         stages: Told of fetching.
 
@@ -199,7 +199,7 @@ def run_again(
         held = read_output(brought.output, record.response.content_digest)
     known = _release(client, record.model)
     model, weights = _files(client, known, choices.model_file)
-    if not folder.exists():
+    if not folder.exists() or not any(folder.iterdir()):
         fetch(client, record.model.name, record.model.version, folder, stages=stages)
     settings = _settings(record.runtime, choices)
     ran = rerun.run(

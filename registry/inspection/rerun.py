@@ -15,7 +15,13 @@ from typing import Final
 
 from registry.core.profiles.tensor import Tensor
 from registry.core.records.manifest import File
-from registry.errors import LimitExceededError, MalformedError, Reason, VerificationError
+from registry.errors import (
+    LimitExceededError,
+    MalformedError,
+    NotFoundError,
+    Reason,
+    VerificationError,
+)
 from registry.inspection.confinement import ENVIRONMENT, EndedError, converse
 from registry.inspection.rerun_exchange import (
     MAX_MESSAGE_BYTES,
@@ -139,6 +145,7 @@ def run(
     Raises:
         UnavailableError: ``MISSING_EXTRA``.
         VerificationError: ``WRONG_MODEL_FILE`` if a file is not the registered one.
+        NotFoundError: ``WRONG_MODEL_FILE`` if it is missing.
         MalformedError: ``BAD_SETTING``, ``MALFORMED_ONNX``, ``UNSUPPORTED_TENSOR``,
             ``NOT_A_REGULAR_FILE`` or ``REPLAY_FAILED``.
         LimitExceededError: ``REPLAY_LIMIT``.
@@ -151,7 +158,7 @@ def run(
     with ExitStack() as stack:
 
         def handed_over(file: File, name: str) -> ModelFile:
-            descriptor = open_regular(folder / file.path, file.path)
+            descriptor = _open(folder, file.path)
             stack.callback(os.close, descriptor)
             return ModelFile(
                 name=name, descriptor=descriptor, size=file.size, sha256=file.digest.sha256
@@ -182,6 +189,18 @@ def run(
         except EndedError as error:
             raise _failure(str(error), f"{limits.time.total_seconds():g} seconds") from error
     return _read(raw)
+
+
+def _open(folder: Path, path: str) -> int:
+    try:
+        return open_regular(folder / path, path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(
+            Reason.WRONG_MODEL_FILE,
+            "a file of the model is not there",
+            where=str(folder / path),
+            hint="run: provreg model fetch",
+        ) from error
 
 
 def _read(raw: bytes) -> Ran:

@@ -142,6 +142,7 @@ def test_an_output_leads_to_its_receipt(desk: Desk, answer: Answer) -> None:
 def test_the_version_is_fetched_if_it_is_not_there(
     desk: Desk, answer: Answer, tmp_path: Path
 ) -> None:
+    (tmp_path / "fetched").mkdir()
     said = desk.replay(answer, desk.brought(answer), folder=tmp_path / "fetched")
     assert said.outcome == "bit_exact"
     assert (tmp_path / "fetched" / "README.md").read_bytes() == FILES["README.md"]
@@ -318,10 +319,12 @@ def test_a_version_with_several_models_wants_to_be_told_which(desk: Desk, answer
 def test_files_that_are_not_the_registered_ones_are_not_run(
     desk: Desk, answer: Answer, tmp_path: Path
 ) -> None:
-    (tmp_path / "model.onnx").write_bytes(FILES["other/model.onnx"])
     brought = desk.brought(answer)
-    refused = refusal(lambda: desk.replay(answer, brought, folder=tmp_path))
-    assert refused is Reason.WRONG_MODEL_FILE
+    (tmp_path / "other").mkdir()
+    for _ in ("missing", "another"):
+        refused = refusal(lambda: desk.replay(answer, brought, folder=tmp_path))
+        assert refused is Reason.WRONG_MODEL_FILE
+        (tmp_path / "model.onnx").write_bytes(FILES["other/model.onnx"])
 
 
 def test_a_model_that_does_not_end_is_ended(desk: Desk, answer: Answer) -> None:

@@ -12,8 +12,14 @@ from typing import Any
 import grpc
 import pytest
 
+from registry.client import replay
+from registry.client.replay import Brought, Choices
 from registry.core.records import inference
+from registry.core.records.replay import Why
+from registry.errors import VerificationError
 from registry.shim.proxies.open_inference import INFER
+from registry.shim.revealing import reveal
+from tests.replaying import NOON
 from tests.servers import environment
 from tests.servers.site import SOON, Model, Proxy, Site, kserve, site
 from tests.shim.proxies.oip_server import Handler, Server, field, serve, varint
@@ -102,6 +108,33 @@ def test_rest_with_raw_tensors_and_with_json(stages: dict[str, Stage]) -> None:
         assert straight[way].pop("metadata") == {}
         del through[way]["metadata"]
     assert through == straight
+
+
+@pytest.mark.parametrize(
+    ("protocol", "way"), [("http", "raw"), ("http", "JSON"), ("grpc", "infer")]
+)
+def test_a_call_of_a_stock_client_is_replayed(
+    stages: dict[str, Stage], protocol: str, way: str
+) -> None:
+    stage = stages[protocol]
+    through = ask(protocol, stage.proxy.address)
+    completion = stage.believe(through[way])
+    shim_id, intent_n = bytes.fromhex(completion.sequence.shim_id), completion.intent_n
+    found = replay.find(stage.site.client, shim_id, intent_n)
+    salts = [reveal(folder, shim_id, intent_n) for folder in stage.site.folder.glob("shims/*")]
+    outcomes = []
+    for salt in salts:
+        brought = Brought(bytes.fromhex(through["bodies"][way]), salt)
+        # Each shim has a key of its own; the others open nothing.
+        with contextlib.suppress(VerificationError):
+            outcomes.append(
+                replay.run_again(
+                    stage.site.client, found, brought, Choices(), folder=stage.model.folder, at=NOON
+                )
+            )
+    [said] = outcomes
+    assert (said.outcome, said.input) == ("bit_exact", "proven")
+    assert Why.ENGINE_UNRECORDED in said.reasons
 
 
 def test_an_answer_of_a_real_server_has_one_digest_over_every_transport(

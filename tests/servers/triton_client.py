@@ -48,6 +48,7 @@ def ask_grpc(address: str) -> dict[str, Any]:
     said["metadata"] = [item.name for item in client.get_model_metadata("m").inputs]
     result = client.infer("m", inputs(module), request_id="1")
     said["infer"] = told(result, watched.last)
+    said["bodies"] = {"infer": watched.body}
     done: queue.Queue[Any] = queue.Queue()
     client.async_infer("m", inputs(module), lambda result, error: done.put((result, error)))
     result, error = done.get(timeout=SECONDS)
@@ -72,10 +73,12 @@ class Watched:
     def __init__(self, call: Any) -> None:
         self.future = call.future
         self.last: list[Any] = []
+        self.body = ""
         self._call = call.with_call
 
     def __call__(self, **named: Any) -> Any:
         """Ask."""
+        self.body = named["request"].SerializeToString().hex()
         answer, call = self._call(**named)
         self.last = [(key, value) for key, value in call.trailing_metadata() if key[:2] == "x-"]
         return answer
@@ -107,9 +110,11 @@ def ask_http(address: str) -> dict[str, Any]:
 
     client = module.InferenceServerClient(address)
     headers: list[Any] = []
+    bodies: list[str] = []
     post = client._post
 
     def keep(*arguments: Any, **named: Any) -> Any:
+        bodies.append(bytes(named.get("request_body", arguments[1:] and arguments[1])).hex())
         response = post(*arguments, **named)
         headers[:] = [(key, value) for key, value in response.items() if key[:2] == "x-"]
         return response
@@ -130,6 +135,7 @@ def ask_http(address: str) -> dict[str, Any]:
     said["JSON"] = told(result, headers)
     result = client.async_infer("m", inputs(module), request_id="3").get_result()
     said["in the background"] = told(result)
+    said["bodies"] = dict(zip(("raw", "JSON"), bodies, strict=False))
     return said
 
 

@@ -56,8 +56,9 @@ _CODES = {
 _FLOATS = ("FP16", "FP32", "FP64")
 _MAX_INTEGER_DIGITS = 20
 _RESPONSE_MEMBERS = {"model_name", "model_version", "id", "parameters", "outputs"}
-# Brackets of objects, and whole strings, in which brackets mean nothing.
-_PIECES = re.compile(rb'[{}]|"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
+# Brackets of objects, and whole strings, in which brackets mean nothing. Possessive: a string is
+# never tried in another way, which would take memory for every escape in it.
+_PIECES = re.compile(rb'[{}]|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BINARY_SIZE = "binary_data_size"
 _REQUEST_MEMBERS = {"id", "parameters", "inputs", "outputs"}
 _WANTED_MEMBERS = {"name", "parameters"}

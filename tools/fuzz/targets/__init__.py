@@ -15,6 +15,7 @@ from tools.fuzz.targets import (
     log,
     nitro,
     nvidia,
+    replays,
     requests,
     sigstore,
     statements,
@@ -38,6 +39,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *appraisal.TARGETS,
         *vendors.TARGETS,
         *foreign.TARGETS,
+        *replays.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""
