@@ -23,6 +23,7 @@ import enum
 import errno as errors
 import fcntl
 import functools
+import mmap
 import os
 import platform
 import select
@@ -42,6 +43,7 @@ from tests.crash import inject_launch
 from tests.crash.borrowed import borrowed, peer_port, process_of, thread_name
 from tests.crash.call_paths import OPERANDS, paths_of_call
 
+_BLOCK_BYTES = 4096
 _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
 
@@ -440,10 +442,13 @@ def _signal_later(process: int, number: signal.Signals, seconds: float) -> None:
 def _write_half(asked: _Asked) -> int:
     """Do the first half of a write through the process's own file description."""
     descriptor, address, size = asked.arguments[:3]
-    half = max(1, size // 2)
+    # Direct writes are cut between blocks, as the kernel does, and come from memory that begins at
+    # a page.
+    half = size // 2 - size // 2 % _BLOCK_BYTES or max(1, size // 2)
+    data = mmap.mmap(-1, half)
     with Path(f"/proc/{asked.thread}/mem").open("rb", buffering=0) as memory:
         memory.seek(address)
-        data = memory.read(half)
+        memory.readinto(data)
     with borrowed(asked.thread, descriptor) as theirs:
         if asked.call.name == "pwrite64":
             return os.pwrite(theirs, data, asked.arguments[3])

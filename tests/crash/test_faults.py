@@ -115,7 +115,11 @@ def fail_each(victim: Victim, writer: Writer, number: int, *, lasting: bool) -> 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Victim]:
     """A registry that can be harmed."""
-    data = tmp_path / "data"
+    yield from a_victim(tmp_path / "data")
+
+
+def a_victim(data: Path) -> Iterator[Victim]:
+    """A registry in this folder, until the end."""
     injector = Injector(
         [sys.executable, "-u", "-m", "tests.crash.nursery", data],
         watch=data,

@@ -622,3 +622,14 @@ def test_a_blob_that_cannot_be_named_is_not_there(
     assert settles(lambda: registry.stored() == before)
     monkeypatch.setattr(DiskBlobStore, "settle", real)
     assert put(registry, data).status == 201
+
+
+def test_a_registry_that_stops_waits_for_no_upload(tmp_path: Path) -> None:
+    with served(tmp_path / "data") as registry:
+        connection = socket.create_connection(address_of(registry.url), timeout=SECONDS)
+        connection.sendall(head(registry, NEVER, 10**9) + bytes(BUFFER_BYTES + 100))
+        assert settles(lambda: bool(incoming_files(registry)))
+        started = time.monotonic()
+    with connection:
+        assert time.monotonic() - started < incoming.STALL_SECONDS / 2
+        assert not incoming_files(registry)
