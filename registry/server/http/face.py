@@ -175,9 +175,8 @@ class Face:
         body = b""
         query = scope["query_string"].decode("latin-1")
         if route is not None and route.takes_body:
-            return await _streamed(
-                route, Request(method, path, query, headers, parts=parts), scope, receive
-            ), True
+            request = Request(method, path, query, headers, parts=parts)
+            return await _streamed(route, request, scope, receive)
         if _has_body(headers):
             try:
                 body = await _body(headers, receive, limit)
@@ -211,8 +210,10 @@ def _bind(host: str, port: str, listen: str) -> socket.socket:
         ) from error
 
 
-async def _streamed(route: Route, request: Request, scope: Message, receive: Receive) -> Response:
-    """The response of a route that takes bodies itself."""
+async def _streamed(
+    route: Route, request: Request, scope: Message, receive: Receive
+) -> tuple[Response, bool]:
+    """The response of a route that takes bodies itself, and whether one is left unread."""
     taken = False
 
     async def take(size: int, sink: Sink, thread: OneThread) -> None:
@@ -221,11 +222,13 @@ async def _streamed(route: Route, request: Request, scope: Message, receive: Rec
         await scope["extensions"][TAKE]["take"](size, sink, thread)
 
     response = await answer(route, replace(request, take=take))
+    if taken or not _has_body(request.headers):
+        return response, False
     # Who waits to be told to go on sends nothing now.
-    if not taken and _has_body(request.headers) and "expect" not in request.headers:
+    if "expect" not in request.headers:
         with contextlib.suppress(LimitExceededError, ConnectionError):
             await _body(request.headers, receive, 0)
-    return response
+    return response, True
 
 
 def _has_body(headers: Mapping[str, str]) -> bool:

@@ -7,8 +7,8 @@ durable: 201 for a new one, 200 for one that was known, and both digests. ::
 
     {"sha256":"…","sha512":"…","size":…}
 
-After any answer the connection is closed: what could follow a body that was taken past the parser
-of requests is not read.
+The connection is closed then, and when a body is refused: what could follow a body that was taken
+past the parser of requests, or left, is not read.
 """
 
 import asyncio

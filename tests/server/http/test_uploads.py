@@ -1,5 +1,6 @@
 """Blobs stored over HTTP: the contract of uploads over gRPC, over real sockets."""
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -22,6 +23,8 @@ from registry.server.app import http_routes, open_services
 from registry.server.guard import RULES, UPLOAD
 from registry.server.http import connection as connection_module
 from registry.server.http import incoming, uploads
+from registry.server.http.routing import Request
+from registry.server.http.uploads import UploadRoom
 from registry.server.offline import freeze_log
 from registry.services import tickets as tickets_module
 from registry.services.artifacts import MAX_BLOB_BYTES
@@ -344,7 +347,7 @@ def test_a_request_with_this_is_refused(registry: Served, address: Address, what
 
 @pytest.mark.parametrize(
     ("framing", "body"),
-    [(b"X-Length: 12", b""), (b"Transfer-Encoding: chunked", b"c\r\n%s\r\n0\r\n\r\n" % NEVER)],
+    [(b"Connection: close", b""), (b"Transfer-Encoding: chunked", b"c\r\n%s\r\n0\r\n\r\n" % NEVER)],
     ids=["none", "chunked"],
 )
 @pytest.mark.usefixtures("nothing_stored")
@@ -357,6 +360,15 @@ def test_a_request_that_does_not_say_its_length_is_refused(
         answer = drain(connection)
     assert answer.startswith(b"HTTP/1.1 411 ")
     assert reason_of(answer) == "LENGTH_REQUIRED"
+
+
+def test_a_length_beside_another_framing_is_none(registry: Served) -> None:
+    # The parser refuses both together; whoever has another parser must be refused as well.
+    room = UploadRoom(registry.services.artifacts, registry.services.tickets, None)
+    headers = allowed(registry, NEVER) | {"content-length": "12", "transfer-encoding": "gzip"}
+    parts = {"digest": digest.text(digest.sha256(NEVER))}
+    answer = asyncio.run(room.store(Request("PUT", path(NEVER), headers=headers, parts=parts)))
+    assert (answer.status, b"LENGTH_REQUIRED" in answer.body) == (411, True)
 
 
 SMUGGLED = {
@@ -492,7 +504,7 @@ def test_a_client_that_drips_is_given_up(
     monkeypatch.setattr(incoming, "STALL_SECONDS", 0.5)
 
     def drip(connection: socket.socket) -> None:
-        for _ in range(200):
+        for _ in range(1000):
             try:
                 connection.sendall(b"x")
             except OSError:
@@ -507,7 +519,7 @@ def test_a_client_that_drips_is_given_up(
         answer = connection.recv(1000)
         thread.join()
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert time.monotonic() - started < SECONDS / 2
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.usefixtures("nothing_stored")
