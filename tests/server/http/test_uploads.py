@@ -96,9 +96,9 @@ def reason_of(answer: bytes) -> str:
 
 def settles(holds: Callable[[], bool]) -> bool:
     ends = time.monotonic() + SECONDS
-    while not holds() and time.monotonic() < ends:
+    while not (held := holds()) and time.monotonic() < ends:
         time.sleep(0.01)
-    return holds()
+    return held
 
 
 @pytest.fixture
