@@ -152,11 +152,14 @@ class KeyAttestation:
         # Held while listeners are told, so that each is told of results in their order.
         self._telling = threading.Lock()
         self._listeners: list[Listener] = []
-        self._thread = threading.Thread(target=self._run, name="attestation", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Try once, here, and go on in the background, whatever came of it."""
-        self._wait = self.attempt()
+        wait = self.attempt()
+        self._thread = threading.Thread(
+            target=self._run, args=(wait,), name="attestation", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -164,8 +167,9 @@ class KeyAttestation:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        # An attempt under way may wait for device or network; the thread dies with the process.
-        self._thread.join(STOP_SECONDS)
+        if self._thread is not None:
+            # An attempt under way may wait for device or network; it ends with the process.
+            self._thread.join(STOP_SECONDS)
 
     def status(self) -> AttestationStatus:
         """How it stands now."""
@@ -236,8 +240,7 @@ class KeyAttestation:
         logger.info("attested by entry %d until %s", attested.index, attested.expires_at)
         return max(LEAST_WAIT_SECONDS, self._left(attested) / 2)
 
-    def _run(self) -> None:
-        wait = self._wait
+    def _run(self, wait: float) -> None:
         while True:
             with self._changed:
                 if self._changed.wait_for(lambda: self._stopping, wait):
