@@ -187,6 +187,10 @@ def _lines(examined: Examined, imported: Imported | None) -> list[str]:
     lines += [f"next: {step}"] if step else []
     if imported is None:
         return [*lines, "nothing was sent: give --key to keep it at a registry"]
+    bodies = (PartRole.REQUEST, PartRole.RESPONSE)
+    clear = [item.role for item in examined.proof.raw if item.role in bodies and not item.withheld]
+    if clear:
+        lines.append(f"kept in clear for who may read the registry: {', '.join(clear)}")
     return [
         *lines,
         f"record      {imported.record_id}",

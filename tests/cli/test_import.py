@@ -150,6 +150,9 @@ def test_a_request_may_be_withheld_and_the_proof_is_then_open_to_others(
         *("--withhold", "request", "--json"),
     )
     assert said.status == 0
+    assert [item["role"] for item in said.value["proof"]["raw"] if item.get("withheld")] == [
+        "request"
+    ]
     kept = dict(caught.parts)[PartRole.REQUEST]
     stored = place.running.data / "blobs"
     assert not any(sha256(kept).hex() in path.name for path in stored.rglob("*"))
@@ -164,10 +167,12 @@ def test_a_withheld_response_is_read_again_by_who_has_it(
 ) -> None:
     caught = near.mint(near.Spec(response=b'{"answer": "mine"}'))
     folder = written(home / "caught", caught)
-    acme(
+    said = acme(
         *("import", "near", folder, "--key", key, *AT, *told(caught)),
         *("--withhold", "response"),
     )
+    assert "withheld     response" in said.out
+    assert "kept in clear for who may read the registry: request\n" in said.out
     (home / "answer").write_bytes(response(caught))
     found = acme("trace", "answer", *told(caught)[:2], "--json")
     assert (found.status, found.value["foreign"][0]["verdict"]) == (0, "VALID")

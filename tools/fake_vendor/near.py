@@ -6,20 +6,24 @@
     examine(System.NEAR, caught.captured, caught.asked())
 """
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from coincurve import PrivateKey
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from registry.core.digest import sha256
 from registry.core.evidence.endorsements import Endorsements
 from registry.core.evidence.event_log import RUNTIME, Event
 from registry.core.evidence.policy import Policy
+from registry.core.evidence.roots import Roots
 from registry.core.foreign.captured import PartRole
 from registry.core.foreign.ethereum import keccak256, personal_message
-from tools.fake_vendor import event_log, intel
+from tools.fake_vendor import event_log, intel, nvidia
 from tools.fake_vendor.caught import Caught, believing, key_of, public_bytes
 
 NONCE: Final = bytes(range(32))
@@ -74,6 +78,7 @@ class Spec:
         node: Edits each node's report.
         report: Edits the whole report.
         report_data: Edits what the quote commits to.
+        gpus: What the GPUs of the node are like; none for a list that is empty.
     """
 
     request: bytes = REQUEST
@@ -89,6 +94,7 @@ class Spec:
     node: Callable[[dict[str, Any]], dict[str, Any]] = _same
     report: Callable[[list[dict[str, Any]]], Any] = _same
     report_data: Callable[[bytes], bytes] = _same
+    gpus: tuple[nvidia.Spec, ...] = ()
 
 
 def mint(spec: Spec | None = None) -> Caught:
@@ -147,11 +153,31 @@ def _node(
         "request_nonce": spec.nonce.hex(),
         "intel_quote": quoted.evidence.hex(),
         "nvidia_payload": json.dumps(
-            {"nonce": spec.nonce.hex(), "evidence_list": [], "arch": "HOPPER"}
+            {"nonce": spec.nonce.hex(), "evidence_list": _gpus(spec), "arch": "HOPPER"}
         ),
         "event_log": json.loads(log),
         "info": {"tcb_info": {"app_compose": COMPOSE}},
     }
     if spec.fingerprint is not None:
         node["tls_cert_fingerprint"] = spec.fingerprint
-    return spec.node(node), quoted.endorsements, believing("intel-dcap", quoted.roots)
+    roots, endorsements = quoted.roots, quoted.endorsements
+    for each in spec.gpus:
+        made = nvidia.mint(each)
+        roots = Roots(roots.named | made.roots.named)
+        endorsements = endorsements.with_(
+            (item.role, item.data) for item in made.endorsements.items
+        )
+    return spec.node(node), endorsements, believing("intel-dcap", roots)
+
+
+def _gpus(spec: Spec) -> list[dict[str, str]]:
+    """What NVIDIA's own tool writes of each GPU."""
+    written = []
+    for device in (nvidia.mint_device(each) for each in spec.gpus):
+        pem = b"".join(
+            x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+            for der in device.chain
+        )
+        evidence = base64.b64encode(device.report).decode()
+        written.append({"evidence": evidence, "certificate": base64.b64encode(pem).decode()})
+    return written

@@ -1,5 +1,7 @@
 """NEAR and Phala signatures: every trap of the format, and each refusal by its own name."""
 
+import builtins
+import dataclasses
 import json
 from typing import Any
 
@@ -8,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.core.evidence.checks import CheckError
+from registry.core.evidence.endorsements import Endorsements
 from registry.core.foreign.captured import Asked, Captured, PartRole
 from registry.core.foreign.near.documents import Text
 from registry.core.foreign.proof import Layer, Strength, System
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
 from tests.core.foreign.looking import found, judged, layers
+from tools.fake_vendor import nvidia
 from tools.fake_vendor.caught import NOON, Caught
-from tools.fake_vendor.near import FINGERPRINT, RESPONSE, Spec, mint
+from tools.fake_vendor.near import FINGERPRINT, NONCE, RESPONSE, Spec, mint
 
 
 def judge(caught: Caught) -> Any:
@@ -132,6 +136,62 @@ def test_gpus_that_were_asked_with_another_nonce_are_refused() -> None:
     payload = json.dumps({"nonce": "00" * 32, "evidence_list": [], "arch": "HOPPER"})
     proof = judge(mint(Spec(node=lambda node: {**node, "nvidia_payload": payload})))
     assert found(proof) == {("A4", "GPU_NONCE")}
+
+
+def gpus(**changes: Any) -> Spec:
+    return Spec(gpus=(nvidia.Spec(nonce=NONCE, **changes), nvidia.Spec(nonce=NONCE, number=2)))
+
+
+def test_gpus_are_examined_if_what_nvidia_says_came_with_the_proof() -> None:
+    proof = judge(mint(gpus()))
+    assert found(proof) == set()
+    assert any("stand in the node" in item for item in proof.uncovered)
+
+
+def test_without_anything_of_nvidias_gpu_evidence_is_kept_and_said_to_be_uncovered() -> None:
+    caught = mint(gpus())
+    kept = Endorsements.of(
+        (item.role, item.data)
+        for item in caught.endorsements.items
+        if not item.role.startswith("nvidia")
+    )
+    proof = judged(System.NEAR, Captured.of(caught.parts, kept), caught.asked())
+    assert found(proof) == set()
+    assert "GPU evidence, kept and not examined" in proof.uncovered
+
+
+def test_a_gpu_whose_report_was_changed_is_refused() -> None:
+    proof = judge(mint(gpus(report=lambda report: report[:-1] + bytes([report[-1] ^ 1]))))
+    assert ("A6", "EVIDENCE_REFUSED") in found(proof)
+    assert proof.verdict is Verdict.INVALID
+
+
+def test_a_gpu_that_was_asked_with_another_nonce_is_refused() -> None:
+    spec = Spec(gpus=(nvidia.Spec(nonce=bytes(32)),))
+    assert found(judge(mint(spec))) == {("A6", "GPU_NONCE")}
+
+
+def test_a_gpu_without_its_manifests_is_left_open() -> None:
+    caught = mint(gpus())
+    kept = Endorsements.of(
+        (item.role, item.data) for item in caught.endorsements.items if item.role != "nvidia-rim"
+    )
+    proof = judged(System.NEAR, Captured.of(caught.parts, kept), caught.asked())
+    assert ("A6", "EVIDENCE_OPEN") in found(proof)
+    assert proof.verdict is Verdict.INDETERMINATE
+
+
+def test_gpu_evidence_that_cannot_be_decoded_is_named() -> None:
+    item = {"evidence": "AA==", "certificate": "AA=="}
+    payload = json.dumps({"nonce": NONCE.hex(), "evidence_list": [item], "arch": "HOPPER"})
+    spec = dataclasses.replace(gpus(), node=lambda node: {**node, "nvidia_payload": payload})
+    assert ("A6", "GPU_EVIDENCE") in found(judge(mint(spec)))
+
+
+def test_a_report_that_tells_of_no_gpu_says_so() -> None:
+    proof = judge(mint(Spec(node=lambda node: {**node, "nvidia_payload": None})))
+    assert found(proof) == set()
+    assert "whether GPUs took part" in proof.uncovered
 
 
 def test_a_lookup_after_twenty_minutes_is_kept_and_left_open() -> None:
@@ -252,6 +312,18 @@ def test_two_requests_are_one_too_many() -> None:
     with pytest.raises(MalformedError) as refused:
         judged(System.NEAR, captured, caught.asked())
     assert refused.value.reason is Reason.FOREIGN_PART
+
+
+def test_ed25519_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    caught, real = mint(Spec(algorithms=("ed25519",))), builtins.__import__
+
+    def importing(name: str, *rest: Any) -> Any:
+        if name in ("coincurve", "Crypto.Hash"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", importing)
+    assert judge(caught).verdict is Verdict.VALID
 
 
 @given(st.none() | st.text(max_size=20), st.binary(min_size=32, max_size=32))

@@ -14,13 +14,13 @@ from registry.core.foreign.proof import ForeignProof, Strength, System
 from registry.core.foreign.systems import READERS, Examined, examine, redo, system_of
 from registry.core.verdict import Verdict
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
-from tools.fake_vendor import aci, air, near, opengradient
+from tools.fake_vendor import aci, air, near, nvidia, opengradient
 from tools.fake_vendor.caught import NOON, Caught
 
 MINTED: dict[System, Callable[[], Caught]] = {
     System.ACI: aci.mint,
     System.AIR: air.mint,
-    System.NEAR: near.mint,
+    System.NEAR: lambda: near.mint(near.Spec(gpus=(nvidia.Spec(nonce=near.NONCE),))),
     System.OPENGRADIENT: opengradient.mint,
 }
 

@@ -11,6 +11,7 @@ from registry.core.evidence.endorsements import Role
 from registry.core.evidence.validity import appraised_at
 from registry.core.foreign import platform, spelling
 from registry.core.foreign.captured import Asked, Captured, PartRole
+from registry.core.foreign.near import gpus
 from registry.core.foreign.near.documents import Found, Node, Signed, Text, read_nodes
 from registry.core.foreign.platform import Attested, Device, same
 from registry.core.foreign.proof import Strength, System
@@ -36,6 +37,7 @@ TABLE: Final[Mapping[str, str]] = {
     "A3": "the evidence is for the nonce",
     "A4": "the GPUs were asked with the same nonce",
     "A5": "what the container was started from was measured",
+    "A6": "the GPUs' own evidence",
 }
 """Every check, in order."""
 
@@ -55,7 +57,6 @@ _UNCOVERED: Final = (
     "the request as it was forwarded: empty tool_calls are removed first",
     "bodies as a gateway in front of the server rewrote them",
     "which call the quote covers: it shows that the key is held, whenever it was made",
-    "GPU evidence, kept and not examined",
 )
 
 
@@ -223,6 +224,8 @@ def _node(ledger: Ledger, reading: Reading, node: Node, captured: Captured, aske
         same(said[:32], node.committed(), Found.SIGNER_MISMATCH, what)
     _nonce(ledger, node, said, asked)
     _compose(ledger, reading, node, attested)
+    given = gpus.Given(node, captured.endorsements, attested, asked)
+    reading.uncovered.append(gpus.examine(ledger, "A6", given))
 
 
 def _nonce(ledger: Ledger, node: Node, said: bytes, asked: Asked) -> None:
