@@ -262,6 +262,9 @@ class Reason(StrEnum):
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     ERASED = "ERASED"
 
+    # Levels that callers ask for.
+    LEVELS_BUSY = "LEVELS_BUSY"
+
     # Profiles.
     PROFILE = "PROFILE"
     EVENT_SIZE = "EVENT_SIZE"

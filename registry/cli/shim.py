@@ -17,6 +17,7 @@ from registry.cli.output import say
 from registry.cli.trust import known_logs, parse_log_key
 from registry.client.channel import Connection, Target
 from registry.client.registry import RegistryClient
+from registry.client.replays import ReplayCalls
 from registry.core.records.names import split_reference
 from registry.errors import MalformedError, Reason, UnavailableError
 from registry.shim.app import Shim, open_shim
@@ -162,7 +163,15 @@ def command(
         described = Description.of(release, said, upstream=upstream, files_verified=count)
         with (
             attesting(attest, client, signer.public_key, release) as attestation,
-            open_shim(folder, signer, client, release, None, log_key=client.log_key) as shim,
+            open_shim(
+                folder,
+                signer,
+                client,
+                release,
+                None,
+                log_key=client.log_key,
+                replays=ReplayCalls(client),
+            ) as shim,
             spans_to(otlp) as spans,
         ):
             standing = Standing(shim.recorder, described, attestation)
@@ -214,6 +223,7 @@ async def _serve(
         Awaiting(loop),
         mode,
         allowed=allowed,
+        levels=shim.levels,
         spans=spans,
     )
     async with serving(listen, upstream, calls) as port, told as health_port:

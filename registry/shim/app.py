@@ -24,9 +24,11 @@ from registry.errors import RegistryError
 from registry.shim.attestation import Attesting, KeyAttestation
 from registry.shim.durable import make_folder
 from registry.shim.ports import Registry
+from registry.shim.recorder.awaited_folder import AwaitedFolder
 from registry.shim.recorder.batch_folder import BatchFolder, StoredBatch
 from registry.shim.recorder.heartbeat import Heartbeat
 from registry.shim.recorder.journal import SEGMENT_BYTES
+from registry.shim.recorder.levels import DEFAULT_PATIENCE, Levels, Patience, Replays
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Clock, Sequence
@@ -66,6 +68,7 @@ class Shim:
     folder: BatchFolder
     unrecorded: Unrecorded
     heartbeat: Heartbeat
+    levels: Levels
 
     @property
     def shim_id(self) -> str:
@@ -130,6 +133,8 @@ def open_shim(
     clock: Clock = _now,
     pace: Pace = DEFAULT_PACE,
     timing: Timing = DEFAULT_TIMING,
+    replays: Replays | None = None,
+    patience: Patience = DEFAULT_PATIENCE,
     segment_bytes: int = SEGMENT_BYTES,
 ) -> Iterator[Shim]:
     """Run a shim while the block runs.
@@ -145,6 +150,8 @@ def open_shim(
         clock: Says when things happened.
         pace: When a batch is closed.
         timing: How long things take at most.
+        replays: Whom to ask whether an auditor ran a call again; None if nobody can be asked.
+        patience: How long callers' wishes are looked after.
         segment_bytes: When the next segment of the journal begins.
 
     Raises:
@@ -165,6 +172,14 @@ def open_shim(
         sequence = Sequence(folder / "journal", clock, segment_bytes=segment_bytes)
         stack.callback(sequence.journal.close)
         recorder = Recorder(sequence, request_key)
+        levels = Levels(
+            recorder,
+            AwaitedFolder(folder / "awaited"),
+            sequence.awaited,
+            replays,
+            clock=clock,
+            patience=patience,
+        )
         batches = BatchFolder(folder / "batches", sequence.shim_id)
         uploader = Uploader(
             sequence,
@@ -173,7 +188,7 @@ def open_shim(
             log_key=log_key,
             signer=key,
             clock=clock,
-            keep_from=recorder.oldest_open,
+            keep_from=lambda: _least(recorder.oldest_open(), levels.oldest()),
             pace=pace,
         )
         stack.callback(uploader.stop)
@@ -186,7 +201,14 @@ def open_shim(
         stack.callback(recorder.close, timing.drain)
         heartbeat = Heartbeat(sequence, timing.heartbeat, unrecorded)
         stack.callback(heartbeat.stop)
-        yield Shim(recorder, sequence, uploader, batches, unrecorded, heartbeat)
+        uploader.follow(levels.registered)
+        levels.start(uploader)
+        stack.callback(levels.stop)
+        yield Shim(recorder, sequence, uploader, batches, unrecorded, heartbeat, levels)
+
+
+def _least(*numbers: int | None) -> int | None:
+    return min((n for n in numbers if n is not None), default=None)
 
 
 def _say_farewell(uploader: Uploader, seconds: float) -> None:

@@ -178,7 +178,10 @@ class Description:
 
         ticket = recorder.note(build)
         ticket.wait()
-        return Deployment(self.model, binding, self.runtime, self.uncovered, ticket.n)
+        evidence = "" if attested is None else attested.evidence_id.hex()
+        return Deployment(
+            self.model, binding, self.runtime, self.uncovered, ticket.n, evidence=evidence
+        )
 
     def _is_here(self) -> bool:
         """Whether the model runs on this host: what attests one machine says nothing of another."""

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from registry.core.attestation.dsse import Envelope
 from registry.core.records.batch import MAX_RECORDS
-from registry.core.tlog.checkpoint import Checkpoint
 from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
@@ -28,8 +28,8 @@ from registry.errors import (
     RefusedError,
     RegistryError,
     UnavailableError,
-    VerificationError,
 )
+from registry.shim.one_history import OneHistory
 from registry.shim.ports import Registry
 from registry.shim.recorder.batch import MAX_RECORDS_BYTES, SignedBatch, sign
 from registry.shim.recorder.batch_folder import BatchFolder
@@ -42,6 +42,10 @@ FIRST_PAUSE_SECONDS = 0.1
 
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts."""
+
+
+Follower = Callable[[int, int, bytes], None]
+"""Told of every batch that the log has now: its first record, the next one, its record id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,8 @@ class Uploader:
         self._previous: bytes | None = None
         self._pending: SignedBatch | None = None
         self._records: list[bytes] = []
-        self._checkpoint: Checkpoint | None = None
+        self._history = OneHistory(registry)
+        self._followers: list[Follower] = []
         # Since when the oldest record waits that is not in the log; and when a batch was closed.
         self._behind_since = self._closed = time.monotonic()
         self._load()
@@ -154,9 +159,30 @@ class Uploader:
             )
 
     def _behind_seconds(self) -> float:
-        if self._journal.durable_n <= self._next:
-            return 0.0
-        return time.monotonic() - self._behind_since
+        waits = self._journal.durable_n > self._next
+        return time.monotonic() - self._behind_since if waits else 0.0
+
+    @property
+    def refused(self) -> RegistryError | None:
+        """Why nothing is sent any more; None if all is well."""
+        return self._refused
+
+    def hasten(self, below: int) -> None:
+        """Close the batches of all records below ``below`` as soon as they are durable."""
+        with self._changed:
+            self._flush_below = max(self._flush_below, below)
+        self._journal.wake_reader()
+
+    def follow(self, follower: Follower) -> None:
+        """Have a follower told of every batch that comes into the log; it must be quick."""
+        self._followers.append(follower)
+
+    def batch_of(self, n: int) -> bytes | None:
+        """The record id of the batch of record ``n`` if the log has it."""
+        if n >= self._next:
+            return None
+        stored = next(self._folder.newest_first(below=n + 1), None)
+        return None if stored is None else Envelope.parse(stored.envelope).record_id
 
     def flush(self, timeout: float) -> None:
         """Close and register, without waiting for more, everything that is durable now.
@@ -218,7 +244,7 @@ class Uploader:
             receipt = Receipt.parse(stored.receipt)
             batch.verify_receipt(receipt, self._signer, self._log_key)
             self._next, self._previous = batch.next_n, batch.record_id
-            self._checkpoint = receipt.head.checkpoint
+            self._history.begin(receipt.head.checkpoint)
             break
         if self._journal.first_n > self._next:
             raise DamagedError(
@@ -341,13 +367,15 @@ class Uploader:
             self._records = records
         receipt = self._send(pending)
         pending.verify_receipt(receipt, self._signer, self._log_key)
-        self._follow(receipt.head.checkpoint)
+        self._history.follow(receipt.head.checkpoint)
         self._folder.put_receipt(batch.n_first, receipt.to_bytes())
         with self._changed:
             self._pending, self._records = None, []
             self._next, self._previous = pending.next_n, pending.record_id
             self._behind_since = self._closed
             self._changed.notify_all()
+        for follower in self._followers:
+            follower(batch.n_first, pending.next_n, pending.record_id)
         keep_from = self._keep_from()
         self._journal.forget(self._next if keep_from is None else min(self._next, keep_from))
 
@@ -367,29 +395,6 @@ class Uploader:
                 hint="attest this node: --attest, --attester and --attest-policy",
             ) from error
 
-    def _follow(self, head: Checkpoint) -> None:
-        """Check that the log has one history: that of the last head we saw, and of the new one."""
-        newest = head
-        if self._checkpoint is not None:
-            newest = self._registry.consistency(self._checkpoint).checkpoint
-            # A log in use has grown since it gave the receipt: then ask for the other way, too.
-            if newest.size != head.size:
-                _require_one_tree(newest, self._registry.consistency(head).checkpoint)
-            _require_one_tree(newest, head)
-        self._checkpoint = newest
-
 
 def _describe(next_n: int, last_batch: bytes | None) -> str:
     return f"{next_n} records, last batch {last_batch.hex()[:16] + '…' if last_batch else 'none'}"
-
-
-def _require_one_tree(one: Checkpoint, other: Checkpoint) -> None:
-    if one.size == other.size and one.root != other.root:
-        raise VerificationError(
-            Reason.FORK,
-            "the log signed two trees of one size",
-            where=f"{one.origin}, size {one.size}",
-            expected=one.root.hex(),
-            actual=other.root.hex(),
-            hint="keep both checkpoints: they prove that the log shows different histories",
-        )

@@ -14,6 +14,7 @@ import pytest
 from registry.client import replay
 from registry.client.registry import RegistryClient
 from registry.client.replay import Brought, Choices
+from registry.client.replays import FoundReplay, ReplayCalls
 from registry.core.profiles import raw, tensor
 from registry.core.profiles.open_inference import InferenceResponse
 from registry.core.records.replay import PREDICATE_TYPE, Replay, Tolerance, Why, statement
@@ -378,3 +379,31 @@ def test_a_receipt_has_one_spelling() -> None:
     assert replay.parse_receipt("0a" * 16 + "/12") == (b"\x0a" * 16, 12)
     assert refusal(lambda: replay.parse_receipt("0A" * 16 + "/12")) is Reason.MALFORMED_HEX
     assert refusal(lambda: replay.parse_receipt("0a" * 16 + "/012")) is Reason.MALFORMED_DECIMAL
+
+
+# --- What a shim makes of it. ---
+
+
+def said_of(desk: Desk, auditor: Caller, said: Replay) -> FoundReplay | None:
+    """Register a replay, and ask as a shim does."""
+    envelope = auditor.signer.sign(statement(said))
+    desk.client.register(envelope, auditor.signer.public_key)
+    return ReplayCalls(desk.client).replay_of(bytes.fromhex(said.receipt.leaf))
+
+
+def test_a_shim_finds_a_replay_that_agrees(desk: Desk, world: World, auditor: Caller) -> None:
+    made = world.session().run_recorded(None, {"x": X})
+    world.shim.flush(SOON)
+    known = desk.replay(made, desk.brought(made))
+    assert ReplayCalls(desk.client).replay_of(bytes.fromhex(known.receipt.leaf)) is None
+    found = said_of(desk, auditor, known)
+    assert found is not None
+    assert found.agrees
+
+
+def test_a_shim_is_told_of_a_replay_that_does_not_agree(
+    desk: Desk, lie: Answer, auditor: Caller
+) -> None:
+    found = said_of(desk, auditor, desk.replay(lie, desk.brought(lie)))
+    assert found is not None
+    assert not found.agrees

@@ -242,7 +242,12 @@ class Intent(Value, frozen=True, tag_field="kind", tag="intent"):
 
 
 class Completion(Value, frozen=True, tag_field="kind", tag="completion"):
-    """The call was answered. ``request`` repeats the intent's salted commitment."""
+    """The call was answered. ``request`` repeats the intent's salted commitment.
+
+    Attributes:
+        asked: How strongly its caller wants the answer proven.
+        deadline_ms: How long after its request the caller wants that by, in milliseconds.
+    """
 
     sequence: Sequence
     at: Time
@@ -256,6 +261,7 @@ class Completion(Value, frozen=True, tag_field="kind", tag="completion"):
     salt: Hex32
     setup_n: Count | msgspec.UnsetType = msgspec.UNSET
     asked: Level | msgspec.UnsetType = msgspec.UNSET
+    deadline_ms: Count = 0
     course: Course | msgspec.UnsetType = msgspec.UNSET
     private: Private | msgspec.UnsetType = msgspec.UNSET
 
@@ -296,13 +302,13 @@ class NotForwarded(Value, frozen=True, tag_field="kind", tag="not_forwarded"):
 
 
 class Attached(Value, frozen=True, tag_field="kind", tag="attached"):
-    """What a caller asked for beyond a logged record, had after its answer, or missed.
+    """What became of it that a caller asked for more than a logged record; one for each such call.
 
     Attributes:
         intent_n: The call.
-        late_us: How long after its answer.
-        proof: SHA-256 of what proves the level: a batch, an attestation result, a replay.
-        proof_bytes: Bytes of that.
+        late_us: How long after the caller's deadline it was had, or given up.
+        proof: SHA-256 of what proves the level: the record id of the batch, the evidence id of an
+            attestation in force, the record id of a replay.
         missed: Why it could not be had; empty if it was.
     """
 

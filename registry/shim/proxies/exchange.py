@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from registry.core import encoding
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
 from registry.shim.proxies.connection import TRAILERS
+from registry.shim.recorder.asking import DEADLINE, LEVEL
 from registry.shim.recorder.recorder import Sent
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -29,7 +30,7 @@ _HOP = frozenset(
         "upgrade",
     )
 )
-ASKED_HEADERS: Final = ("x-provreg-level", "x-provreg-deadline-ms")
+ASKED_HEADERS: Final = (LEVEL, DEADLINE)
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
@@ -52,7 +53,7 @@ class Exchange:
         self.target = scope["raw_path"].decode("ascii") + (
             f"?{query.decode('ascii')}" if query else ""
         )
-        self._all: dict[str, str] = {
+        self.all_headers: dict[str, str] = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
@@ -63,10 +64,6 @@ class Exchange:
         self._started = False
         self._size = 0
         self._hash = hashlib.sha256()
-
-    def header(self, name: str) -> str:
-        """A header of the request; empty if it has none of that name."""
-        return self._all.get(name, "")
 
     async def body(self) -> bytes:
         """The whole body of the request.

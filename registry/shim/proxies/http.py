@@ -24,7 +24,8 @@ from registry.shim.proxies.answer_readers import kind_of
 from registry.shim.proxies.exchange import Exchange, GoneError, Headers, Receive, Send, passing
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step
 from registry.shim.proxies.request_params import params_of
-from registry.shim.recorder.calls import Asked, Call, Calls, asked_level
+from registry.shim.recorder.asking import REACHED, Asked
+from registry.shim.recorder.calls import Call, Calls
 
 CONNECT_SECONDS = 10.0
 """How long the model server may take to accept a connection."""
@@ -67,11 +68,7 @@ class HttpProxy:
             await exchange.fail(error)
 
     async def _record(self, exchange: "Exchange", body: bytes) -> None:
-        asked = Asked(
-            level=asked_level(exchange.header("x-provreg-level")),
-            trace=exchange.header("traceparent")[:256],
-            params=params_of(body),
-        )
+        asked = Asked.read(exchange.all_headers, params_of(body))
         call = await self._calls.begin(sha256(body), asked)
         try:
             async with self._ask(exchange, body) as response:
@@ -131,7 +128,8 @@ async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -
             await _hold(exchange, call, passage, b"".join(pieces), (response.status, headers))
             return
     headers = [item for item in headers if item[0].lower() != b"content-length"]
-    await exchange.begin(response.status, [*headers, (b"trailer", b"x-output-sha256")])
+    told = b"x-output-sha256" + (b"" if call.wish is None else b", " + REACHED.encode())
+    await exchange.begin(response.status, [*headers, (b"trailer", told)])
     for piece in pieces:
         await _do(exchange, call, passage.piece(piece))
     async for piece in response.content.iter_any():
@@ -143,8 +141,9 @@ async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -
         with contextlib.suppress(GoneError):
             await _do(exchange, call, passage.piece(piece))
     await _do(exchange, call, passage.end())
+    digest = (b"x-output-sha256", passage.content_digest.encode())
     with contextlib.suppress(GoneError):
-        await exchange.end(((b"x-output-sha256", passage.content_digest.encode()),))
+        await exchange.end((digest, *await _proven(exchange, call)))
 
 
 async def _hold(
@@ -152,13 +151,15 @@ async def _hold(
 ) -> None:
     """Give an answer out whole, after the digest that names it."""
     outcome = passage.document(body)
-    if passage.strict:
-        await _write_down(exchange, call, outcome)
+    first = passage.strict or call.wish is not None
     status, headers = head
+    if first:
+        await _write_down(exchange, call, outcome)
+        headers += await _proven(exchange, call)
     await exchange.begin(status, [*headers, (b"x-output-sha256", passage.content_digest.encode())])
     await exchange.write(body)
     await exchange.end(())
-    if not passage.strict:
+    if not first:
         await _write_down(exchange, call, outcome)
 
 
@@ -169,6 +170,14 @@ async def _do(exchange: Exchange, call: Call, step: Step) -> None:
         await _write_down(exchange, call, step.outcome)
     if step.after:
         await exchange.write(step.after)
+
+
+async def _proven(exchange: Exchange, call: Call) -> Headers:
+    """What tells of the level that was asked for, once it is reached or its time is over."""
+    if call.wish is None:
+        return []
+    proven = await exchange.unless_gone(call.proven())
+    return [(name.encode(), value.encode()) for name, value in proven.headers()]
 
 
 async def _write_down(exchange: Exchange, call: Call, outcome: Outcome) -> None:

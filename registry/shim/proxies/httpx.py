@@ -15,7 +15,8 @@ A retry is a call of its own.
 
 Changed of a request is only ``accept-encoding``, so that answers come uncompressed; headers for the
 shim stay here. Answers have the headers ``x-receipt-id`` and ``x-output-sha256``; the latter, if
-the answer is a stream or large, once its end was read.
+the answer is a stream or large, once its end was read. Whoever asks for a level has the answer, or
+its last piece, when the level is reached or the deadline is over.
 """
 
 import asyncio
@@ -32,7 +33,8 @@ from registry.shim.proxies.answer_readers import kind_of
 from registry.shim.proxies.exchange import ASKED_HEADERS, MAX_REQUEST_BYTES
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step
 from registry.shim.proxies.request_params import params_of
-from registry.shim.recorder.calls import Answer, Asked, Call, Calls, asked_level
+from registry.shim.recorder.asking import Asked, Proven
+from registry.shim.recorder.calls import Answer, Call, Calls
 from registry.shim.recorder.recorder import Sent
 
 _LIBRARIES: list[Any] = []
@@ -90,6 +92,7 @@ class RecordedTransport:
                     outcome = passing.document(b"".join(pieces))
                     if outcome is not None:
                         call.answered_here(outcome)
+                        passing.tell(call.proven_here())
         except BaseException as error:
             passing.broke(error)
             response.close()
@@ -156,6 +159,7 @@ class AsyncRecordedTransport:
                     outcome = passing.document(b"".join(pieces))
                     if outcome is not None:
                         await call.answered(outcome)
+                        passing.tell(await call.proven())
         except BaseException as error:
             passing.broke(error)
             await response.aclose()
@@ -199,6 +203,11 @@ class _Passing:
     def step(self, step: Step) -> Answer | None:
         """What is to be written down within a step."""
         return None if step.outcome is None else self._said(step.outcome)
+
+    def tell(self, proven: Proven) -> None:
+        """Tell the caller of the level that it asked for."""
+        for name, value in proven.headers():
+            self._headers[name] = value
 
     def given(self, piece: bytes) -> bytes:
         """Take note that the caller is given a piece now."""
@@ -266,6 +275,7 @@ class _SyncPieces:
         # First, in any mode: a client that has what it wants never asks for the next piece.
         if (answer := self._passing.step(step)) is not None:
             self._passing.call.answered_here(answer)
+            self._passing.tell(self._passing.call.proven_here())
         for piece in filter(None, (step.before, step.after)):
             yield self._passing.given(piece)
 
@@ -318,6 +328,7 @@ class _AsyncPieces:
     async def _do(self, step: Step) -> AsyncIterator[bytes]:
         if (answer := self._passing.step(step)) is not None:
             await self._passing.call.answered(answer)
+            self._passing.tell(await self._passing.call.proven())
         for piece in filter(None, (step.before, step.after)):
             yield self._passing.given(piece)
 
@@ -348,11 +359,7 @@ def _request_digest(body: bytes) -> bytes:
 
 def _asked(request: Any, body: bytes) -> Asked:
     """What the caller asks of the record; headers that are for the shim stay here."""
-    asked = Asked(
-        level=asked_level(request.headers.get("x-provreg-level", "")),
-        trace=request.headers.get("traceparent", "")[:256],
-        params=params_of(body),
-    )
+    asked = Asked.read(request.headers, params_of(body))
     for name in ASKED_HEADERS:
         request.headers.pop(name, None)
     request.headers["accept-encoding"] = "identity"

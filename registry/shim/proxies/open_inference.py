@@ -24,7 +24,8 @@ import grpc.aio
 from registry.core.profiles import raw, tensor
 from registry.core.records import inference
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
-from registry.shim.recorder.calls import Answer, Asked, Call, Calls, asked_level
+from registry.shim.recorder.asking import Asked
+from registry.shim.recorder.calls import Answer, Call, Calls
 from registry.shim.recorder.recorder import Sent
 from registry.wire import open_inference
 from registry.wire.status import to_status
@@ -121,7 +122,8 @@ class _Unary:
             await call.answered(said.answer("unary"))
         except RegistryError as error:
             await _refuse(context, error)
-        context.set_trailing_metadata((*trailing, *said.metadata(call)))
+        proven = await call.proven()
+        context.set_trailing_metadata((*trailing, *said.metadata(call), *proven.headers()))
         return answer
 
 
@@ -143,8 +145,9 @@ class _Open:
         self._asked = asked
         self._pending: list[_Pending] = []
         self._last = bytes(32)
+        self._answered: Call | None = None
+        self._said: Metadata = ()
         self.strict = calls.mode == "strict"
-        self.metadata: Metadata = ()
 
     async def asked(self, request: bytes) -> None:
         """Write down a request before it is forwarded."""
@@ -176,7 +179,13 @@ class _Open:
             return
         whole = read_answers(pending.answers, open_inference.read_stream_response)
         await pending.call.answered(whole.answer("grpc_stream", chunks=len(pending.answers)))
-        self.metadata = whole.metadata(pending.call)
+        self._said, self._answered = whole.metadata(pending.call), pending.call
+
+    async def metadata(self) -> Metadata:
+        """What tells the caller of the last answer, once what it asked for is there or late."""
+        if self._answered is None:
+            return ()
+        return (*self._said, *(await self._answered.proven()).headers())
 
     def ended(self, error: str) -> None:
         """Write down that no more answers come."""
@@ -227,7 +236,8 @@ class _Stream:
             code = await upstream.code()
             if code is not grpc.StatusCode.OK:
                 await _abort_with(context, code, await upstream.details(), trailing)
-            context.set_trailing_metadata((*trailing, *(open_.metadata if open_ else ())))
+            told = () if open_ is None else await open_.metadata()
+            context.set_trailing_metadata((*trailing, *told))
         except grpc.aio.AioRpcError as error:
             if open_ is not None:
                 open_.ended(f"grpc status {error.code().name}")
@@ -361,11 +371,7 @@ def _asked(metadata: Metadata) -> Asked:
     Raises:
         MalformedError: ``MALFORMED_FIELD``.
     """
-    said = {key: value for key, value in metadata if isinstance(value, str)}
-    return Asked(
-        level=asked_level(said.get("x-provreg-level", "")),
-        trace=said.get("traceparent", "")[:256],
-    )
+    return Asked.read({key: value for key, value in metadata if isinstance(value, str)})
 
 
 async def _refuse(context: Context, error: RegistryError) -> NoReturn:

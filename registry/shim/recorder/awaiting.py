@@ -1,9 +1,11 @@
 """For coroutines: wait until a record is durable; one wake-up of the loop serves a whole group."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from registry.errors import UnavailableError
 from registry.shim.recorder.journal import After, Ticket
@@ -33,6 +35,24 @@ class Awaiting:
         await future
         return written
 
+    async def promised(self, promise: "Future[Any]", seconds: float) -> bool:
+        """Wait for what another thread promises; whether it is there in time.
+
+        Args:
+            promise: Never cancelled here: others may wait for it, too.
+            seconds: For how long.
+        """
+        waiter: asyncio.Future[None] = self.loop.create_future()
+
+        def tell(_promise: object) -> None:
+            # The loop may be closed: nobody waits any more.
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(_wake, waiter)
+
+        promise.add_done_callback(tell)
+        await asyncio.wait({waiter}, timeout=seconds)
+        return promise.done()
+
     def _settle(self, future: asyncio.Future[None], ticket: Ticket) -> None:
         """In the journal's thread."""
         self._settled.append((future, ticket))
@@ -57,3 +77,8 @@ class Awaiting:
                 future.set_exception(error)
             else:
                 future.set_result(None)
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

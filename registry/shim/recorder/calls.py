@@ -7,14 +7,16 @@ wait for in which mode, and what to do with a call that the journal cannot take.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from registry.core.records import inference
 from registry.errors import RegistryError, UnavailableError
+from registry.shim.recorder.asking import Asked, Proven
 from registry.shim.recorder.awaiting import Awaiting
-from registry.shim.recorder.journal import After
+from registry.shim.recorder.journal import After, Ticket
+from registry.shim.recorder.levels import Levels
 from registry.shim.recorder.recorder import (
     NOTHING,
     Answered,
@@ -24,6 +26,7 @@ from registry.shim.recorder.recorder import (
     Sent,
 )
 from registry.shim.recorder.unrecorded import Unrecorded
+from registry.shim.recorder.wish import Wish
 from registry.shim.spans import NoSpans, Spans
 
 Mode = Literal["strict", "stream", "best_effort"]
@@ -31,21 +34,6 @@ Mode = Literal["strict", "stream", "best_effort"]
 
 Transport = Literal["in_process", "unary", "sse", "grpc_stream"]
 """How an answer goes out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a caller asks of the record of a call.
-
-    Attributes:
-        level: How strongly it wants the answer proven; None if it does not say.
-        trace: The ``traceparent`` that it sent.
-        params: Sampling parameters as it spelled them.
-    """
-
-    level: inference.Level | None = None
-    trace: str = ""
-    params: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +65,7 @@ class Calls:
         mode: Mode = "stream",
         *,
         allowed: Callable[[], None] = lambda: None,
+        levels: Levels | None = None,
         spans: Spans | None = None,
     ) -> None:
         """Take where calls are written down, and what answers.
@@ -88,10 +77,12 @@ class Calls:
             awaiting: How the event loop waits for the journal; None makes one when it is needed.
             mode: What is durable before an answer goes out.
             allowed: Raises while no call may be forwarded, in whatever mode.
+            levels: What looks after callers' wishes; without it they are only written down.
             spans: Who is told of calls besides.
         """
         self.mode = mode
         self._allowed = allowed
+        self.levels = levels
         self.spans = spans or NoSpans()
         self._deployment = deployment
         self.recorder = recorder
@@ -165,33 +156,46 @@ class Calls:
         open_ = call.open
         if open_ is None:
             return None
-        said = Answered(answer.response, call.asked.level, call.course(answer, self.mode))
+        said = self._said(call, answer)
         if self.mode != "strict":
-            return self._follow(open_, said)
+            return self._follow(call, open_, said)
         ticket = await self._waits().durable(
             lambda after: self.recorder.answered(open_, said, after)
         )
-        return ticket.n
+        return _written(call, open_, ticket)
 
     def end_here(self, call: "Call", answer: Answer) -> int | None:
         """As :meth:`end`, for a thread that may wait."""
         open_ = call.open
         if open_ is None:
             return None
-        said = Answered(answer.response, call.asked.level, call.course(answer, self.mode))
+        said = self._said(call, answer)
         if self.mode != "strict":
-            return self._follow(open_, said)
+            return self._follow(call, open_, said)
         ticket = self.recorder.answered(open_, said)
         ticket.wait()
-        return ticket.n
+        return _written(call, open_, ticket)
 
-    def _follow(self, open_: Open, said: Answered) -> int | None:
-        """Write down an answer that goes out meanwhile."""
+    def _said(self, call: "Call", answer: Answer) -> Answered:
+        asked, course = call.asked, call.course(answer, self.mode)
+        return Answered(answer.response, asked.level, course, asked.deadline_ms)
+
+    def _follow(self, call: "Call", open_: Open, said: Answered) -> int | None:
+        """Write down an answer that goes out meanwhile; unless its caller wants to see it safe."""
         try:
-            return self.recorder.answered(open_, said, urgency="soon").n
+            if self.mode == "best_effort" and call.wish is not None:
+                call.wish.want_durable()
+                ticket = self.recorder.answered(open_, said, call.wish.settled)
+            else:
+                ticket = self.recorder.answered(open_, said, urgency="soon")
         except UnavailableError:
             self._lost()
             return None
+        return _written(call, open_, ticket)
+
+    async def proven(self, wish: Wish) -> Proven:
+        """Wait for what was asked; see :meth:`Call.proven`."""
+        return await wish.proven(self._waits())
 
     def _waits(self) -> Awaiting:
         """How the loop that runs here waits for the journal."""
@@ -217,6 +221,12 @@ class Calls:
             self._unrecorded.add()
 
 
+def _written(call: "Call", open_: Open, ticket: Ticket) -> int:
+    if call.wish is not None:
+        call.wish.written(open_, ticket)
+    return ticket.n
+
+
 class Call:
     """One call under way. Its first outcome counts; what fails after that changes nothing.
 
@@ -224,11 +234,12 @@ class Call:
         asked: What its caller asks of its record.
         open: Its intent; None if the journal could not take it, which only best_effort lets pass.
         ended: Whether its outcome was written down, or tried to be; there is only one.
+        wish: What its caller asked for, if somebody looks after it and it may still come true.
     """
 
     __slots__ = (
         *("_added_ns", "_calls", "_first_ns", "_last_ns", "_span", "_start_ns"),
-        *("asked", "ended", "open"),
+        *("asked", "ended", "open", "wish"),
     )
 
     def __init__(self, calls: Calls, asked: Asked, model: inference.Model) -> None:
@@ -237,6 +248,8 @@ class Call:
         self._span = calls.spans.begin(asked.trace, model, asked.params.get("model", ""))
         self.open: Open | None = None
         self.ended = False
+        levels = calls.levels
+        self.wish = None if levels is None or asked.level is None else Wish(levels, asked)
         self._start_ns = time.monotonic_ns()
         self._added_ns = 0
         self._first_ns = 0
@@ -285,6 +298,18 @@ class Call:
         self._span.answered(self.receipt_id, answer.response, answer.finish_reasons)
         return n
 
+    async def proven(self) -> Proven:
+        """Wait for the level that the caller asked for, until its deadline at most.
+
+        Returns:
+            What was reached as the answer goes out; nothing if nobody asked, or there is no answer.
+        """
+        return Proven() if self.wish is None else await self._calls.proven(self.wish)
+
+    def proven_here(self) -> Proven:
+        """As :meth:`proven`, for a thread that may wait."""
+        return Proven() if self.wish is None else self.wish.proven_here()
+
     def failed(self, error: str, sent: Sent = NOTHING) -> None:
         """Write down that there is no whole answer, and what went out before."""
         if not self.ended and (open_ := self._end(error)) is not None:
@@ -306,6 +331,7 @@ class Call:
 
     def _end(self, error: str) -> Open | None:
         self.ended = True
+        self.wish = None
         self._span.ended(self.receipt_id, error)
         return self.open
 
@@ -325,14 +351,3 @@ class Call:
             trace=self.asked.trace,
             profile_error=answer.profile_error[:200],
         )
-
-
-def asked_level(value: str) -> inference.Level | None:
-    """What header ``x-provreg-level`` asks for; None if it is absent.
-
-    Raises:
-        MalformedError: ``MALFORMED_FIELD``.
-    """
-    if not value:
-        return None
-    return inference.level(value)

@@ -39,6 +39,11 @@ def frame(payload: bytes) -> bytes:
     return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
+def payload_of(framed: bytes) -> bytes:
+    """What :func:`frame` was given."""
+    return framed[_HEAD.size :]
+
+
 def whole_frame(data: bytes, position: int) -> int:
     """The position after the whole frame that begins at ``position``; -1 if none does."""
     start = position + _HEAD.size

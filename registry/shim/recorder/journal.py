@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry.core.records.inference import MAX_RECORD_BYTES
+from registry.core.tlog.merkle import leaf_hash
 from registry.errors import (
     DamagedError,
     LimitExceededError,
@@ -32,7 +33,7 @@ from registry.errors import (
     UnavailableError,
 )
 from registry.shim.durable import make_folder, sync_folder
-from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame
+from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame, payload_of
 from registry.shim.recorder.segment_reader import SegmentReader
 from registry.shim.recorder.segments import (
     RESERVE_BYTES,
@@ -71,6 +72,11 @@ class Ticket:
         if self._after is not None:
             self._after(self)
         self._done.release()
+
+    @property
+    def leaf(self) -> bytes:
+        """The leaf hash of the record."""
+        return leaf_hash(payload_of(self.frame))
 
     @property
     def settled(self) -> bool:

@@ -49,6 +49,7 @@ class Deployment:
     Attributes:
         uncovered: What belongs to a call and is in no digest, each by name.
         setup_n: The number of the record that tells more; None if none was written.
+        evidence: The evidence id of the attestation in force; empty if there is none.
     """
 
     model: inference.Model
@@ -56,6 +57,7 @@ class Deployment:
     runtime: inference.Runtime
     uncovered: tuple[str, ...]
     setup_n: int | None = None
+    evidence: str = ""
 
     def __post_init__(self) -> None:
         """Refuse now what would otherwise make every record of this deployment unreadable."""
@@ -66,9 +68,8 @@ class Deployment:
         response = inference.Response(
             profile="output/bytes/v1", content_digest=nothing, wire_digest=nothing, complete=True
         )
-        open_ = Open(0, nothing, self, Ticket(0, b""))
-        sample = _completion(place, "2000-01-01T00:00:00Z", open_, Answered(response))
-        inference.parse(inference.write(sample))
+        call, answer = Open(0, nothing, self, Ticket(0, b"")), Answered(response)
+        inference.parse(inference.write(_completion(place, "2000-01-01T00:00:00Z", call, answer)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,13 @@ class Answered:
     Attributes:
         asked: How strongly the caller wanted it proven; None if it did not say.
         course: How it went out; None within one process.
+        deadline_ms: By when the caller wants it proven, after the request.
     """
 
     response: inference.Response
     asked: inference.Level | None = None
     course: inference.Course | None = None
+    deadline_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +163,7 @@ class Recorder:
             MalformedError: ``MALFORMED_FIELD``.
         """
         if len(request_digest) != SHA256_SIZE:
-            raise MalformedError(
-                Reason.MALFORMED_FIELD,
-                "this is not the SHA-256 of a request",
-                expected=f"{SHA256_SIZE} bytes",
-                actual=f"{len(request_digest)} bytes",
-            )
+            raise MalformedError(Reason.MALFORMED_FIELD, "this is not the SHA-256 of a request")
         said: list[inference.Intent] = []
 
         def build(place: inference.Sequence, at: str) -> inference.Record:
@@ -393,5 +391,6 @@ def _completion(
         salt=secrets.token_hex(SALT_BYTES),
         setup_n=msgspec.UNSET if deployment.setup_n is None else deployment.setup_n,
         asked=msgspec.UNSET if answer.asked is None else answer.asked,
+        deadline_ms=answer.deadline_ms,
         course=msgspec.UNSET if answer.course is None else answer.course,
     )

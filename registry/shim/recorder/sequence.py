@@ -17,6 +17,7 @@ from typing import Literal
 
 import msgspec
 
+from registry.core.encoding import Count, Hex32, Value
 from registry.core.records import inference
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
@@ -38,6 +39,24 @@ def time_text(at: datetime) -> str:
     return f"{at.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
+class Awaited(Value, frozen=True):
+    """A call whose caller asked for more than a logged record, and that lacks its answer.
+
+    Attributes:
+        n: The number of its outcome.
+        leaf: The leaf hash of its outcome.
+        deadline_ms: When the caller wants it by, in milliseconds of Unix time.
+        evidence: The evidence id of the attestation that was in force; empty if there was none.
+    """
+
+    intent_n: Count
+    n: Count
+    leaf: Hex32
+    level: inference.Level
+    deadline_ms: Count
+    evidence: str = ""
+
+
 class _Place(msgspec.Struct):
     shim_id: str
     boot_id: str
@@ -48,7 +67,12 @@ class _Place(msgspec.Struct):
 class _Predicate(msgspec.Struct):
     kind: str
     sequence: _Place
+    at: str = ""
     intent_n: int = -1
+    setup_n: int = -1
+    asked: str = ""
+    deadline_ms: int = 0
+    evidence: str = ""
 
 
 class _Line(msgspec.Struct):
@@ -64,6 +88,8 @@ class _History:
         self.last: _Predicate | None = None
         self.previous = inference.FIRST_PREVIOUS
         self.open_intents: set[int] = set()
+        self.awaited: dict[int, Awaited] = {}
+        self._evidence: dict[int, str] = {}
         self._read = msgspec.json.Decoder(_Line).decode
 
     def __call__(self, n: int, data: bytes) -> None:
@@ -84,6 +110,24 @@ class _History:
         self.open_intents.discard(predicate.intent_n)
         self.last = predicate
         self.previous = leaf_hash(data).hex()
+        if predicate.asked and predicate.asked != "logged":
+            self.awaited[predicate.intent_n] = self._awaited(predicate)
+        elif predicate.kind == "attached":
+            self.awaited.pop(predicate.intent_n, None)
+        elif predicate.kind == "setup":
+            self._evidence[n] = predicate.evidence
+
+    def _awaited(self, predicate: _Predicate) -> Awaited:
+        at = datetime.fromisoformat(predicate.at)
+        return Awaited(
+            intent_n=predicate.intent_n,
+            n=predicate.sequence.n,
+            leaf=self.previous,
+            level=inference.level(predicate.asked),
+            # From the outcome on; the request came before, but who remembers when.
+            deadline_ms=int(at.timestamp() * 1000) + predicate.deadline_ms,
+            evidence=self._evidence.get(predicate.setup_n, ""),
+        )
 
 
 class Sequence:
@@ -96,6 +140,7 @@ class Sequence:
         boot_id: Sixteen bytes in hexadecimal, new with every start.
         journal: Where the records are.
         interrupted: Intents whose call was still open when the last run ended.
+        awaited: Calls that wait for a level since an earlier run.
     """
 
     def __init__(self, folder: Path, clock: Clock, *, segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -114,6 +159,7 @@ class Sequence:
         self._last = last = history.last
         self.shim_id = last.sequence.shim_id if last else secrets.token_hex(ID_BYTES)
         self.interrupted = tuple(sorted(history.open_intents))
+        self.awaited = tuple(history.awaited.values())
 
     def boot(self, software: str, unrecorded: int = 0) -> None:
         """Write down, durably, that the shim started, and the outcome of calls left open.

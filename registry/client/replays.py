@@ -1,0 +1,38 @@
+"""What auditors who ran recorded calls again say, as a registry shows it."""
+
+from dataclasses import dataclass
+
+from registry.client.registry import RegistryClient
+from registry.core.records.replay import PREDICATE_TYPE, Replay
+
+
+@dataclass(frozen=True, slots=True)
+class FoundReplay:
+    """A replay: the record id of its statement, and whether it gave that output again."""
+
+    record_id: bytes
+    agrees: bool
+
+
+class ReplayCalls:
+    """Asks a registry for replays; every statement is verified."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
+
+    def replay_of(self, leaf: bytes) -> FoundReplay | None:
+        """What is said of the output whose record has this leaf hash.
+
+        One that agrees counts before one that does not; who could not tell is passed over.
+
+        Raises:
+            RegistryError: What is wrong with a statement, or why it cannot be asked for.
+        """
+        differs: FoundReplay | None = None
+        for logged in self._client.statements_about(PREDICATE_TYPE, leaf):
+            said: Replay = logged.statement.predicate
+            if said.outcome in ("bit_exact", "within_tolerance"):
+                return FoundReplay(logged.envelope.record_id, agrees=True)
+            if said.outcome == "mismatch":
+                differs = differs or FoundReplay(logged.envelope.record_id, agrees=False)
+        return differs

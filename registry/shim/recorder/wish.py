@@ -1,0 +1,91 @@
+"""One caller's wish for a level: handed on once its outcome is written, and waited for.
+
+For coroutines and for threads that may wait; what is waited for is the same.
+"""
+
+import time
+from concurrent import futures
+from concurrent.futures import Future
+
+from registry.errors import Reason
+from registry.shim.recorder.asking import MAX_HELD_SECONDS, Asked, Proven
+from registry.shim.recorder.awaiting import Awaiting
+from registry.shim.recorder.journal import Ticket
+from registry.shim.recorder.levels import Levels, Waiting
+from registry.shim.recorder.recorder import Open
+from registry.shim.recorder.sequence import Awaited
+
+
+class Wish:
+    """What the caller of one call asked for, from its request on."""
+
+    __slots__ = ("_asked", "_durable", "_ends", "_levels", "_waiting", "_written")
+
+    def __init__(self, levels: Levels, asked: Asked) -> None:
+        self._levels = levels
+        self._asked = asked
+        self._ends = time.monotonic() + asked.deadline_ms / 1000
+        self._durable: Future[bool] | None = None
+        self._waiting: Waiting | None = None
+        self._written = False
+
+    def want_durable(self) -> None:
+        """Wait for the outcome to be durable, too: the mode does not see to it."""
+        self._durable = Future()
+
+    def settled(self, ticket: Ticket) -> None:
+        """Take note of what became of the outcome's place in the journal."""
+        if self._durable is not None:
+            self._durable.set_result(not ticket.failed)
+
+    def written(self, open_: Open, ticket: Ticket) -> None:
+        """Hand on the wish, now that the outcome has its place in the journal."""
+        self._written = True
+        level = self._asked.level
+        if level is not None and level != "logged":
+            self._waiting = self._levels.ask(
+                Awaited(
+                    intent_n=open_.n,
+                    n=ticket.n,
+                    leaf=ticket.leaf.hex(),
+                    level=level,
+                    deadline_ms=self._levels.moment(self._ends - time.monotonic()),
+                    evidence=open_.deployment.evidence,
+                )
+            )
+
+    async def proven(self, awaiting: Awaiting) -> Proven:
+        """Wait for what was asked, until the deadline at most."""
+        if self._written and self._durable is not None:
+            await awaiting.promised(self._durable, self._held())
+        if self._waiting is not None:
+            await awaiting.promised(self._waiting.reached, self._patience())
+        return self._proven()
+
+    def proven_here(self) -> Proven:
+        """As :meth:`proven`, for a thread that may wait."""
+        if self._written and self._durable is not None:
+            futures.wait([self._durable], self._held())
+        if self._waiting is not None:
+            futures.wait([self._waiting.reached], self._patience())
+        return self._proven()
+
+    def _held(self) -> float:
+        """Seconds for which the answer may still be held back."""
+        return min(max(0.0, self._ends - time.monotonic()), MAX_HELD_SECONDS)
+
+    def _patience(self) -> float:
+        # Whoever runs calls again takes longer than any answer can be held back.
+        return 0.0 if self._asked.level == "recomputed" else self._held()
+
+    def _proven(self) -> Proven:
+        if not self._written:
+            return Proven("none", Reason.JOURNAL_LATCHED)
+        durable, waiting = self._durable, self._waiting
+        reached = "logged" if durable is None or (durable.done() and durable.result()) else "none"
+        if waiting is None:
+            return Proven(reached)
+        if waiting.reached.done():
+            found = waiting.reached.result()
+            return Proven(found.level or reached, found.missed)
+        return Proven("signed" if waiting.signed else reached)
