@@ -3,19 +3,24 @@
 Numbers are those of the catalogue of bad inputs.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from registry.core.digest import sha256
 from registry.core.encoding import write_json
-from registry.core.evidence.binding import Binding, gpu_nonce
+from registry.core.evidence.binding import GPU_FAMILIES, Binding, gpu_nonce
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES, Endorsements, Role
 from registry.core.evidence.families import FAMILIES
+from registry.core.evidence.nvidia.container import write_device
 from registry.core.evidence.policy import NamedRoot, Policy
 from registry.core.evidence.result import Environment, Material, redo
 from registry.core.verdict import Verdict
@@ -23,7 +28,8 @@ from registry.errors import Reason, RegistryError
 from registry.inspection.appraisal_pool import AppraisalPool
 from registry.services.challenges import LIFE, REMEMBERED
 from tests.attesting import Attesting, attesting, document, nitro_policy
-from tools.fake_vendor import intel, nitro, nvidia_token
+from tools.fake_vendor import amd, azure, intel, nitro, nvidia, nvidia_token
+from tools.fake_vendor.__main__ import MINTS
 
 Items = Iterable[tuple[Role, bytes]]
 
@@ -182,3 +188,116 @@ def test_whoever_brings_everything_needs_no_vendor(place: Path, pool: AppraisalP
         # The window of all that was used stands in the result.
         assert said.valid_from == int(minted.chain[-1].certificate.not_valid_before_utc.timestamp())
         assert write_json(said)
+
+
+Malleable = tuple[Family, Callable[[Binding], bytes], Callable[[Binding], bytes]]
+
+
+def _intel(binding: Binding, **more: Any) -> bytes:
+    return intel.mint(intel.Spec(report_data=binding.report_data(), **more)).evidence
+
+
+def _snp(binding: Binding, signature: amd.Signature = "good") -> bytes:
+    return amd.mint(amd.Spec(report_data=binding.report_data(), signature=signature)).evidence
+
+
+def _azure(binding: Binding, form: azure.Form = "own") -> bytes:
+    return azure.mint(azure.Spec(nonce=binding.tpm_nonce(), form=form)).evidence
+
+
+def _gpu(binding: Binding) -> nvidia.Minted:
+    return nvidia.mint(nvidia.Spec(nonce=binding.gpu_nonce()))
+
+
+def _gpu_again(binding: Binding) -> bytes:
+    [device] = _gpu(binding).devices
+    return write_device(replace(device, report=nvidia.high_s(device.report)))
+
+
+def _token_again(binding: Binding) -> bytes:
+    spec = nvidia_token.Spec(nonce=binding.gpu_nonce())
+    return json.dumps({"detached_eat": json.loads(nvidia_token.mint(spec).evidence)}).encode()
+
+
+MALLEABLE: dict[str, Malleable] = {
+    "Intel, high-s": (
+        Family.INTEL_DCAP, _intel, lambda b: _intel(b, signature=intel.high_s)
+    ),
+    "Intel, padding": (Family.INTEL_DCAP, _intel, lambda b: _intel(b, tail=bytes(70))),
+    "SNP, high-s": (Family.AMD_SNP, _snp, lambda b: _snp(b, "high-s")),
+    "Azure, another container": (
+        Family.AZURE_SNP_VTPM, _azure, lambda b: _azure(b, "version-1")
+    ),
+    "NVIDIA, high-s": (Family.NVIDIA_SPDM, lambda b: _gpu(b).evidence, _gpu_again),
+    "token, another wrapper": (
+        Family.NVIDIA_EAT,
+        lambda b: nvidia_token.mint(nvidia_token.Spec(nonce=b.gpu_nonce())).evidence,
+        _token_again,
+    ),
+}  # fmt: skip
+
+
+# 125, for the families beside Nitro, whose copies tests/services/test_appraisal.py brings.
+@pytest.mark.parametrize("name", MALLEABLE)
+def test_a_copy_in_other_bytes_is_known_again(place: Path, pool: AppraisalPool, name: str) -> None:
+    family, first, second = MALLEABLE[name]
+    with attesting(place / "registry", pool) as world:
+        policy = trusting(family)
+        world.put(policy)
+        binding, other = (world.binding(model=None) for _ in range(2))
+        if family in GPU_FAMILIES:
+            binding, other = (Binding(nonce=item.nonce) for item in (binding, other))
+        evidence, copy = first(binding), second(binding)
+        assert evidence != copy
+        said = world.present(evidence, binding, family=family, policy=policy.name)
+        assert world.environment(said, family).evidence_id
+        for stated in (binding, other):
+            with pytest.raises(RegistryError) as caught:
+                world.present(copy, stated, family=family, policy=policy.name)
+            assert caught.value.reason is Reason.EVIDENCE_REPLAYED
+
+
+def trusting(family: Family) -> Policy:
+    """A policy that names the roots of the fake vendor."""
+    named = {item for mint in MINTS.values() for item in mint(nitro.NOON, Binding()).roots.named}
+    roots = tuple(NamedRoot(vendor=vendor, sha256=root) for vendor, root in sorted(named))
+    skip = tuple(FAMILIES[family].references)
+    return Policy(name=f"test/{family}", family=family, skip=skip, roots=roots)
+
+
+def test_a_new_advisory_changes_the_answer_as_of_now_and_no_result(
+    place: Path, pool: AppraisalPool
+) -> None:
+    then = intel.mint()
+
+    def outdated(info: dict[str, Any]) -> dict[str, Any]:
+        best = info["tcbLevels"][0]
+        above = {**best, "tcb": {**best["tcb"], "pcesvn": 60_000}}
+        now_old = {**best, "tcbStatus": "OutOfDate", "advisoryIDs": ["INTEL-SA-09999"]}
+        return {
+            **info,
+            "tcbEvaluationDataNumber": info["tcbEvaluationDataNumber"] + 1,
+            "tcbLevels": [above, now_old, *info["tcbLevels"][1:]],
+        }
+
+    later = intel.mint(intel.Spec(tcb_info=outdated))
+    vendor = Vendor(then.roles.items(), later.roles.items())
+    with taking(place, pool, vendor) as world:
+        policy = msgspec.structs.replace(
+            believing(Family.INTEL_DCAP, then), treatments={"OUT_OF_DATE": "fatal"}
+        )
+        world.put(policy)
+        binding = world.binding()
+        entry = world.present(
+            _intel(binding), binding, family=Family.INTEL_DCAP, policy=policy.name
+        )
+        before = world.environment(entry, Family.INTEL_DCAP)
+        assert before.verdict is Verdict.VALID
+        world.clock.advance(minutes=5)
+        [change] = world.evidence.reappraisal.run()
+        assert (change.before, change.now) == ("VALID", "INVALID")
+        assert (change.principal, change.key_id) == ("node-1", world.key.public_key.key_id)
+        said = world.environment(change.entry, Family.INTEL_DCAP)
+        assert ("I16", "OUT_OF_DATE") in {(item.check, item.finding) for item in said.checks}
+        assert "INTEL-SA-09999" in said.claims["advisory_ids"]
+        assert world.environment(entry, Family.INTEL_DCAP) == before

@@ -154,8 +154,9 @@ def _examine(examined: _Examined, tokens: container.Tokens) -> None:
         eat.check_header(token)
         # From here on it has a name: what its signature is over, which states all digests.
         examined.overall = token
-        said = _signed(examined, token, _Overall)
+        said = _read(token, _Overall)
         examined.claims |= _of_all(said, len(tokens.devices))
+        _verify(examined, token)
         ledger.within("the token", said.window)
         _check_digests(said.submods, tokens.devices)
         if not said.result:
@@ -182,7 +183,8 @@ def _device(examined: _Examined, name: str, text: str, overall: _Overall) -> _De
     """What the token of one device says; None if it fails."""
     with examined.ledger.check("G12", text.encode("ascii", "replace")):
         token = eat.Token.parse(text)
-        said = _signed(examined, token, _Device)
+        said = _read(token, _Device)
+        _verify(examined, token)
         examined.ledger.within(f"the token of {name[:80]}", said.window)
         if (said.iss, said.eat_nonce) != (overall.iss, overall.eat_nonce):
             raise CheckError(
@@ -199,11 +201,15 @@ def _device(examined: _Examined, name: str, text: str, overall: _Overall) -> _De
     return None
 
 
-def _signed(examined: _Examined, token: eat.Token, kind: type[_T]) -> _T:
-    """What a token says, if a key that counts signed it."""
+def _verify(examined: _Examined, token: eat.Token) -> None:
+    """Check that a key that counts signed a token."""
     spki, used = eat.verify(token, examined.key_sets, examined.roots)
     examined.keys.add(sha256(spki).hex())
     examined.used.add(sha256(used).hex())
+
+
+def _read(token: eat.Token, kind: type[_T]) -> _T:
+    """What a token says; nobody vouches for it yet."""
     try:
         said = msgspec.convert(token.claims, kind)
         hex_bytes(said.eat_nonce, NONCE_BYTES)
