@@ -1,5 +1,6 @@
 """Tests of registry.core.evidence.recognise."""
 
+import socket
 from datetime import UTC, datetime
 
 import pytest
@@ -46,3 +47,8 @@ def test_what_is_too_large_is_refused_before_anybody_reads_it() -> None:  # row 
     with pytest.raises(LimitExceededError) as caught:
         recognise(bytes(MAX_EVIDENCE_BYTES + 1), NOON)
     assert caught.value.reason is Reason.EVIDENCE_SIZE
+
+
+def test_no_socket_can_be_opened_in_these_tests() -> None:
+    with pytest.raises(AssertionError, match="without a network"):
+        socket.create_connection(("127.0.0.1", 9))
