@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from registry.cli.connection import connect
+from registry.cli.distrust_file import starter
 from registry.cli.output import json_option, show
 from registry.client.evidence import EvidenceCalls
 from registry.client.statements import LoggedStatement
@@ -18,6 +19,9 @@ _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 @click.group()
 def command() -> None:
     """Say which devices, firmware or verifiers are no longer believed."""
+
+
+command.add_command(starter)
 
 
 @command.command()

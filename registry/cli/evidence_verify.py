@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from registry.cli.bound import about_options, binding_of
+from registry.cli.distrust_file import read_distrust
 from registry.cli.endorsement_files import endorsements_option, read_endorsements
 from registry.cli.evidence_text import check_lines, next_step
 from registry.cli.output import VERDICT_STATUS, json_option, show
@@ -55,6 +56,9 @@ root_option = click.option(
 @click.option("--policy", "policy_file", type=_FILE, help="What it must say; a starter if absent.")
 @root_option
 @click.option("--nonce", metavar="HEX", help="The nonce that it must commit to.")
+@click.option(
+    "--distrust", "distrust_file", type=_FILE, help="As provreg distrust list --json prints it."
+)
 @about_options
 @json_option
 @click.pass_context
@@ -72,6 +76,7 @@ def command(
     model: str | None,
     gpu: str | None,
     context: str | None,
+    distrust_file: Path | None,
     as_json: bool,
 ) -> int:
     """Judge the evidence in FILE: bytes as the device made them, or hexadecimal text.
@@ -93,7 +98,10 @@ def command(
         policy = starter(rules.family)
     policy = believing(policy, roots)
     bound = binding_of(nonce, session_key, model, gpu, context)
-    asked = Question() if bound == Binding() else Question(stated=bound, expected=bound)
+    distrusted = () if distrust_file is None else read_distrust(distrust_file)
+    asked = Question(distrusted=distrusted)
+    if bound != Binding():
+        asked = replace(asked, stated=bound, expected=bound)
     given = read_endorsements(endorsements)
     then = _judge(evidence, given, moment, (policy, rules), asked)
     again = _judge(evidence, given, now, (policy, rules), replace(asked, now=True))

@@ -19,7 +19,7 @@ from registry.core.evidence.starters import starter
 from registry.errors import MalformedError, Reason
 from tests.cli.conftest import Place, Said, Shell
 from tests.core.evidence.sev_snp.rows import FOLDER, WHY_NOT, Row, rows
-from tools.fake_vendor import azure, intel, nitro
+from tools.fake_vendor import amd, azure, intel, nitro
 from tools.fake_vendor.nitro import NOON, Minted, Spec
 
 AT = NOON.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -344,6 +344,60 @@ def test_a_distrust_entry_changes_the_verdict_when_all_is_judged_again(
 def test_a_distrust_entry_that_matches_everything_is_refused(admin: Shell) -> None:
     refused = admin("distrust", "add", "aws-nitro", "--reason", "all of it", "--json")
     assert (refused.status, refused.error["reason"]) == (1, "MALFORMED_FIELD")
+
+
+def test_a_distrust_list_in_a_file_counts_as_of_now_and_from_its_date_on(
+    shell: Shell, home: Path
+) -> None:
+    minted = amd.mint()
+    (home / "report.bin").write_bytes(minted.evidence)
+    folder = home / "vendor"
+    folder.mkdir()
+    for item in minted.endorsements.items:
+        (folder / item.role).write_bytes(item.data)
+    listed = home / "distrust.json"
+    listed.write_text(shell("distrust", "starter").out)
+    roots = [
+        f"--root=amd-{vendor.rpartition(' ')[2].lower()}={sha256}"
+        for vendor, sha256 in amd.roots().named
+    ]
+    common = ("evidence", "verify", home / "report.bin", "--endorsements", folder, *roots)
+    given = ("--distrust", listed)
+    before = shell(*common, *given, "--at", "2026-05-12T23:59:59Z", "--json")
+    assert (before.status, before.value["then"]["verdict"]) == (0, "VALID")
+    assert before.value["now"]["verdict"] == "INVALID"
+    assert "DISTRUSTED" in {item.get("finding") for item in before.value["now"]["checks"]}
+    after = shell(*common, *given, "--at", "2026-05-13")
+    assert after.status == 1
+    assert "next: see: provreg distrust list" in after.out
+    assert shell(*common, "--at", "2026-05-13").status == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "MALFORMED_JSON"),
+        ("[1]", "MALFORMED_JSON"),
+        ('[{"entry":{}}]', "MALFORMED_FIELD"),
+        ('[{"entry":[]}]', "MALFORMED_JSON"),
+        (
+            (
+                '[{"entry":{"selector":{"family":"amd-snp"},"reason":"all",'
+                '"effective_from":"2026-05-13T00:00:00Z"}}]'
+            ),
+            "MALFORMED_FIELD",
+        ),
+        (" " * (256 * 1024 + 1), "MESSAGE_TOO_LARGE"),
+    ],
+    ids=["object", "number", "empty", "array", "everything", "large"],
+)
+def test_what_is_no_distrust_list_is_refused(
+    shell: Shell, home: Path, file: Path, text: str, reason: str
+) -> None:
+    listed = home / "distrust.json"
+    listed.write_text(text)
+    refused = shell("evidence", "verify", file, "--at", AT, "--distrust", listed, "--json")
+    assert (refused.status, refused.error["reason"]) == (1, reason)
 
 
 ROWS = rows(azure=False)

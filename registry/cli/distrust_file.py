@@ -1,0 +1,92 @@
+"""Distrust entries in files: what ``provreg distrust list --json`` prints, without any registry."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from registry.cli.policy_file import MAX_POLICY_BYTES
+from registry.core import encoding
+from registry.core.evidence.claims import Family
+from registry.core.evidence.distrust import Entry, Selector, check
+from registry.errors import LimitExceededError, MalformedError, Reason
+
+MAX_ENTRIES: Final = 1024
+"""Entries of one file."""
+
+STARTER: Final = (
+    Entry(
+        selector=Selector(family=Family.AMD_SNP, claims={"product_line": "Milan"}),
+        effective_from="2026-05-13T00:00:00Z",
+        reason="the seed of Milan's endorsement keys was extracted: any report can be forged",
+        reference="arXiv 2605.12990",
+    ),
+    Entry(
+        selector=Selector(family=Family.AZURE_SNP_VTPM, claims={"product_line": "Milan"}),
+        effective_from="2026-05-13T00:00:00Z",
+        reason="the seed of Milan's endorsement keys was extracted: any report can be forged",
+        reference="arXiv 2605.12990",
+    ),
+    Entry(
+        selector=Selector(
+            family=Family.INTEL_DCAP,
+            verifiers=tuple(f"dcap-qvl 0.3.{patch}" for patch in range(9)),
+        ),
+        effective_from="2026-01-01T00:00:00Z",
+        retroactive=True,
+        reason="these versions never verified the identity of the quoting enclave",
+        reference="CVE-2026-22696",
+    ),
+)
+"""What was published about vendors and verifiers: to begin with, and for each to judge."""
+
+
+def read_distrust(path: Path) -> tuple[Entry, ...]:
+    """The entries in a file: a list of objects whose member ``entry`` is one.
+
+    Raises:
+        MalformedError: It is not such JSON, or an entry that would match everything.
+        LimitExceededError: ``MESSAGE_TOO_LARGE``.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_POLICY_BYTES + 1)
+    if len(data) > MAX_POLICY_BYTES:
+        raise LimitExceededError(
+            Reason.MESSAGE_TOO_LARGE,
+            "this is too large for a distrust list",
+            where=str(path),
+            expected=f"at most {MAX_POLICY_BYTES} bytes",
+        )
+    listed = encoding.read_foreign_json(data, what="distrust list")
+    if not isinstance(listed, list) or len(listed) > MAX_ENTRIES:
+        raise _no_list(path)
+    entries = []
+    for item in listed:
+        members = item.get("entry") if isinstance(item, dict) else None
+        if not isinstance(members, dict):
+            raise _no_list(path)
+        entry = encoding.convert(members, Entry)
+        check(entry)
+        entries.append(entry)
+    return tuple(entries)
+
+
+def _no_list(path: Path) -> MalformedError:
+    return MalformedError(
+        Reason.MALFORMED_JSON,
+        "this is no distrust list",
+        where=str(path),
+        expected=f"at most {MAX_ENTRIES} objects with an entry each",
+        hint="as provreg distrust list --json, or provreg distrust starter, prints it",
+    )
+
+
+@click.command()
+def starter() -> None:
+    """Print what was published about vendors and verifiers, for provreg evidence verify.
+
+    Read it before you believe it: provreg distrust add makes a registry distrust something.
+    """
+    listed = encoding.write_json([{"entry": entry} for entry in STARTER])
+    click.echo(msgspec.json.format(listed, indent=2).decode())
