@@ -7,7 +7,7 @@ not hold, the answer is named by its bytes, and the record says why; nothing is 
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -18,8 +18,14 @@ from registry.core.profiles.sse import Event, EventReader
 from registry.core.records import inference
 from registry.errors import LimitExceededError, MalformedError, RegistryError
 
-MAX_DECODED_BYTES = 256 * 1024 * 1024
+MAX_READ_BYTES = 64 * 1024 * 1024
+"""Bytes of one document that is read for its profile; more is named by its bytes."""
+
+MAX_DECODED_BYTES = 64 * 1024 * 1024
 """Bytes of one answer after its content encoding is undone: what a bomb may become."""
+
+INFLATED_BYTES = 1024 * 1024
+"""Bytes that exist at one time of what a content encoding becomes."""
 
 Kind = Literal["chat", "text", "tensor", "bytes"]
 """How an answer is read."""
@@ -79,18 +85,18 @@ class AnswerReader:
         """Take the kind of the path, and the headers of the answer by lowercase name."""
         self.ended = False
         self._kind = kind
-        self._wire = hashlib.sha256()
-        self._raw = hashlib.sha256(_RAW_PREFIX)
-        self._decode = _decoder(headers.get("content-encoding", ""))
+        self._names = _Names()
+        self._inflate, known = _decoder(headers.get("content-encoding", ""))
+        # As it came: what names an answer whose encoding cannot be undone.
+        self._coded = None if self._inflate is None else _Names()
         self._events = 0
         self._error = ""
-        self._problem = ""
+        self._problem = "" if known else "its content encoding is not known"
         self._body: list[bytes] = []
+        self._room = MAX_READ_BYTES
         media = headers.get("content-type", "").partition(";")[0].strip().lower()
         self.streamed = media == "text/event-stream"
         self._sse = EventReader() if self.streamed else None
-        if self._decode is None:
-            self._problem = "its content encoding is not known"
         # The protocol's extension for binary tensors: how much of the body is JSON.
         length = headers.get("inference-header-content-length")
         self._json_bytes = None if length is None else announced(length) or 0
@@ -99,18 +105,29 @@ class AnswerReader:
 
     def feed(self, piece: bytes) -> None:
         """Take a piece of the answer as the wire has it."""
-        data = self._decoded(piece)
-        self._wire.update(data)
-        self._raw.update(data)
+        if self._inflate is None:
+            self._take(piece)
+            return
+        if self._coded is not None:
+            self._coded.update(piece)
+        try:
+            for data in self._inflate(piece):
+                self._take(data)
+        except zlib.error as error:
+            self._give_up_decoding(str(error))
+
+    def _take(self, data: bytes) -> None:
+        """Take a piece after its content encoding is undone."""
+        self._names.update(data)
         if self._sse is None:
-            if not self._problem and self._kind != "bytes":
-                self._body.append(data)
+            self._keep(data)
             return
         try:
             events = self._sse.feed(data)
         except LimitExceededError as error:
             # What is no event any more has no end either; what comes is only hashed.
             self._fail(error)
+            self._sse = None
             return
         for event in events:
             try:
@@ -118,12 +135,32 @@ class AnswerReader:
             except MalformedError as error:
                 self._fail(error)
 
+    def _keep(self, data: bytes) -> None:
+        if self._problem or self._kind == "bytes":
+            return
+        self._room -= len(data)
+        if self._room < 0:
+            self._problem = f"it is longer than {MAX_READ_BYTES} bytes"
+            self._body.clear()
+            return
+        self._body.append(data)
+
+    def _give_up_decoding(self, why: str) -> None:
+        """Name the answer by its bytes as they came, the earlier ones, too."""
+        if self._coded is not None:
+            self._names, self._coded, self._inflate = self._coded, None, None
+        self._sse = None
+        self._problem = self._problem or f"its content encoding fails: {why}"[:200]
+        self._body.clear()
+
     def named(self, *, whole: bool) -> Named:
         """What names the answer.
 
         Args:
             whole: Whether everything that was announced came.
         """
+        if whole and not self.ended and self._inflate is not None and not self._inflate.ended:
+            self._give_up_decoding("it does not end")
         complete = whole and (self.ended or not self.streamed)
         if not self._problem and self._kind != "bytes":
             try:
@@ -132,8 +169,8 @@ class AnswerReader:
                 self._fail(error)
         response = inference.Response(
             profile=raw.NAME,
-            content_digest=self._raw.hexdigest(),
-            wire_digest=self._wire.hexdigest(),
+            content_digest=self._names.content.hexdigest(),
+            wire_digest=self._names.wire.hexdigest(),
             complete=complete,
         )
         return Named(response, (), self._events, self._error, self._problem)
@@ -155,7 +192,7 @@ class AnswerReader:
         response = inference.Response(
             profile=profile,
             content_digest=digested.content.hex(),
-            wire_digest=self._wire.hexdigest(),
+            wire_digest=self._names.wire.hexdigest(),
             complete=digested.complete,
         )
         return Named(response, reasons, self._events, self._error)
@@ -182,50 +219,73 @@ class AnswerReader:
         else:
             self._chat.add_chunk(members)
 
-    def _decoded(self, piece: bytes) -> bytes:
-        if self._decode is None:
-            return piece
-        try:
-            return self._decode(piece)
-        except (zlib.error, LimitExceededError, MalformedError) as error:
-            self._problem = self._problem or f"its content encoding fails: {type(error).__name__}"
-            self._decode = None
-            return piece
-
     def _fail(self, error: RegistryError) -> None:
         self._problem = self._problem or error.what
         self._body.clear()
 
 
+class _Names:
+    """What names bytes whatever they say: their digests on the wire and under ``output/bytes/v1``.
+
+    Attributes:
+        wire: Of the bytes alone.
+        content: Of the profile's name and the bytes.
+    """
+
+    def __init__(self) -> None:
+        self.wire = hashlib.sha256()
+        self.content = hashlib.sha256(_RAW_PREFIX)
+
+    def update(self, data: bytes) -> None:
+        """Take a piece."""
+        self.wire.update(data)
+        self.content.update(data)
+
+
 class _Inflate:
-    """Undoes gzip or deflate piece by piece, and no bomb becomes large."""
+    """Undoes gzip or deflate piece by piece; however much it becomes, little exists at one time.
+
+    Attributes:
+        ended: Whether the stream came to its own end.
+    """
 
     def __init__(self, window: int) -> None:
+        self.ended = False
         self._stream = zlib.decompressobj(window)
-        self._size = 0
+        self._room = MAX_DECODED_BYTES
 
-    def __call__(self, piece: bytes) -> bytes:
-        room = MAX_DECODED_BYTES - self._size
-        data = self._stream.decompress(piece, room + 1)
-        self._size += len(data)
-        if len(data) > room or self._stream.unused_data:
-            # A second member, or more than any answer is: named by its bytes as they came.
-            message = "more than one stream, or too long"
-            raise zlib.error(message)
-        return data
+    def __call__(self, piece: bytes) -> Iterator[bytes]:
+        """What a piece becomes.
+
+        Raises:
+            zlib.error: It is no such stream, more than one, or becomes too long.
+        """
+        stream = self._stream
+        while piece or not self.ended:
+            if self.ended:
+                message = "something follows its end"
+                raise zlib.error(message)
+            data = stream.decompress(piece, INFLATED_BYTES)
+            self._room -= len(data)
+            if self._room < 0:
+                message = f"it becomes longer than {MAX_DECODED_BYTES} bytes"
+                raise zlib.error(message)
+            if data:
+                yield data
+            self.ended = stream.eof
+            piece = stream.unused_data if self.ended else stream.unconsumed_tail
+            if not piece and len(data) < INFLATED_BYTES:
+                return
 
 
-def _identity(piece: bytes) -> bytes:
-    return piece
-
-
-def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
+def _decoder(encoding: str) -> tuple[_Inflate | None, bool]:
+    """What undoes an encoding, if anything need, and whether it is known at all."""
     match encoding.strip().lower():
         case "" | "identity":
-            return _identity
+            return None, True
         case "gzip" | "x-gzip":
-            return _Inflate(16 + zlib.MAX_WBITS)
+            return _Inflate(16 + zlib.MAX_WBITS), True
         case "deflate":
-            return _Inflate(zlib.MAX_WBITS)
+            return _Inflate(zlib.MAX_WBITS), True
         case _:
-            return None
+            return None, False

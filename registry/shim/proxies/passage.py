@@ -101,7 +101,8 @@ class Passage:
         streamed = self._reader.streamed
         outcome = self._settle(said, "sse" if streamed else "unary")
         if streamed and self._kind in ("chat", "text"):
-            outcome = Failed("the stream ended before its end")
+            why = f": {said.profile_error}" if said.profile_error else ""
+            outcome = Failed(f"the stream ended before its end{why}")
         return Step(b"", outcome, self._held)
 
     def _settle(self, said: Named, transport: Transport) -> Outcome:

@@ -127,6 +127,10 @@ class Server:
             elif name == b"decoupled":
                 for value in (1.0, 2.0):
                     yield field(2, response([[value]], name))
+            elif name == b"half":
+                more = flag(b"triton_final_response", value=False)
+                yield field(2, response([[1.0]], name, more))
+                await asyncio.sleep(30)
             elif name == b"silent":
                 continue
             elif name == b"die":
