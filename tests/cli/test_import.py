@@ -1,8 +1,10 @@
 """``provreg import``, and what ``trace`` shows of it: a real registry, proofs of our own."""
 
+import builtins
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -258,6 +260,22 @@ def test_what_cannot_be_meant_is_refused(
         (home / name).write_bytes(name.encode())
     said = shell("import", *arguments, "--json")
     assert (said.status, said.error["reason"]) == (status, reason)
+
+
+def test_without_the_extra_it_says_which(
+    shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = written(home / "caught", opengradient.mint()), builtins.__import__
+
+    def importing(name: str, *rest: Any) -> Any:
+        if name == "Crypto.Hash":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", importing)
+    said = shell("import", "opengradient", folder, *AT, "--json")
+    assert (said.status, said.error["reason"]) == (3, "MISSING_EXTRA")
+    assert "provreg[foreign]" in said.error["hint"]
 
 
 def test_a_system_that_is_not_read_here_is_not_understood(shell: Shell, home: Path) -> None:

@@ -17,8 +17,9 @@ from registry.core.foreign.proof import Layer, Strength, System
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
 from tests.core.foreign.looking import found, judged, layers
+from tools.fake_vendor import amd
 from tools.fake_vendor.aci import NONCE, REQUEST, Spec, mint
-from tools.fake_vendor.caught import NOON, key_of, public_bytes
+from tools.fake_vendor.caught import NOON, believing, key_of, public_bytes
 
 HASH_OF_HI = "sha256:94d809bf47380d8a2eab0eb6e126d4dda9364b0b4725cdf7ead52dd70b2aa87b"
 KEYSET_SHA256 = "53a5cd44b30dcc51999754c719f2628a041f174ecbf9662a6f8e898a10cd9371"
@@ -460,6 +461,28 @@ def test_a_report_without_compose_file_binds_no_build() -> None:
     minted = mint(Spec(report=edit))
     proof = judged(System.ACI, minted.captured, minted.asked())
     assert found(proof) == {("A3", "PROVENANCE_UNBOUND")}
+
+
+def test_a_gateway_on_amd_hands_its_report_over_beside_the_document() -> None:
+    caught = mint()
+    report = json.loads(dict(caught.parts)[PartRole.REPORT])
+    attestation = report["attestation"]
+    keyset = Keyset.of(attestation["workload_keyset"])
+    attestation |= {"tee_type": "sev_snp", "evidence": {}}
+    made = amd.mint(amd.Spec(report_data=report_data(keyset.digest, NONCE)))
+    parts = [part for part in caught.parts if part[0] is not PartRole.REPORT]
+    parts += [(PartRole.REPORT, json.dumps(report).encode()), (PartRole.EVIDENCE, made.evidence)]
+    asked = Asked(NOON, believing("amd-snp", amd.roots()), NONCE)
+    proof = judged(System.ACI, Captured.of(parts, made.endorsements), asked)
+    assert found(proof) == {("A3", "PROVENANCE_UNBOUND")}
+    assert (proof.verdict, proof.code_strength) == (Verdict.VALID, Strength.MEASURED)
+    assert proof.claims["tee_type"] == "sev_snp"
+
+
+def test_two_pieces_of_evidence_that_differ_are_refused() -> None:
+    caught = mint()
+    captured = Captured.of([*caught.parts, (PartRole.EVIDENCE, b"other")], caught.endorsements)
+    assert ("A1", "EVIDENCE_FORM") in found(judged(System.ACI, captured, caught.asked()))
 
 
 def test_a_quote_in_no_hexadecimal_is_named() -> None:

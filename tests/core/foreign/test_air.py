@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.core.digest import sha256
@@ -520,12 +520,14 @@ def test_an_import_without_receipt_is_refused() -> None:
     assert refused.value.reason is Reason.FOREIGN_PART
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_other_bytes_are_no_receipt(data: bytes) -> None:
     with pytest.raises(CheckError):
         Message.parse(b"\xd2" + data)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(-(2**63), 2**63), st.binary(max_size=8) | st.text(max_size=8)))
 def test_the_one_encoding_of_claims_is_recognised(claims: dict[int, Any]) -> None:
     read, is_deterministic = read_claims(deterministic(claims))

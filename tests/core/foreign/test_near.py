@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.core.evidence.checks import CheckError
@@ -326,12 +326,14 @@ def test_ed25519_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judge(caught).verdict is Verdict.VALID
 
 
+@settings(deadline=None)
 @given(st.none() | st.text(max_size=20), st.binary(min_size=32, max_size=32))
 def test_every_text_is_read_back(model: str | None, hashed: bytes) -> None:
     text = Text(model, hashed, hashed[::-1])
     assert Text.parse(str(text)) == text
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_other_text_is_no_signed_text(text: str) -> None:
     with pytest.raises(CheckError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.core.foreign.captured import Asked, PartRole
@@ -191,6 +191,15 @@ def test_a_member_that_is_not_hashed_can_be_altered_and_is_listed(name: str) -> 
 @pytest.mark.parametrize("name", ["model", "finish_reason", "usage", "id", "created"])
 def test_what_the_signature_leaves_out_of_a_response_is_listed(name: str) -> None:
     assert f"response.{name}" in judge(mint()).uncovered
+
+
+def test_a_search_of_the_web_is_hashed_by_the_sdk_and_left_out_by_the_gateway_before() -> None:
+    request = asking(web_search=True)
+    proof = judge(mint(Spec(request=request, hashed={**request, "temperature": 0.0})))
+    assert proof.canonicaliser == "sdk-1.1.4/1"
+    proof = judge(mint(Spec(request=request, hashed=asking(temperature=0.0))))
+    assert proof.canonicaliser == "gateway-cb95a5c/1"
+    assert "request.web_search" in proof.uncovered
 
 
 def test_an_altered_model_in_the_response_is_not_noticed_and_listed() -> None:
@@ -490,12 +499,14 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_a_value_is_shown_as_python_shows_it(value: Any) -> None:
     read = requests.read(json.dumps({"it": value}).encode())
     assert python_repr(read["it"]) == repr(value)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.booleans())
 def test_any_content_comes_back_from_body_and_stream(content: str, stream: bool) -> None:
     response = dict(mint(Spec(content=content, stream=stream)).parts)[PartRole.RESPONSE]

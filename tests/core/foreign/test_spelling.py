@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.core.encoding import read_foreign_numbers
@@ -31,18 +31,21 @@ def respelled(data: bytes, style: spelling.Style) -> bytes:
     return spelling.spell(read_foreign_numbers(data, what="test", max_depth=64), style)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_python_sorted_is_what_python_writes(value: Any) -> None:
     data = json.dumps(value, indent=1).encode()
     assert respelled(data, spelling.PYTHON_SORTED) == json.dumps(value, sort_keys=True).encode()
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_compact_is_what_web_frameworks_write(value: Any) -> None:
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     assert respelled(json.dumps(value).encode(), spelling.COMPACT) == written.encode()
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_what_is_compact_stays_as_it_is(value: Any) -> None:
     written = json.dumps(value, separators=(",", ":")).encode()

@@ -10,6 +10,7 @@ from registry.core.foreign import spelling
 from registry.core.foreign.aci.documents import Keyset, Receipt, Report, Session
 from registry.core.foreign.air.receipt import Message, read_claims
 from registry.core.foreign.captured import Asked, Captured, PartRole
+from registry.core.foreign.near import gpus
 from registry.core.foreign.near.documents import Node, Signed, read_nodes
 from registry.core.foreign.opengradient import request as requests
 from registry.core.foreign.opengradient.response import Answer
@@ -17,7 +18,7 @@ from registry.core.foreign.proof import ForeignProof, System
 from registry.core.foreign.systems import READERS, examine
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
-from tools.fake_vendor import aci, air, near, opengradient
+from tools.fake_vendor import aci, air, near, nvidia, opengradient
 from tools.fuzz.edits import lines
 from tools.fuzz.elements import cbor
 from tools.fuzz.members import structured
@@ -27,7 +28,7 @@ _ACI: Final = aci.mint()
 _ACI_PARTS: Final = dict(_ACI.parts)
 _AIR: Final = air.mint(air.Spec(nonce=bytes(range(8))))
 _AIR_PARTS: Final = dict(_AIR.parts)
-_NEAR: Final = near.mint(near.Spec(model="org/x:tag"))
+_NEAR: Final = near.mint(near.Spec(model="org/x:tag", gpus=(nvidia.Spec(nonce=near.NONCE),)))
 _NEAR_PARTS: Final = dict(_NEAR.parts)
 _GRADIENT: Final = opengradient.mint()
 _STREAM: Final = opengradient.mint(opengradient.Spec(stream=True, tool_calls=(opengradient.CALL,)))
@@ -87,6 +88,8 @@ def _nodes(data: bytes) -> None:
         node.compose()
         node.gpu_nonce()
         node.event_log()
+        if value.get("nvidia_payload") is not None:
+            gpus.read(node)
 
 
 def _spelled(data: bytes) -> None:
