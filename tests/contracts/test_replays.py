@@ -19,7 +19,8 @@ from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.receipt import Receipt as LogReceipt
 from registry.core.verdict import Verdict
 from registry.errors import ForbiddenError, Reason, RefusedError
-from registry.services.indexing import rebuild
+from registry.services.audit import check_log
+from registry.services.indexing import Progress, rebuild
 from registry.signing.file import StatementSigner
 from tests.contracts.registry_under_test import UnderTest, opened
 from tests.mint import AT, SHIM, Journal, Logged, a_manifest, release_statement
@@ -102,7 +103,14 @@ def test_a_replay_is_logged_and_listed_under_its_record(place: Place) -> None:
 
     assert listed() == [receipt.index]
     services = place.registry.services
-    rebuild(services.database, services.blobs, lambda _what, _done: None)
+    head = services.sequencer.head
+    assert head is not None
+    quiet: Progress = lambda _what, _done: None  # noqa: E731
+    audited = check_log(
+        services.database, services.blobs, services.signer.key, head.checkpoint, quiet
+    )
+    assert audited.faults == ()
+    rebuild(services.database, services.blobs, quiet)
     assert listed() == [receipt.index]
 
 

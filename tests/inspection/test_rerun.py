@@ -1,5 +1,6 @@
 """A model is run as it was registered, and can do nothing but compute, for a while."""
 
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -190,6 +191,47 @@ def test_a_process_that_dies_is_a_limit(tmp_path: Path) -> None:
     error = refusal(
         lambda: run(tmp_path, scorer(), [scorer_input()], limits=Limits(SMALL.time, 2**20))
     )
+    assert error.reason is Reason.REPLAY_LIMIT
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param("open('/etc/passwd')", id="open a file"),
+        pytest.param("import socket; socket.socket()", id="open a socket"),
+        pytest.param("import subprocess; subprocess.run(['/bin/true'])", id="start a process"),
+    ],
+)
+def test_a_model_can_do_nothing_but_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    # In the place of ONNX Runtime, when it would read the model: what a model could have it do.
+    code = f"""
+import socket, subprocess
+from registry.errors import MalformedError, Reason
+from registry.inspection import rerun_worker as worker
+def session(*_arguments, **_named):
+    try:
+        {act}
+    except OSError:
+        raise MalformedError(Reason.MALFORMED_ONNX, "sealed") from None
+worker.open_session = session
+worker.main()
+"""
+    monkeypatch.setattr(rerun, "WORKER", [sys.executable, "-I", "-c", code])
+    error = refusal(lambda: run(tmp_path, scorer(), [scorer_input()]))
+    assert (error.reason, error.what) == (Reason.MALFORMED_ONNX, "sealed")
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "print('x')", "import os; os.abort()", "while True: print('x' * 65536)"]
+)
+def test_a_worker_that_answers_nothing_sensible_is_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(rerun, "WORKER", [sys.executable, "-I", "-c", answer])
+    monkeypatch.setattr(rerun, "MAX_MESSAGE_BYTES", 2**20)
+    error = refusal(lambda: run(tmp_path, scorer(), [scorer_input()]))
     assert error.reason is Reason.REPLAY_LIMIT
 
 
