@@ -98,10 +98,7 @@ def _widened(item: Tensor) -> Array:
 
 def _distances(a: Array, b: Array) -> Array | None:
     """The distance of each two elements; None if one of them is not finite and the other is."""
-    finite = np.isfinite(a) & np.isfinite(b)
     alike = np.isnan(a) & np.isnan(b) | (a == b)
-    if not bool(np.all(finite | alike)):
-        return None
     with np.errstate(invalid="ignore", over="ignore"):
         distances = np.where(alike, 0.0, np.abs(a - b))
     return distances if bool(np.all(np.isfinite(distances))) else None
