@@ -16,7 +16,14 @@ from typing import Any
 import pytest
 
 from registry import disk
-from registry.disk import BLOCK_BYTES, BUFFER_BYTES, LARGE_BYTES, READ_BYTES, LargeFile, Reader
+from registry.disk import (
+    BLOCK_BYTES,
+    BUFFER_BYTES,
+    LARGE_BYTES,
+    WIDE_BUFFER_BYTES,
+    LargeFile,
+    Reader,
+)
 
 SIZES = [0, 1, BLOCK_BYTES, BUFFER_BYTES - 1, BUFFER_BYTES, 4 * BUFFER_BYTES + BLOCK_BYTES + 5]
 STARTS = [0, BLOCK_BYTES, BLOCK_BYTES + 1]
@@ -84,6 +91,25 @@ def test_a_file_is_written_on_and_hashed(
     ]
 
 
+def test_a_file_may_have_larger_buffers(
+    descriptor: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, real = [], os.pwrite
+
+    def note(descriptor: int, data: bytes, position: int) -> int:
+        sizes.append(len(data))
+        return real(descriptor, data, position)
+
+    monkeypatch.setattr(os, "pwrite", note)
+    data, hasher = some(2 * WIDE_BUFFER_BYTES + 5), hashlib.sha256()
+    with closing(LargeFile(descriptor, 0, hasher, buffer_bytes=WIDE_BUFFER_BYTES)) as file:
+        file.write(data)
+        file.finish()
+    assert path.read_bytes() == data
+    assert hasher.digest() == hashlib.sha256(data).digest()
+    assert sizes == [WIDE_BUFFER_BYTES, WIDE_BUFFER_BYTES, 5]
+
+
 def test_bytes_may_be_put_where_they_go(descriptor: int, path: Path) -> None:
     data, hasher = some(3 * BUFFER_BYTES + 5), hashlib.sha256()
     with closing(LargeFile(descriptor, 0, hasher)) as file:
@@ -100,7 +126,7 @@ def test_bytes_may_be_put_where_they_go(descriptor: int, path: Path) -> None:
 
 
 @pytest.mark.usefixtures("system")
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*SIZES, LARGE_BYTES])
 @pytest.mark.parametrize("start", STARTS)
 def test_a_file_is_read_from_any_place_on(
     descriptor: int, path: Path, start: int, size: int
@@ -178,11 +204,11 @@ def test_what_is_not_finished_is_a_beginning_in_whole_blocks(descriptor: int, pa
 
 
 def test_a_reader_may_be_closed_early(descriptor: int, path: Path) -> None:
-    path.write_bytes(some(8 * READ_BYTES))
-    reader = Reader(descriptor, 0, 8 * READ_BYTES)
+    path.write_bytes(some(8 * BUFFER_BYTES))
+    reader = Reader(descriptor, 0, 8 * BUFFER_BYTES)
     piece = reader.next().result()
     reader.close()
-    assert bytes(piece) == some(READ_BYTES)
+    assert bytes(piece) == some(BUFFER_BYTES)
 
 
 def test_the_buffers_are_given_back_at_once(descriptor: int) -> None:
@@ -217,7 +243,7 @@ def flags_of(buffer: mmap.mmap) -> set[str]:
     reason="this system does not tell",
 )
 def test_a_buffer_is_private_memory_in_huge_pages_that_no_child_gets() -> None:
-    buffer = disk._buffer(BUFFER_BYTES)
+    buffer = disk._buffer()
     assert len(buffer) == BUFFER_BYTES
     flags = flags_of(buffer)
     assert "dc" in flags
@@ -228,7 +254,7 @@ def test_a_buffer_is_private_memory_in_huge_pages_that_no_child_gets() -> None:
 
 def test_a_buffer_is_there_on_systems_without_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
-    assert len(disk._buffer(BUFFER_BYTES)) == BUFFER_BYTES
+    assert len(disk._buffer()) == BUFFER_BYTES
 
 
 @pytest.mark.parametrize("size", [1, LARGE_BYTES], ids=["small", "large"])
@@ -238,8 +264,8 @@ def test_only_large_files_are_read_into_huge_pages(
     made: list[mmap.mmap] = []
     real = disk._buffer
 
-    def note(size: int) -> mmap.mmap:
-        made.append(real(size))
+    def note() -> mmap.mmap:
+        made.append(real())
         return made[-1]
 
     monkeypatch.setattr(disk, "_buffer", note)

@@ -24,12 +24,9 @@ from registry.storage.blobs.port import CHUNK_BYTES, BlobWriter
 from registry.wire import artifact as wire
 from registry.wire import chunk
 
-MAX_UPLOADS = 32
-"""Large uploads that have their buffers of 12 MiB; more of them wait for their turn. Small blobs,
-such as manifests, never wait."""
-
-MAX_DOWNLOADS = 64
-"""Large downloads that have their buffers of 6 MiB; more of them wait for their turn."""
+MAX_AT_ONCE = 64
+"""Large uploads, and as many large downloads, that have their buffers of 6 MiB; more of them wait
+for their turn. Small blobs, such as manifests, never wait."""
 
 GATHERED_BYTES = 1024 * 1024
 """Bytes of an upload that are handed over to its writer at once."""
@@ -68,8 +65,8 @@ class ArtifactServicer(rpc.ArtifactServiceServicer):
         self._artifacts = artifacts
         self._tickets = tickets
         self._http_port = http_port
-        self._uploads = asyncio.Semaphore(MAX_UPLOADS)
-        self._downloads = asyncio.Semaphore(MAX_DOWNLOADS)
+        self._uploads = asyncio.Semaphore(MAX_AT_ONCE)
+        self._downloads = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def FindMissing(  # noqa: N802 - gRPC's spelling
         self, request: pb.FindMissingRequest, context: Context

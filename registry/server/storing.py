@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
 
+from registry.disk import BUFFER_BYTES
 from registry.services.artifacts import Artifacts
 from registry.storage.blobs.port import BlobInfo, BlobWriter
 
@@ -38,13 +39,21 @@ Receive = Callable[[BlobWriter, OneThread], Awaitable[None]]
 """Puts all that comes into a writer. If it fails, its last step ends by itself, and soon."""
 
 
-async def store(artifacts: Artifacts, sha256: bytes, size: int, receive: Receive) -> BlobInfo:
+async def store(
+    artifacts: Artifacts,
+    sha256: bytes,
+    size: int,
+    receive: Receive,
+    buffer_bytes: int = BUFFER_BYTES,
+) -> BlobInfo:
     """Store what comes, if it is what was announced; durable and listed on return.
+
+    A large one gets buffers of ``buffer_bytes``.
 
     Raises:
         RegistryError, OSError: Why it is not stored; nothing of it is left.
     """
-    writer = artifacts.create(sha256, size)
+    writer = artifacts.create(sha256, size, buffer_bytes)
     # One thread for all that happens to the writer: what was begun ends before the next.
     with OneThread() as thread:
         try:

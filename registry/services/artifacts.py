@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 from registry.core.digest import SHA256_SIZE
 from registry.core.digest import text as digest_text
+from registry.disk import BUFFER_BYTES
 from registry.errors import LimitExceededError, MalformedError, NotFoundError, Reason
 from registry.storage.blobs.port import BlobInfo, BlobStore, BlobWriter
 from registry.storage.space import DiskSpace
@@ -97,14 +98,14 @@ class Artifacts:
                 actual=f"{size} bytes",
             )
 
-    def create(self, sha256: bytes, size: int) -> BlobWriter:
-        """Start to take in a blob.
+    def create(self, sha256: bytes, size: int, buffer_bytes: int = BUFFER_BYTES) -> BlobWriter:
+        """Start to take in a blob; a large one gets buffers of ``buffer_bytes``.
 
         Raises:
             LimitExceededError, MalformedError, UnavailableError: As :meth:`check_upload`.
         """
         self.check_upload(sha256, size)
-        return self._blobs.create(sha256, size)
+        return self._blobs.create(sha256, size, buffer_bytes)
 
     def finish(self, writer: BlobWriter) -> BlobInfo:
         """Store what came in; durable and listed on return.

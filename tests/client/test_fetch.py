@@ -271,7 +271,7 @@ def test_a_large_file_goes_on_at_a_whole_block(
 
     def lose(answers: Iterator[bytes]) -> Iterator[bytes]:
         for number, raw in enumerate(answers):
-            if number == 40:
+            if number == 20:
                 message = "the registry is gone"
                 raise ConnectionError(message)
             yield raw

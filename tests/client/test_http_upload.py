@@ -17,7 +17,8 @@ from registry.client import http_exchange, http_upload
 from registry.client.publish import Publication, publish
 from registry.client.registry import RegistryClient
 from registry.core import digest
-from registry.disk import BUFFER_BYTES, LARGE_BYTES
+from registry.disk import LARGE_BYTES
+from registry.disk import WIDE_BUFFER_BYTES as BUFFER_BYTES
 from registry.errors import MalformedError, Reason, RegistryError
 from tests.client.conftest import Place
 from tests.client.http_liar import PIECE_BYTES, HTTPLiar

@@ -17,7 +17,7 @@ import pytest
 from registry.api.v1 import artifact_pb2, artifact_service_pb2_grpc
 from registry.api.v1 import artifact_service_pb2 as pb
 from registry.core.digest import sha256, text
-from registry.disk import BUFFER_BYTES
+from registry.disk import WIDE_BUFFER_BYTES as BUFFER_BYTES
 from tests.crash import inject
 from tests.crash.inject import WRITES, Strike
 from tests.crash.test_faults import Victim, a_victim

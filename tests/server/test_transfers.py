@@ -20,8 +20,7 @@ WAIT_SECONDS = 0.3
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    monkeypatch.setattr(artifacts, "MAX_UPLOADS", 1)
-    monkeypatch.setattr(artifacts, "MAX_DOWNLOADS", 1)
+    monkeypatch.setattr(artifacts, "MAX_AT_ONCE", 1)
     with served(tmp_path / "data") as registry:
         yield registry
 

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Final
 
 from registry.core import digest, encoding
+from registry.disk import WIDE_BUFFER_BYTES
 from registry.errors import (
     MalformedError,
     Reason,
@@ -97,7 +98,11 @@ class UploadRoom:
         try:
             known = await asyncio.to_thread(self._artifacts.stat_all, [sha256])
             info = await store(
-                self._artifacts, sha256, size, lambda writer, thread: take(size, writer, thread)
+                self._artifacts,
+                sha256,
+                size,
+                lambda writer, thread: take(size, writer, thread),
+                WIDE_BUFFER_BYTES,
             )
         finally:
             self._uploads -= 1

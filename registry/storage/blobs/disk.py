@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.core import digest
-from registry.disk import LARGE_BYTES, LargeFile
+from registry.disk import BUFFER_BYTES, LARGE_BYTES, LargeFile
 from registry.errors import (
     DamagedError,
     LimitExceededError,
@@ -44,9 +44,12 @@ class DiskBlobStore:
         self._folders: set[str] = {path.name for path in self._blobs.iterdir()}
         self._folders_lock = threading.Lock()
 
-    def create(self, sha256: bytes, size: int) -> "DiskBlobWriter":
+    def create(
+        self, sha256: bytes, size: int, buffer_bytes: int = BUFFER_BYTES
+    ) -> "DiskBlobWriter":
         """Start to store a blob that is announced to have this digest and size."""
-        return DiskBlobWriter(self, self._incoming / secrets.token_hex(16), sha256, size)
+        path = self._incoming / secrets.token_hex(16)
+        return DiskBlobWriter(self, path, sha256, size, buffer_bytes)
 
     def put(self, data: bytes) -> BlobInfo:
         """Store bytes that are in memory; already stored ones are left as they are."""
@@ -168,7 +171,9 @@ class DiskBlobStore:
 class DiskBlobWriter:
     """One file on its way in."""
 
-    def __init__(self, store: DiskBlobStore, path: Path, sha256: bytes, size: int) -> None:
+    def __init__(
+        self, store: DiskBlobStore, path: Path, sha256: bytes, size: int, buffer_bytes: int
+    ) -> None:
         self._store = store
         self._path = path
         self._sha256 = sha256
@@ -181,7 +186,9 @@ class DiskBlobWriter:
         self._small = memoryview(b"")
         self._large: LargeFile | None = None
         if size >= LARGE_BYTES:
-            self._large = LargeFile(self._file.fileno(), 0, self._name, self._twin)
+            self._large = LargeFile(
+                self._file.fileno(), 0, self._name, self._twin, buffer_bytes=buffer_bytes
+            )
 
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes.

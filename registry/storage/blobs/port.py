@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from registry.disk import BUFFER_BYTES
+
 CHUNK_BYTES = 256 * 1024
 """Bytes moved at a time, in both directions."""
 
@@ -54,8 +56,11 @@ class BlobWriter(Protocol):
 class BlobStore(Protocol):
     """Blobs by digest."""
 
-    def create(self, sha256: bytes, size: int) -> BlobWriter:
-        """Start to store a blob that is announced to have this digest and size."""
+    def create(self, sha256: bytes, size: int, buffer_bytes: int = BUFFER_BYTES) -> BlobWriter:
+        """Start to store a blob that is announced to have this digest and size.
+
+        A large one gets buffers of ``buffer_bytes``.
+        """
 
     def put(self, data: bytes) -> BlobInfo:
         """Store bytes that are in memory; already stored ones are left as they are."""

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from registry.api.v1 import access_pb2, access_service_pb2, artifact_service_pb2
 from registry.core import digest
-from registry.disk import READ_BYTES
+from registry.disk import BUFFER_BYTES
 from registry.server.guard import DOWNLOAD, RULES
 from registry.server.http import blobs as room
 from registry.server.http import connection as connection_module
@@ -21,7 +21,7 @@ from tests.server.http.facing import SECONDS, Address, Answer, address_of, ask, 
 from tests.server.served import Served, served
 
 SMALL = b"a small blob"
-LARGE = bytes(range(251)) * (5 * READ_BYTES // 2 // 251) + b"end"
+LARGE = bytes(range(251)) * (5 * BUFFER_BYTES // 2 // 251) + b"end"
 HUGE_BYTES = 32 * 1024 * 1024
 
 Get = Callable[..., Answer]
@@ -93,7 +93,7 @@ def test_a_range_is_these_bytes(get: Get, data: bytes, text: str, part: slice) -
     assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(data)}"
 
 
-@pytest.mark.parametrize("start", [1, 4095, 4096, READ_BYTES - 1, READ_BYTES, len(LARGE) - 1])
+@pytest.mark.parametrize("start", [1, 4095, 4096, BUFFER_BYTES - 1, BUFFER_BYTES, len(LARGE) - 1])
 def test_a_transfer_goes_on_from_any_place(get: Get, start: int) -> None:
     etag = f'"{digest.text(digest.sha256(LARGE))}"'
     answer = get(path(LARGE), range=f"bytes={start}-", **{"if-range": etag})

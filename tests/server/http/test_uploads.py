@@ -18,7 +18,7 @@ from registry.api.v1 import access_service_pb2, artifact_pb2
 from registry.api.v1 import artifact_service_pb2 as pb
 from registry.config import ServerSettings
 from registry.core import digest
-from registry.disk import BUFFER_BYTES
+from registry.disk import WIDE_BUFFER_BYTES as BUFFER_BYTES
 from registry.server.app import http_routes, open_services
 from registry.server.guard import RULES, UPLOAD
 from registry.server.http import connection as connection_module
