@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
+from registry.core.evidence.nvidia.container import write_device, write_set
 from registry.core.evidence.recognise import recognise, unwrap
 from registry.errors import LimitExceededError, MalformedError, Reason
+from tests.core.evidence.nvidia.judging import serialized
 from tools.fake_vendor import amd, azure, intel, nitro, nvidia, nvidia_token
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -34,6 +36,18 @@ def test_evidence_is_recognised_as_bytes_and_as_hexadecimal(family: Family) -> N
     assert recognise(unwrap(evidence), NOON).family is family
     for text in (evidence.hex(), f"{evidence.hex().upper()}\r\n"):
         assert recognise(unwrap(text.encode()), NOON).family is family
+
+
+def test_a_single_device_is_what_it_is_submitted_as() -> None:
+    minted = nvidia.mint()
+    [device] = minted.devices
+    for data, family in (
+        (write_device(device), Family.NVIDIA_SPDM),
+        (write_set([device]), Family.NVIDIA_SET),
+        (serialized([device], "HOPPER"), Family.NVIDIA_SPDM),
+        (device.report, Family.NVIDIA_SPDM),
+    ):
+        assert recognise(data, NOON).family is family
 
 
 def test_what_nobody_reads_is_of_no_family() -> None:

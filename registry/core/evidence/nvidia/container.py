@@ -104,10 +104,12 @@ class Submission:
 
     Attributes:
         devices: Reports with their certificates.
+        as_set: Whether they are submitted as a set, of however many.
         tokens: What somebody else made of such reports; None if these are reports.
     """
 
     devices: tuple[Device, ...] = ()
+    as_set: bool = False
     tokens: Tokens | None = None
 
 
@@ -188,7 +190,7 @@ def _read(data: bytes) -> Submission:
         return Submission((_own(read_json(data, _Device, what="GPU evidence")),))
     if data.startswith(b'{"devices":'):
         members = read_json(data, _Set, what="set of GPU evidence").devices
-        return Submission(tuple(_own(member) for member in members))
+        return Submission(tuple(_own(member) for member in members), as_set=True)
     if data[:1] in (b"{", b"["):
         return _foreign(read_foreign_json(data, what="GPU evidence"))
     if data.startswith(b"eyJ"):

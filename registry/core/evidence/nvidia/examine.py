@@ -111,10 +111,10 @@ def _open(evidence: bytes, at: int, *, many: bool) -> tuple[Submission, Ledger]:
     submission = Submission()
     with ledger.check("G1", evidence):
         read = container.read(evidence)
-        if not many and len(read.devices) > 1:
+        if not many and (read.as_set or len(read.devices) > 1):
             raise CheckError(
                 Found.CONTAINER,
-                "this is the evidence of several devices",
+                "this is the evidence of a set of devices",
                 expected="one device; a set is of family nvidia-set",
                 actual=str(len(read.devices)),
             )
