@@ -40,7 +40,7 @@ def command() -> None:
 @click.pass_context
 def show_command(ctx: click.Context, *, receipt: str, as_json: bool) -> None:
     """Show every record of a call, each proven: its intent, its outcome, what was attached."""
-    shim_id, n = _named(receipt)
+    shim_id, n = named_receipt(receipt)
     with connect(ctx) as client:
         journals = JournalCalls(client)
         found = [journals.record(shim_id, n), *journals.about(shim_id, n)]
@@ -60,12 +60,17 @@ def show_command(ctx: click.Context, *, receipt: str, as_json: bool) -> None:
 @json_option
 def reveal(*, receipt: str, folder: Path, as_json: bool) -> None:
     """Reveal the salt of one call, on the shim's own host; it opens no other commitment."""
-    shim_id, n = _named(receipt)
+    shim_id, n = named_receipt(receipt)
     salt = reveal_salt(folder, shim_id, n).hex()
     show(Revealed(receipt=receipt, salt=salt), [salt], as_json=as_json)
 
 
-def _named(receipt: str) -> tuple[bytes, int]:
+def named_receipt(receipt: str) -> tuple[bytes, int]:
+    """Shim and intent of a receipt that a user named.
+
+    Raises:
+        MalformedError: ``BAD_SETTING``.
+    """
     named = parse_receipt(receipt)
     if named is None:
         raise MalformedError(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import msgspec
 
 from registry.core.records import inference
-from registry.core.records.disclosure import commit_output
 from registry.core.records.field_commitments import Json, check_field, find
 from registry.errors import MalformedError, Reason, RegistryError, UnavailableError
 from registry.shim.privacy.policy import PrivacyPolicy
@@ -104,11 +103,9 @@ class Keeping:
             missed.append(f"nothing could be kept: {_kind(error)}")
         tree = opened.tree
         if policy.output == "committed":
-            salt = opened.output_salt
+            content_digest, wire_digest = (item.hex() for item in opened.committed_output)
             response = msgspec.structs.replace(
-                response,
-                content_digest=commit_output(salt, payload.content_digest).hex(),
-                wire_digest=commit_output(salt, payload.wire_digest).hex(),
+                response, content_digest=content_digest, wire_digest=wire_digest
             )
         return response, inference.Private(
             retention_class=policy.retention_class,

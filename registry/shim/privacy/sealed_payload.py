@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from registry.core import encoding
 from registry.core.digest import sha256
 from registry.core.encoding import Value
+from registry.core.records.disclosure import commit_output
 from registry.core.records.field_commitments import FieldTree, Json
 from registry.errors import (
     LimitExceededError,
@@ -127,6 +128,14 @@ class Opened:
     def output_salt(self) -> bytes:
         """The salt of the commitments to the output's digests."""
         return hmac.digest(self.key, _OUTPUT_SALT, "sha256")
+
+    @property
+    def committed_output(self) -> tuple[bytes, bytes]:
+        """What a record with committed digests has instead: of content, and of wire."""
+        return (
+            commit_output(self.output_salt, self.payload.content_digest),
+            commit_output(self.output_salt, self.payload.wire_digest),
+        )
 
     def seal(self, class_key: bytes) -> bytes:
         """Write the sealed payload."""

@@ -90,6 +90,15 @@ class Vault:
             )
         return open_payload(data, read_key(key, "key of a class"))
 
+    def receipt(self, n: int) -> str:
+        """Whose payload call ``n`` has, as its file says: shim id and number.
+
+        Raises:
+            NotFoundError: ``NO_SEALED_PAYLOAD`` or ``ERASED``.
+            MalformedError: ``MALFORMED_SEALED_PAYLOAD``.
+        """
+        return read_head(self._read(n))[0].receipt
+
     def erase(self, n: int) -> None:
         """Erase what call ``n`` said, for good.
 
