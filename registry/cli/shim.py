@@ -14,6 +14,7 @@ from registry.cli.attesting import Attest, attest_options, attesting
 from registry.cli.connection import connect, settings
 from registry.cli.duration import seconds
 from registry.cli.output import say
+from registry.cli.policy_file import read_record
 from registry.cli.trust import known_logs, parse_log_key
 from registry.client.channel import Connection, Target
 from registry.client.registry import RegistryClient
@@ -27,6 +28,10 @@ from registry.shim.health import BEHIND_SECONDS, Watched
 from registry.shim.health_listener import PATH, telling
 from registry.shim.model_watch import ModelWatch
 from registry.shim.pinned import PinnedFile
+from registry.shim.privacy.keeping import Keeping
+from registry.shim.privacy.policy import PrivacyPolicy
+from registry.shim.privacy.vault import FOLDER as VAULT
+from registry.shim.privacy.vault import Vault
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
 from registry.shim.release import PinnedRelease
@@ -108,6 +113,11 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     help="Tell of every call in a span, by OTLP over HTTP, such as "
     "http://localhost:4318/v1/traces; digests and times, never content.",
 )
+@click.option(
+    "--privacy",
+    type=_FILE,
+    help="A privacy policy: which fields records commit to, and what is kept, sealed.",
+)
 @attest_options
 @click.pass_context
 def command(
@@ -133,6 +143,7 @@ def command(
     health: str | None,
     max_behind: float,
     otlp: str | None,
+    privacy: Path | None,
     attest: Attest,
 ) -> None:
     """Stand in front of a model server and record every output with its model version.
@@ -153,6 +164,7 @@ def command(
         chat_template,
         dict(engine_settings),
     )
+    keeping = None if privacy is None else Keeping(_read_privacy(privacy), Vault(folder / VAULT))
     signer = StatementSigner.load(key)
     name, version = split_reference(reference)
     make_folder(folder)
@@ -190,6 +202,7 @@ def command(
                 mode=cast("Mode", mode),
                 told=telling(ask_at, watched.health),
                 spans=spans,
+                keeping=keeping,
             )
             asyncio.run(serve)
 
@@ -204,6 +217,7 @@ async def _serve(
     mode: Mode,
     told: AbstractAsyncContextManager[int | None],
     spans: Spans,
+    keeping: Keeping | None,
 ) -> None:
     # The journal's thread must not wait for its turn while this one is busy, nor the other way.
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
@@ -225,6 +239,7 @@ async def _serve(
         allowed=allowed,
         levels=shim.levels,
         spans=spans,
+        keeping=keeping,
     )
     async with serving(listen, upstream, calls) as port, told as health_port:
         deployment = standing()
@@ -268,6 +283,12 @@ def _release(client: RegistryClient, name: str, version: str, pinned: PinnedFile
     release = PinnedRelease(known.logged.envelope.record_id, name, version, known.manifest)
     pinned.write(release, log)
     return release
+
+
+def _read_privacy(path: Path) -> PrivacyPolicy:
+    policy = read_record(path, PrivacyPolicy, "privacy policy")
+    policy.check()
+    return policy
 
 
 def _listen(address: str, certificate: Path | None, key: Path | None) -> Listen:

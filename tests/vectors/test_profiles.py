@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from registry.core.profiles import raw
 from registry.core.profiles.recognise import candidates
 from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named
-from registry.shim.proxies.open_inference import Read, frames_digest, read_answers
+from registry.shim.proxies.message_answers import Read, frames_digest, read_answers
 from registry.wire import open_inference
 from tools.profile_vectors import __main__ as tool
 from tools.profile_vectors import forms, oracle

@@ -74,6 +74,14 @@ class Chat:
         """Why each choice ended, in the order of their indexes; empty for one that did not."""
         return tuple(choice.finish for _, choice in sorted(self._choices.by_index.items()))
 
+    def choices(self) -> list[dict[str, Any]]:
+        """What was gathered, as the profile writes it, in the order of the indexes.
+
+        Raises:
+            MalformedError: ``PROFILE``.
+        """
+        return [_written(*item) for item in sorted(self._choices.by_index.items())]
+
     def digest(self, *, ended: bool) -> Digested:
         """Name what was gathered.
 
@@ -83,8 +91,7 @@ class Chat:
         Raises:
             MalformedError: ``PROFILE``.
         """
-        choices = sorted(self._choices.by_index.items())
-        return digested(NAME, [_written(*item) for item in choices], ended=ended)
+        return digested(NAME, self.choices(), ended=ended)
 
     def _add(self, members: dict[str, Any], part: str) -> None:
         for item in items(members.get("choices"), "choices"):

@@ -41,11 +41,8 @@ class Completion:
         """Why each choice ended, in the order of their indexes; empty for one that did not."""
         return tuple(choice.finish for _, choice in sorted(self._choices.by_index.items()))
 
-    def digest(self, *, ended: bool) -> Digested:
-        """Name what was gathered.
-
-        Args:
-            ended: Whether the protocol's own end was seen: ``[DONE]``, or the whole body.
+    def choices(self) -> list[dict[str, Any]]:
+        """What was gathered, as the profile writes it, in the order of the indexes.
 
         Raises:
             MalformedError: ``PROFILE``.
@@ -56,4 +53,15 @@ class Completion:
             if choice.finish:
                 said["finish_reason"] = joined([choice.finish], "finish_reason")
             choices.append(said)
-        return digested(NAME, choices, ended=ended)
+        return choices
+
+    def digest(self, *, ended: bool) -> Digested:
+        """Name what was gathered.
+
+        Args:
+            ended: Whether the protocol's own end was seen: ``[DONE]``, or the whole body.
+
+        Raises:
+            MalformedError: ``PROFILE``.
+        """
+        return digested(NAME, self.choices(), ended=ended)

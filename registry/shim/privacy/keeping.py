@@ -9,7 +9,7 @@ from registry.core.records import inference
 from registry.core.records.field_commitments import Json, check_field, find
 from registry.errors import MalformedError, Reason, RegistryError, UnavailableError
 from registry.shim.privacy.policy import PrivacyPolicy
-from registry.shim.privacy.sealed_payload import MAX_PAYLOAD_BYTES, Opened, Payload
+from registry.shim.privacy.sealed_payload import Opened, Payload
 from registry.shim.privacy.vault import Vault
 
 MAX_MISSED_CHARACTERS = 200
@@ -25,11 +25,13 @@ class Content:
         answer: Those of the answer.
         document: Request and answer as JSON documents, each absent if it is none; numbers as the
             texts that spell them.
+        too_large: Whether the call was too long to be held whole.
     """
 
     request: bytes
     answer: bytes
     document: dict[str, Json]
+    too_large: bool = False
 
 
 class Keeping:
@@ -75,7 +77,7 @@ class Keeping:
         missed: list[str] = []
         fields = self._fields(content.document, missed)
         request, answer = (content.request, content.answer) if policy.keep else (b"", b"")
-        if len(request) + len(answer) > MAX_PAYLOAD_BYTES:
+        if content.too_large:
             missed.append("the call is too large to be kept")
             request = answer = b""
         payload = Payload(

@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from registry.core.profiles import answers, chat, raw, tensor, text
 from registry.core.profiles.answers import END, Digested
@@ -72,6 +72,8 @@ class _Gathered(Protocol):
     def finish_reasons(self) -> tuple[str, ...]: ...
 
     def digest(self, *, ended: bool) -> Digested: ...
+
+    def choices(self) -> list[dict[str, Any]]: ...
 
 
 class AnswerReader:
@@ -174,6 +176,19 @@ class AnswerReader:
             complete=complete,
         )
         return Named(response, (), self._events, self._error, self._problem)
+
+    def document(self) -> dict[str, Any] | None:
+        """What a stream stands for, as a document: the choices of a chat, or of a completion.
+
+        None for what is no stream of these, and where a rule of the profile does not hold.
+        """
+        if not self.streamed or self._problem or self._kind not in ("chat", "text"):
+            return None
+        gathered: _Gathered = self._chat if self._kind == "chat" else self._text
+        try:
+            return {"choices": gathered.choices()}
+        except MalformedError:
+            return None
 
     def _by_profile(self, *, complete: bool) -> Named:
         if self._kind == "tensor":

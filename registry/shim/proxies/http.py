@@ -74,7 +74,13 @@ class HttpProxy:
             async with self._ask(exchange, body) as response:
                 named = {name.lower(): value for name, value in response.headers.items()}
                 strict = self._calls.mode == "strict"
-                passage = Passage(kind_of(exchange.path), named, response.status, strict=strict)
+                passage = Passage(
+                    kind_of(exchange.path),
+                    named,
+                    response.status,
+                    strict=strict,
+                    gathering=self._calls.gathering(body),
+                )
                 await _go(exchange, call, passage, response)
         except aiohttp.ClientError as error:
             call.failed(type(error).__name__, exchange.sent())

@@ -76,7 +76,7 @@ class RecordedTransport:
         except BaseException:
             call.abandoned()
             raise
-        passing = _Passing(call, _passage(request, response, self._calls), response)
+        passing = _Passing(call, _passage(request, body, response, self._calls), response)
         source = iter(response.stream)
         pieces: list[bytes] = []
         room = MAX_HELD_BYTES
@@ -143,7 +143,7 @@ class AsyncRecordedTransport:
         except BaseException:
             call.abandoned()
             raise
-        passing = _Passing(call, _passage(request, response, self._calls), response)
+        passing = _Passing(call, _passage(request, body, response, self._calls), response)
         source = aiter(response.stream)
         pieces: list[bytes] = []
         room = MAX_HELD_BYTES
@@ -366,7 +366,13 @@ def _asked(request: Any, body: bytes) -> Asked:
     return asked
 
 
-def _passage(request: Any, response: Any, calls: Calls) -> Passage:
+def _passage(request: Any, body: bytes, response: Any, calls: Calls) -> Passage:
     named = {name.lower(): value for name, value in response.headers.items()}
     kind = kind_of(request.url.path)
-    return Passage(kind, named, response.status_code, strict=calls.mode == "strict")
+    return Passage(
+        kind,
+        named,
+        response.status_code,
+        strict=calls.mode == "strict",
+        gathering=calls.gathering(body),
+    )

@@ -12,8 +12,6 @@ known in time; in a stream, of the last answer.
 """
 
 import asyncio
-import hashlib
-import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -21,11 +19,16 @@ from typing import Any, Final, NoReturn
 import grpc
 import grpc.aio
 
-from registry.core.profiles import raw, tensor
-from registry.core.records import inference
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
+from registry.shim.privacy.gathering import Gathering
+from registry.shim.proxies.message_answers import (
+    content_of,
+    frames_digest,
+    gathering_of,
+    read_answers,
+)
 from registry.shim.recorder.asking import Asked
-from registry.shim.recorder.calls import Answer, Call, Calls
+from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.recorder import Sent
 from registry.wire import open_inference
 from registry.wire.status import to_status
@@ -51,7 +54,6 @@ OPTIONS: Final = (
 )
 """Options of the server and of the channel to the model server."""
 
-_FRAME = struct.Struct(">Q")
 # Calls with one message each way; everything else passes as a stream, which looks the same.
 _UNARY = frozenset({INFER})
 _OWN = ("grpc-", "x-provreg-", ":")
@@ -60,15 +62,6 @@ _DROPPED = frozenset({"content-type", "te", "user-agent", "accept-encoding", "gr
 Metadata = Sequence[tuple[str, str | bytes]]
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def frames_digest(messages: Sequence[bytes]) -> str:
-    """The wire digest of messages: SHA-256 over ``u64 BE length ‖ message`` of each."""
-    hasher = hashlib.sha256()
-    for message in messages:
-        hasher.update(_FRAME.pack(len(message)))
-        hasher.update(message)
-    return hasher.hexdigest()
 
 
 class OpenInferenceProxy(grpc.GenericRpcHandler):
@@ -118,8 +111,9 @@ class _Unary:
             call.abandoned()
             raise
         said = read_answers([answer], open_inference.read_response)
+        gathering = gathering_of(self.calls, [request])
         try:
-            await call.answered(said.answer("unary"))
+            await call.answered(said.answer("unary", content=content_of(gathering, [answer])))
         except RegistryError as error:
             await _refuse(context, error)
         proven = await call.proven()
@@ -132,8 +126,8 @@ class _Pending:
     """A request of a stream that has no last answer yet."""
 
     id: str
-    digest: bytes
     call: Call
+    gathering: Gathering | None
     answers: list[bytes] = field(default_factory=list)
 
 
@@ -159,7 +153,8 @@ class _Open:
                 expected=f"at most {MAX_OPEN_REQUESTS}",
             )
         call = await self._calls.begin(self._last, self._asked)
-        self._pending.append(_Pending(open_inference.request_id(request), self._last, call))
+        gathering = gathering_of(self._calls, [request])
+        self._pending.append(_Pending(open_inference.request_id(request), call, gathering))
 
     async def answered(self, message: bytes) -> None:
         """Write down an answer before it goes out."""
@@ -178,7 +173,13 @@ class _Open:
             pending.call.failed("ModelStreamInferResponse.error_message", sent)
             return
         whole = read_answers(pending.answers, open_inference.read_stream_response)
-        await pending.call.answered(whole.answer("grpc_stream", chunks=len(pending.answers)))
+        await pending.call.answered(
+            whole.answer(
+                "grpc_stream",
+                len(pending.answers),
+                content_of(pending.gathering, pending.answers),
+            )
+        )
         self._said, self._answered = whole.metadata(pending.call), pending.call
 
     async def metadata(self) -> Metadata:
@@ -205,7 +206,7 @@ class _Open:
             return self._pending[0]
         # A further answer to a request that seemed to have had its last one.
         call = await self._calls.begin(self._last, self._asked)
-        pending = _Pending(name, self._last, call)
+        pending = _Pending(name, call, gathering_of(self._calls, []))
         self._pending.append(pending)
         return pending
 
@@ -301,57 +302,6 @@ async def _forward(requests: AsyncIterator[bytes], upstream: Any, open_: _Open |
     except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
         # The model server ended the call; its status says why.
         return
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What the messages of one answer say.
-
-    Attributes:
-        profile_error: Why they have no richer profile than their bytes; empty if they have.
-    """
-
-    profile: inference.Profile
-    content: bytes
-    wire: str
-    profile_error: str
-
-    def answer(self, transport: Any, chunks: int = 0) -> Answer:
-        """As its record says it."""
-        response = inference.Response(
-            profile=self.profile,
-            content_digest=self.content.hex(),
-            wire_digest=self.wire,
-            complete=True,
-        )
-        return Answer(response, transport, chunks=chunks, profile_error=self.profile_error)
-
-    def metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
-        """What tells the caller of the record."""
-        named = (("x-receipt-id", call.receipt_id),) if call.receipt_id else ()
-        return (*named, ("x-output-sha256", self.content.hex()))
-
-
-def read_answers(messages: Sequence[bytes], read: Callable[[bytes], open_inference.Answer]) -> Read:
-    """Name the answer that these messages are.
-
-    One message of named tensors has its digest under ``output/tensor/v1``. Everything else is named
-    by its bytes, framed as on the wire.
-    """
-    wire = frames_digest(messages)
-    try:
-        if len(messages) != 1:
-            return _bytes_of(messages, wire, "several messages are one answer")
-        content = tensor.content_digest(read(messages[0]).tensors)
-    except MalformedError as error:
-        return _bytes_of(messages, wire, error.what)
-    return Read(tensor.NAME, content, wire, "")
-
-
-def _bytes_of(messages: Sequence[bytes], wire: str, why: str) -> Read:
-    framed = b"".join(_FRAME.pack(len(item)) + item for item in messages)
-    data = messages[0] if len(messages) == 1 else framed
-    return Read(raw.NAME, raw.content_digest(data), wire, why)
 
 
 def _metadata(context: Context) -> Metadata:

@@ -8,6 +8,7 @@ its outcome, in every other mode the outcome follows the piece.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from registry.shim.privacy.gathering import Gathering
 from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named, announced
 from registry.shim.recorder.calls import Answer, Transport
 
@@ -54,9 +55,23 @@ class Passage:
     """
 
     def __init__(
-        self, kind: Kind, headers: Mapping[str, str], status: int, *, strict: bool
+        self,
+        kind: Kind,
+        headers: Mapping[str, str],
+        status: int,
+        *,
+        strict: bool,
+        gathering: Gathering | None = None,
     ) -> None:
-        """Take the kind of the path, and status and headers of the answer by lowercase name."""
+        """Take what is known of the answer before its first byte.
+
+        Args:
+            kind: How answers of the path are read.
+            headers: Its headers by lowercase name.
+            status: Its status.
+            strict: See the attribute.
+            gathering: Holds what the call says; None if nothing of it is kept.
+        """
         self.settled = False
         self.content_digest = ""
         self._reader = AnswerReader(kind, headers)
@@ -65,6 +80,7 @@ class Passage:
         self.strict = strict
         self._size = announced(headers.get("content-length", ""))
         self._held = b""
+        self._gathering = gathering
 
     @property
     def is_document(self) -> bool:
@@ -76,13 +92,13 @@ class Passage:
 
     def document(self, body: bytes) -> Outcome:
         """The outcome of an answer that was held whole."""
-        self._reader.feed(body)
+        self._feed(body)
         return self._settle(self._reader.named(whole=True), "unary")
 
     def piece(self, piece: bytes) -> Step:
         """Take a piece that came."""
         reader = self._reader
-        reader.feed(piece)
+        self._feed(piece)
         if not self.settled and reader.ended:
             # From here on the answer is whole, whatever the client does: stock clients close.
             outcome = self._settle(reader.named(whole=True), "sse")
@@ -116,4 +132,14 @@ class Passage:
             chunks=said.events,
             finish_reasons=said.finish_reasons,
             profile_error=said.profile_error,
+            content=(
+                None
+                if self._gathering is None
+                else self._gathering.content(self._reader.document())
+            ),
         )
+
+    def _feed(self, piece: bytes) -> None:
+        self._reader.feed(piece)
+        if self._gathering is not None and not self.settled:
+            self._gathering.take(piece)

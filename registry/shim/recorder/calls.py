@@ -13,6 +13,8 @@ from typing import Literal
 
 from registry.core.records import inference
 from registry.errors import RegistryError, UnavailableError
+from registry.shim.privacy.gathering import Gathering
+from registry.shim.privacy.keeping import Content, Keeping
 from registry.shim.recorder.asking import Asked, Proven
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.journal import After, Ticket
@@ -44,6 +46,7 @@ class Answer:
         chunks: Messages or events of a stream; 0 for a single one.
         finish_reasons: Why each choice ended.
         profile_error: Why it has no richer profile than its bytes.
+        content: What the call said, if anything of it is kept.
     """
 
     response: inference.Response
@@ -51,6 +54,7 @@ class Answer:
     chunks: int = 0
     finish_reasons: tuple[str, ...] = ()
     profile_error: str = ""
+    content: Content | None = None
 
 
 class Calls:
@@ -67,6 +71,7 @@ class Calls:
         allowed: Callable[[], None] = lambda: None,
         levels: Levels | None = None,
         spans: Spans | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         """Take where calls are written down, and what answers.
 
@@ -79,11 +84,13 @@ class Calls:
             allowed: Raises while no call may be forwarded, in whatever mode.
             levels: What looks after callers' wishes; without it they are only written down.
             spans: Who is told of calls besides.
+            keeping: What is kept of calls, and committed to; None for nothing.
         """
         self.mode = mode
         self._allowed = allowed
         self.levels = levels
         self.spans = spans or NoSpans()
+        self._keeping = keeping
         self._deployment = deployment
         self.recorder = recorder
         self._unrecorded = unrecorded
@@ -153,10 +160,13 @@ class Calls:
 
     async def end(self, call: "Call", answer: Answer) -> int | None:
         """Write down an answer; see :meth:`Call.answered`."""
+        if self._keeping is not None:
+            # Sealing waits for the disk; a caller that leaves meanwhile does not undo it.
+            return await asyncio.shield(asyncio.to_thread(self.end_here, call, answer))
         open_ = call.open
         if open_ is None:
             return None
-        said = self._said(call, answer)
+        said = self._said(call, open_, answer)
         if self.mode != "strict":
             return self._follow(call, open_, said)
         ticket = await self._waits().durable(
@@ -169,16 +179,42 @@ class Calls:
         open_ = call.open
         if open_ is None:
             return None
-        said = self._said(call, answer)
+        said = self._said(call, open_, answer)
         if self.mode != "strict":
             return self._follow(call, open_, said)
         ticket = self.recorder.answered(open_, said)
         ticket.wait()
         return _written(call, open_, ticket)
 
-    def _said(self, call: "Call", answer: Answer) -> Answered:
+    @property
+    def keeps(self) -> bool:
+        """Whether anything of what calls say is kept or committed to."""
+        return self._keeping is not None
+
+    def gathering(self, request: bytes) -> Gathering | None:
+        """What holds the content of a call while it passes; None if nothing of it is kept."""
+        return None if self._keeping is None else Gathering(request)
+
+    def _said(self, call: "Call", open_: Open, answer: Answer) -> Answered:
         asked, course = call.asked, call.course(answer, self.mode)
-        return Answered(answer.response, asked.level, course, asked.deadline_ms)
+        private: inference.Private | None = None
+        if self._keeping is not None:
+            content = answer.content or Content(b"", b"", {})
+            try:
+                call.response, private = self._keeping.keep(
+                    self.receipt_id(open_),
+                    open_.n,
+                    answer.response,
+                    content,
+                    strict=self.mode == "strict",
+                )
+            except UnavailableError as error:
+                reason = error.reason
+                self.write(lambda: self.recorder.failed(open_, reason))
+                raise
+        else:
+            call.response = answer.response
+        return Answered(call.response, asked.level, course, asked.deadline_ms, private)
 
     def _follow(self, call: "Call", open_: Open, said: Answered) -> int | None:
         """Write down an answer that goes out meanwhile; unless its caller wants to see it safe."""
@@ -233,13 +269,14 @@ class Call:
     Attributes:
         asked: What its caller asks of its record.
         open: Its intent; None if the journal could not take it, which only best_effort lets pass.
+        response: What its record says of the answer; None before there is one.
         ended: Whether its outcome was written down, or tried to be; there is only one.
         wish: What its caller asked for, if somebody looks after it and it may still come true.
     """
 
     __slots__ = (
         *("_added_ns", "_calls", "_first_ns", "_last_ns", "_span", "_start_ns"),
-        *("asked", "ended", "open", "wish"),
+        *("asked", "ended", "open", "response", "wish"),
     )
 
     def __init__(self, calls: Calls, asked: Asked, model: inference.Model) -> None:
@@ -247,6 +284,7 @@ class Call:
         self.asked = asked
         self._span = calls.spans.begin(asked.trace, model, asked.params.get("model", ""))
         self.open: Open | None = None
+        self.response: inference.Response | None = None
         self.ended = False
         levels = calls.levels
         self.wish = None if levels is None or asked.level is None else Wish(levels, asked)
@@ -284,7 +322,8 @@ class Call:
         except UnavailableError as error:
             self._span.ended(self.receipt_id, error.reason)
             raise
-        self._span.answered(self.receipt_id, answer.response, answer.finish_reasons)
+        if self.response is not None:
+            self._span.answered(self.receipt_id, self.response, answer.finish_reasons)
         return n
 
     def answered_here(self, answer: Answer) -> int | None:
@@ -295,7 +334,8 @@ class Call:
         except UnavailableError as error:
             self._span.ended(self.receipt_id, error.reason)
             raise
-        self._span.answered(self.receipt_id, answer.response, answer.finish_reasons)
+        if self.response is not None:
+            self._span.answered(self.receipt_id, self.response, answer.finish_reasons)
         return n
 
     async def proven(self) -> Proven:

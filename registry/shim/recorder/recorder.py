@@ -90,12 +90,14 @@ class Answered:
         asked: How strongly the caller wanted it proven; None if it did not say.
         course: How it went out; None within one process.
         deadline_ms: By when the caller wants it proven, after the request.
+        private: What it commits to of content that it does not show.
     """
 
     response: inference.Response
     asked: inference.Level | None = None
     course: inference.Course | None = None
     deadline_ms: int = 0
+    private: inference.Private | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,4 +395,5 @@ def _completion(
         asked=msgspec.UNSET if answer.asked is None else answer.asked,
         deadline_ms=answer.deadline_ms,
         course=msgspec.UNSET if answer.course is None else answer.course,
+        private=msgspec.UNSET if answer.private is None else answer.private,
     )

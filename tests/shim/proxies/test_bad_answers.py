@@ -27,12 +27,12 @@ from registry.core.records import inference
 from registry.shim.app import open_shim
 from registry.shim.proxies import answer_readers, exchange
 from registry.shim.proxies.answer_readers import AnswerReader
+from registry.shim.proxies.message_answers import frames_digest
 from registry.shim.proxies.open_inference import (
     INFER,
     OPTIONS,
     STREAM,
     OpenInferenceProxy,
-    frames_digest,
 )
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls

@@ -15,6 +15,10 @@ from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
 from registry.errors import Reason, RefusedError
 from registry.shim.app import Shim
+from registry.shim.privacy.keeping import Keeping
+from registry.shim.privacy.policy import PrivacyPolicy
+from registry.shim.privacy.sealed_payload import MAX_PAYLOAD_BYTES
+from registry.shim.privacy.vault import Vault
 from registry.shim.proxies import answer_readers
 from registry.shim.proxies.passage import MAX_HELD_BYTES
 from registry.shim.recorder.awaiting import Awaiting
@@ -68,14 +72,22 @@ def run(
     script: Script,
     act: Callable[[Client], Awaitable[None]],
     mode: Mode = "stream",
+    *,
     allowed: Callable[[], None] = lambda: None,
+    keeping: Keeping | None = None,
 ) -> list[inference.Record]:
     """Run ``act`` against the proxy and return what its shim wrote down."""
 
     async def around(shim: Shim) -> None:
         awaiting = Awaiting(asyncio.get_running_loop())
         calls = Calls(
-            shim.recorder, shim.unrecorded, lambda: DEPLOYMENT, awaiting, mode, allowed=allowed
+            shim.recorder,
+            shim.unrecorded,
+            lambda: DEPLOYMENT,
+            awaiting,
+            mode,
+            allowed=allowed,
+            keeping=keeping,
         )
         listen = Listen("127.0.0.1", 0)
         async with serve(script) as url, serving(listen, Upstream(url), calls) as port:
@@ -542,7 +554,7 @@ def test_an_unattested_node_that_must_be_attested_answers_in_no_mode(
         assert script.heads == []
         await client.until_recorded(3)
 
-    intent, refused = run(tmp_path, script, act, mode, unattested)
+    intent, refused = run(tmp_path, script, act, mode, allowed=unattested)
     assert isinstance(intent, inference.Intent)
     assert isinstance(refused, inference.NotForwarded)
     assert refused.reason == "UNATTESTED"
@@ -615,3 +627,72 @@ def test_many_streams_at_once_are_kept_apart(tmp_path: Path) -> None:
 
     records = run(tmp_path, script, act)
     assert len([item for item in records if isinstance(item, inference.Completion)]) == 50
+
+
+def keeping(vault: Path) -> Keeping:
+    policy = PrivacyPolicy(
+        schema="privacy-policy/v1",
+        retention_class="loans",
+        fields=("/request/user", "/response/choices/0/message/content"),
+        keep=True,
+        output="committed",
+    )
+    return Keeping(policy, Vault(vault))
+
+
+ASKED = b'{"model":"m","user":"u-77","messages":[]}'
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_call_said_is_sealed_before_its_record(tmp_path: Path, mode: Mode) -> None:
+    body = CHAT % json.dumps(LOAN)[1:-1].encode()
+    script = Script([plain(body, JSON)])
+    told: list[bytes] = []
+
+    async def act(client: Client) -> None:
+        _, headers, answer = await client.ask(b"POST /v1/chat/completions", ASKED)
+        told.append(headers[b"x-output-sha256"])
+        assert answer == body
+        await client.until_recorded(3)
+
+    vault = tmp_path / "private"
+    intent, record = run(tmp_path, script, act, mode, keeping=keeping(vault))
+    assert isinstance(record, inference.Completion)
+    assert isinstance(record.private, inference.Private)
+    opened = Vault(vault).open(intent.sequence.n)
+    assert (opened.payload.request, opened.payload.answer) == (ASKED, body)
+    # The caller has the output, and learns its own digest; the record does not show it.
+    assert told == [opened.payload.content_digest.hex().encode()]
+    assert record.response.content_digest == opened.committed_output[0].hex()
+    assert record.private.fields == 2
+    assert record.private.payload == opened.commitment.hex()
+
+
+def test_a_call_that_cannot_be_sealed_gets_no_answer_in_strict(tmp_path: Path) -> None:
+    script = Script([plain(CHAT % b"x", JSON)])
+    vault = tmp_path / "private"
+    vault.write_bytes(b"no folder")
+
+    async def act(client: Client) -> None:
+        status, _, answer = await client.ask(b"POST /v1/chat/completions", ASKED)
+        assert status == 503
+        assert b"STORAGE_FAILED" in answer
+
+    _, record = run(tmp_path, script, act, "strict", keeping=keeping(vault))
+    assert isinstance(record, inference.Failure)
+    assert record.error == "STORAGE_FAILED"
+
+
+def test_a_call_that_is_too_long_to_be_kept_is_told_of(tmp_path: Path) -> None:
+    script = Script([plain(b"x" * (MAX_PAYLOAD_BYTES + 1), b"content-type: text/plain")])
+
+    async def act(client: Client) -> None:
+        assert (await client.ask(b"POST /v1/chat/completions", ASKED))[0] == 200
+        await client.until_recorded(3)
+
+    vault = tmp_path / "private"
+    intent, record = run(tmp_path, script, act, keeping=keeping(vault))
+    assert isinstance(record, inference.Completion)
+    assert isinstance(record.private, inference.Private)
+    assert record.private.missed == "the call is too large to be kept"
+    assert Vault(vault).open(intent.sequence.n).payload.request == b""

@@ -20,13 +20,16 @@ from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
 from registry.errors import MalformedError, Reason, RefusedError
 from registry.shim.app import Shim
+from registry.shim.privacy.keeping import Keeping
+from registry.shim.privacy.policy import PrivacyPolicy
+from registry.shim.privacy.vault import Vault
+from registry.shim.proxies.message_answers import frames_digest
 from registry.shim.proxies.open_inference import (
     INFER,
     OPTIONS,
     SERVICE,
     STREAM,
     OpenInferenceProxy,
-    frames_digest,
 )
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
@@ -76,6 +79,7 @@ def run(
     act: Callable[[Bench], Awaitable[None]],
     mode: Mode = "stream",
     allowed: Callable[[], None] = lambda: None,
+    keeping: Keeping | None = None,
 ) -> list[inference.Record]:
     """Run ``act`` against a proxy and return what its shim wrote down."""
 
@@ -85,7 +89,13 @@ def run(
             upstream = grpc.aio.insecure_channel(address, options=OPTIONS)
             awaiting = Awaiting(asyncio.get_running_loop())
             calls = Calls(
-                shim.recorder, shim.unrecorded, lambda: DEPLOYMENT, awaiting, mode, allowed=allowed
+                shim.recorder,
+                shim.unrecorded,
+                lambda: DEPLOYMENT,
+                awaiting,
+                mode,
+                allowed=allowed,
+                keeping=keeping,
             )
             async with (
                 upstream,
@@ -421,3 +431,24 @@ def test_the_same_answer_has_one_digest_typed_or_raw() -> None:
     other = open_inference.read_response(response(Y, b"")).tensors
     assert tensor.content_digest(one) == tensor.content_digest(other)
     assert digest.sha256(typed) != digest.sha256(response(Y, b""))
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+def test_what_a_call_said_is_sealed_with_its_frames(tmp_path: Path, *, streams: bool) -> None:
+    async def act(bench: Bench) -> None:
+        if streams:
+            await bench.talk(request([1.0, 2.0]))
+        else:
+            await bench.infer(request([1.0, 2.0]))
+
+    policy = PrivacyPolicy(
+        schema="privacy-policy/v1", retention_class="loans", keep=True, output="committed"
+    )
+    vault = Vault(tmp_path / "private")
+    intent, record = run(tmp_path, act, keeping=Keeping(policy, vault))
+    assert isinstance(record, inference.Completion)
+    opened = vault.open(intent.sequence.n)
+    framed = opened.payload.request
+    assert (framed[:8], framed[8:]) == (len(request([1.0, 2.0])).to_bytes(8), request([1.0, 2.0]))
+    assert digest.sha256(opened.payload.answer) == opened.payload.wire_digest
+    assert record.response.wire_digest == opened.committed_output[1].hex()
