@@ -15,10 +15,13 @@ from registry.cli.main import NOUNS
 README = Path(__file__).parents[2] / "README.md"
 SERVE = "provreg serve --data registry-data"
 WITNESS = "provreg witness serve --data witness-data"
-SESSION_SECONDS = 120
+SESSION_SECONDS = 300
 
-HTTP, WITNESSING = "127.0.0.1:7071", "127.0.0.1:7080"
+HTTP, WITNESSING, SHIM = "127.0.0.1:7071", "127.0.0.1:7080", "127.0.0.1:8790"
 """Where these listen if not told otherwise; a test takes ports that are free."""
+
+MODELS = ("8001 8000", "127.0.0.1:8000")
+"""Where the README's model server listens, as it stands in two commands."""
 
 
 def console_commands() -> list[str]:
@@ -37,7 +40,7 @@ def free_port() -> int:
 
 
 def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Path) -> None:
-    port, witness = free_port(), free_port()
+    port, witness, shim, model = (free_port() for _ in range(4))
     commands = console_commands()
     assert commands[0].startswith(SERVE)
     script = ["set -e -m", "trap 'jobs -p | xargs -r kill' EXIT"]
@@ -46,12 +49,18 @@ def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Pa
         changed = changed.replace(WITNESS, f"{WITNESS} --listen 127.0.0.1:{witness}")
         changed = changed.replace(HTTP, f"127.0.0.1:{port + 1}")
         changed = changed.replace(WITNESSING, f"127.0.0.1:{witness}")
+        changed = changed.replace(MODELS[0], f"{model + 1} {model}")
+        changed = changed.replace(MODELS[1], f"127.0.0.1:{model}")
+        changed = changed.replace(SHIM, f"127.0.0.1:{shim}")
+        changed = changed.replace(" shim --", f" shim --listen 127.0.0.1:{shim} --")
         if command.startswith("provreg log checkpoint --policy"):
             # A person reads for a moment; by then the witness has been asked.
             changed = f"until {changed}; do sleep 0.2; done"
         script.append(changed)
         if command.endswith("&"):
-            begun = witness if WITNESS in command else port
+            begun = port
+            for word, other in ((WITNESS, witness), (" shim ", shim), ("model_server", model)):
+                begun = other if word in command else begun
             script.append(
                 f"until (echo > /dev/tcp/127.0.0.1/{begun}) 2>/dev/null; do sleep 0.1; done"
             )

@@ -2,22 +2,24 @@
 
 ::
 
-    python -m tools.bench.model_server GRPC_PORT HTTP_PORT
+    python -m tools.bench.model_server GRPC_PORT HTTP_PORT [TOKENS]
 
-Over gRPC each ``ModelInfer`` gets the same small tensor. Over HTTP each chat gets
-:data:`TOKENS` events, one every :data:`PACE_SECONDS`, as a model that generates would send them.
+Over gRPC each ``ModelInfer`` gets the same small tensor. Over HTTP each chat gets so many events
+(:data:`TOKENS` if not told otherwise), one every :data:`PACE_SECONDS`, as a model that generates
+would send them.
 """
 
 import asyncio
 import contextlib
 import sys
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
 
 TOKENS = 200
-"""Events of one answer."""
+"""Events of one answer, if not told otherwise."""
 
 PACE_SECONDS = 0.02
 """Between two events of one answer: 50 tokens a second."""
@@ -52,7 +54,7 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-async def _chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tokens: int) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -61,7 +63,7 @@ async def _chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             loop = asyncio.get_running_loop()
             start = loop.time()
             writer.write(_HEAD)
-            for number in range(TOKENS):
+            for number in range(tokens):
                 writer.write(_chunk(_TOKEN))
                 await writer.drain()
                 await asyncio.sleep(start + (number + 1) * PACE_SECONDS - loop.time())
@@ -70,15 +72,16 @@ async def _chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def main(grpc_port: int, http_port: int) -> None:
+async def main(grpc_port: int, http_port: int, tokens: int) -> None:
     """Serve until the process is killed."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((_Handler(),))
     server.add_insecure_port(f"127.0.0.1:{grpc_port}")
     await server.start()
-    chats = await asyncio.start_server(_chat, "127.0.0.1", http_port)
+    chats = await asyncio.start_server(partial(_chat, tokens=tokens), "127.0.0.1", http_port)
     await chats.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    given = [int(item) for item in sys.argv[1:]]
+    asyncio.run(main(given[0], given[1], (*given, TOKENS)[2]))
