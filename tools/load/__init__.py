@@ -1,0 +1,1 @@
+"""Load with failures: many clients, and everything around them killed at random."""
