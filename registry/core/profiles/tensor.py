@@ -228,6 +228,22 @@ def wire_digest(tensors: Sequence[Tensor]) -> bytes:
     return hasher.digest()
 
 
+def framed(tensors: Sequence[Tensor]) -> bytes:
+    """Tensors as bytes from which they can be read again, in the order of their names.
+
+    For each, ``u64 BE length ‖ bytes`` of its name, type, shape and size in JSON, and of its raw
+    form.
+
+    Raises:
+        MalformedError: ``PROFILE``.
+    """
+    parts = []
+    for item in by_name(tensors) if tensors else ():
+        head = _Head(name=item.name, datatype=item.datatype, shape=item.shape, nbytes=len(item.raw))
+        parts += [encoding.write_json(head), item.raw]
+    return b"".join(_FRAME.pack(len(part)) + part for part in parts)
+
+
 def by_name(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Sort tensors by the UTF-8 bytes of their names, of which no two are equal.
 

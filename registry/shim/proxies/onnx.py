@@ -30,7 +30,8 @@ from registry.inspection.session import (
 )
 from registry.shim.attestation import KeyAttestation
 from registry.shim.deployment import Description, Standing
-from registry.shim.recorder.recorder import Answered, Deployment, Recorder
+from registry.shim.privacy.keeping import Content, Keeping
+from registry.shim.recorder.recorder import Answered, Deployment, Open, Recorder
 from registry.shim.release import PinnedRelease
 from registry.shim.spans import mark_current
 
@@ -79,6 +80,7 @@ class RecordedSession:
         mode: Mode = "strict",
         *,
         allowed: Callable[[], None] = lambda: None,
+        keeping: Keeping | None = None,
     ) -> None:
         """Use :meth:`open`: this trusts that ``session`` was made of what ``deployment`` says."""
         self._mode = mode
@@ -86,6 +88,7 @@ class RecordedSession:
         self._deployment = deployment
         self._recorder = recorder
         self._allowed = allowed
+        self._keeping = keeping
         self._output_names = tuple(output.name for output in session.get_outputs())
         model = deployment().model
         self._model_name = f"{model.name}@{model.version}"
@@ -104,6 +107,7 @@ class RecordedSession:
         opt_level: str = DEFAULT_OPT_LEVEL,
         mode: Mode = "strict",
         attestation: KeyAttestation | None = None,
+        keeping: Keeping | None = None,
     ) -> Self:
         """Load a model of a release, if it is the registered one.
 
@@ -120,6 +124,8 @@ class RecordedSession:
                 model when the intent is, and the completion follows.
             attestation: What attests the key that signs; records then name the evidence, and runs
                 are refused while it requires a result and none is in force.
+            keeping: What is kept of runs: inputs and outputs, each tensor as a frame with its name,
+                type and shape in JSON and one with its bytes; None for nothing.
 
         Raises:
             VerificationError: ``WRONG_MODEL_FILE`` if a file differs from the registered one.
@@ -150,7 +156,7 @@ class RecordedSession:
         )
         if attestation is None:
             deployment = Deployment(release.model, "artifact_verified", runtime, UNCOVERED)
-            return cls(session, lambda: deployment, recorder, mode)
+            return cls(session, lambda: deployment, recorder, mode, keeping=keeping)
         described = Description(
             release.model,
             runtime,
@@ -159,7 +165,7 @@ class RecordedSession:
             uncovered=UNCOVERED,
         )
         standing = Standing(recorder, described, attestation)
-        return cls(session, standing, recorder, mode, allowed=attestation.require)
+        return cls(session, standing, recorder, mode, allowed=attestation.require, keeping=keeping)
 
     def run(
         self,
@@ -192,9 +198,8 @@ class RecordedSession:
         """
         inputs = {name: np.asarray(value) for name, value in feed.items()}
         asked = tuple(output_names or ())
-        request = tensor.request_digest(
-            [to_tensor(name, array) for name, array in inputs.items()], asked
-        )
+        fed = [to_tensor(name, array) for name, array in inputs.items()]
+        request = tensor.request_digest(fed, asked)
         deployment = self._deployment()
         try:
             self._allowed()
@@ -219,12 +224,35 @@ class RecordedSession:
         response = inference.Response(
             profile=tensor.NAME, content_digest=content.hex(), wire_digest=wire.hex(), complete=True
         )
+        answered = self._keep(opened, response, fed, tensors)
         if self._mode == "strict":
-            n = self._recorder.complete(opened, response)
+            n = self._recorder.complete(opened, answered.response, answered.private)
         else:
-            n = self._recorder.answered(opened, Answered(response), urgency="soon").n
-        mark_current(f"{self._recorder.shim_id}/{opened.n}", response)
+            n = self._recorder.answered(opened, answered, urgency="soon").n
+        mark_current(f"{self._recorder.shim_id}/{opened.n}", answered.response)
         return Answer(outputs, tensors, content, n, self._model_name)
+
+    def _keep(
+        self,
+        opened: Open,
+        response: inference.Response,
+        fed: Sequence[Tensor],
+        tensors: Sequence[Tensor],
+    ) -> Answered:
+        """What the record says of an answer, once what is to be kept of it is on disk."""
+        if self._keeping is None:
+            return Answered(response)
+        content = Content(tensor.framed(fed), tensor.framed(tensors), {})
+        receipt = f"{self._recorder.shim_id}/{opened.n}"
+        try:
+            response, private = self._keeping.keep(
+                receipt, opened.n, response, content, strict=self._mode == "strict"
+            )
+        except UnavailableError as error:
+            with contextlib.suppress(UnavailableError):
+                self._recorder.fail(opened, error.reason)
+            raise
+        return Answered(response, private=private)
 
 
 def _describe(error: BaseException) -> str:

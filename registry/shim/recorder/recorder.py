@@ -190,15 +190,19 @@ class Recorder:
             self._running.add(ticket.n)
         return Open(ticket.n, said[0].request, deployment, ticket)
 
-    def complete(self, open_: Open, response: inference.Response) -> int:
+    def complete(
+        self,
+        open_: Open,
+        response: inference.Response,
+        private: inference.Private | None = None,
+    ) -> int:
         """Write down the answer of a call; returns the record's number when that is durable.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED``. The answer must not be given away.
-            ConflictError: ``INTENT_CLOSED``.
-            MalformedError: ``MALFORMED_HEX``; the call is still open.
+            RegistryError: As :meth:`answered`. The answer must not be given away.
         """
-        return self._waited(self.answered(open_, Answered(response), urgency="mine"))
+        answer = Answered(response, private=private)
+        return self._waited(self.answered(open_, answer, urgency="mine"))
 
     def answered(
         self,
@@ -230,8 +234,7 @@ class Recorder:
         """Write down that a call gave no answer; returns the record's number when that is durable.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED``.
-            ConflictError: ``INTENT_CLOSED``.
+            RegistryError: As :meth:`failed`.
         """
         return self._waited(self.failed(open_, error))
 
@@ -267,8 +270,7 @@ class Recorder:
         """Write down that whoever asked left before the answer was delivered.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED``.
-            ConflictError: ``INTENT_CLOSED``.
+            RegistryError: As :meth:`failed`.
         """
         return self._end(
             open_,
@@ -286,8 +288,7 @@ class Recorder:
         """Write down that a call was refused here, before the model server saw it.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED``.
-            ConflictError: ``INTENT_CLOSED``.
+            RegistryError: As :meth:`failed`.
         """
         return self._end(
             open_,

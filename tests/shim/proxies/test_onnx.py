@@ -29,6 +29,9 @@ from registry.inspection.arrays import to_tensor
 from registry.inspection.cpu import instruction_set
 from registry.shim.app import Shim, open_shim
 from registry.shim.attestation import Attested, KeyAttestation
+from registry.shim.privacy.keeping import Keeping
+from registry.shim.privacy.policy import PrivacyPolicy
+from registry.shim.privacy.vault import Vault
 from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.release import PinnedRelease
@@ -399,3 +402,31 @@ def test_a_missing_engine_names_the_extra(bench: Bench, monkeypatch: pytest.Monk
         bench.session("linear.onnx")
     assert caught.value.reason is Reason.MISSING_EXTRA
     assert "provreg[shim]" in caught.value.hint
+
+
+@pytest.mark.parametrize("mode", ["strict", "stream"])
+def test_what_a_run_was_fed_and_gave_is_sealed(bench: Bench, mode: str) -> None:
+    policy = PrivacyPolicy(
+        schema="privacy-policy/v1", retention_class="scores", keep=True, output="committed"
+    )
+    vault = Vault(bench.folder / "private")
+    session = bench.session("linear.onnx", mode=mode, keeping=Keeping(policy, vault))
+    answer = session.run_recorded(None, {"x": X})
+    bench.shim.sequence.beat()  # durable after the answer's record
+    record = bench.records()[answer.n]
+    assert isinstance(record, inference.Completion)
+    payload = vault.open(record.intent_n).payload
+    assert payload.request.endswith(X.tobytes())
+    assert payload.answer == tensor.framed(answer.tensors)
+    assert payload.content_digest == answer.content_digest
+    assert record.response.content_digest != answer.content_digest.hex()
+
+
+def test_a_run_that_cannot_be_sealed_gives_nothing_in_strict(bench: Bench) -> None:
+    policy = PrivacyPolicy(schema="privacy-policy/v1", retention_class="scores", keep=True)
+    (bench.folder / "private").write_bytes(b"no folder")
+    session = bench.session("linear.onnx", keeping=Keeping(policy, Vault(bench.folder / "private")))
+    with pytest.raises(UnavailableError) as caught:
+        session.run(None, {"x": X})
+    assert caught.value.reason is Reason.STORAGE_FAILED
+    assert isinstance(bench.records()[-1], inference.Failure)
