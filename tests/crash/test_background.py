@@ -19,8 +19,10 @@ from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.merkle import leaf_hash, root
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.tile import TILE_WIDTH
+from tests import postgres
 from tests.crash import inject
 from tests.crash.inject import WRITES, Injector, Strike
+from tests.crash.nursery import DATABASE
 from tests.crash.test_faults import MOST_OPERATIONS, Victim
 from tests.crash.test_kill import Writer
 from tests.running import REPOSITORY
@@ -34,11 +36,17 @@ SECONDS = 20
 
 
 @pytest.fixture(scope="module")
-def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+def victim(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Victim]:
     """A registry whose jobs do not pause for long; each case goes on where the last one ended."""
     data = tmp_path_factory.mktemp("background") / "data"
+    words = ["hasty", "published"]
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgres_server")
+        words.append(f"{DATABASE}{postgres.fresh_database(server)}")
     with Injector(
-        [sys.executable, "-u", "-m", "tests.crash.nursery", data, "hasty", "published"],
+        [sys.executable, "-u", "-m", "tests.crash.nursery", data, *words],
         watch=data,
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
@@ -122,7 +130,15 @@ def strike_at(
     return f"{hit.name} {os.path.relpath(hit.path, static)}"
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("victim", "case"),
+    [
+        *(pytest.param("sqlite", case, id=case) for case in CASES),
+        # There it is killed by test_postgresql, before each message to the database as well.
+        *(pytest.param("postgresql", c, id=f"{c}-postgresql") for c in CASES if c != "SIGKILL"),
+    ],
+    indirect=["victim"],
+)
 def test_no_failure_of_publishing_harms_the_log(victim: Victim, case: str) -> None:
     writer = Writer(victim.memory, victim.acme, 1 + list(CASES).index(case))
     dies = CASES[case][-1]

@@ -5,6 +5,7 @@ must have everything that was ever acknowledged, so every case is checked by the
 """
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
 from registry.errors import RegistryError
 from registry.wire.status import from_rpc_error
+from tests import postgres
 from tests.crash import inject
 from tests.crash.inject import WRITES, Injector, Strike
+from tests.crash.nursery import DATABASE
 from tests.crash.test_kill import BatchWriter, Memory, Writer, check
 from tests.running import REPOSITORY, address_in, admin_token, admit
 
@@ -85,14 +88,22 @@ class Victim:
         return None
 
 
-def fail_each(victim: Victim, writer: Writer, number: int, *, lasting: bool) -> list[str]:
-    """Fail each operation of one registration in turn; what was hit."""
+NUMBERS = itertools.count(1)
+"""Writers of one registry have numbers of their own."""
+
+Calls = frozenset[str]
+
+
+def fail_each(
+    victim: Victim, writer: Writer, number: int, *, lasting: bool, calls: Calls | None = None
+) -> list[str]:
+    """Fail each operation of one registration in turn, or each of these calls; what was hit."""
     injector = victim.injector
     hits: list[str] = []
     for nth in range(1, MOST_OPERATIONS):
         with victim.running() as address:
             victim.check(address)
-            injector.arm(nth=nth, errno=number, lasting=lasting)
+            injector.arm(nth=nth, errno=number, lasting=lasting, calls=calls)
             refused = victim.write(writer, address)
             injector.disarm()
             hit = injector.hit
@@ -112,24 +123,58 @@ def fail_each(victim: Victim, writer: Writer, number: int, *, lasting: bool) -> 
     pytest.fail(f"one registration takes more than {MOST_OPERATIONS} operations: {hits}")
 
 
-@pytest.fixture
-def victim(tmp_path: Path) -> Iterator[Victim]:
-    """A registry that can be harmed."""
-    yield from a_victim(tmp_path / "data")
-
-
-def a_victim(data: Path) -> Iterator[Victim]:
-    """A registry in this folder, until the end."""
-    injector = Injector(
-        [sys.executable, "-u", "-m", "tests.crash.nursery", data],
+@contextmanager
+def harmed(data: Path, *words: str) -> Iterator[Victim]:
+    """A registry in the hands of an injector."""
+    with Injector(
+        [sys.executable, "-u", "-m", "tests.crash.nursery", data, *words],
         watch=data,
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-    )
-    with injector:
+    ) as injector:
         yield Victim(data, injector)
+
+
+@pytest.fixture(scope="module")
+def on_postgresql(
+    postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Victim]:
+    """A registry with its log on PostgreSQL, for all cases."""
+    data = tmp_path_factory.mktemp("faults") / "data"
+    url = postgres.fresh_database(postgres_server)
+    with harmed(data, f"{DATABASE}{url}") as victim:
+        # Without new folders each batch takes equally many operations, the lock's at the end.
+        for number in range(256):
+            (data / "blobs" / "sha256" / f"{number:02x}").mkdir(exist_ok=True)
+        yield victim
+    postgres.drop_database(postgres_server, url)
+
+
+@pytest.fixture
+def victim(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Victim]:
+    """A registry that can be harmed, with its log in a file of its own or on PostgreSQL."""
+    if request.param == "sqlite":
+        with harmed(tmp_path / "data") as made:
+            yield made
+        return
+    shared: Victim = request.getfixturevalue("on_postgresql")
+    yield shared
+    # All of it was asked for at the end of the case; the log's growth is watched on.
+    shared.memory.items.clear()
+
+
+APPENDS = pytest.mark.parametrize(
+    ("victim", "kind"),
+    [
+        pytest.param("sqlite", Writer, id="statement"),
+        pytest.param("sqlite", BatchWriter, id="batch"),
+        # Blobs and the checkpoint lock are files here, too. A statement has nothing more.
+        pytest.param("postgresql", BatchWriter, id="batch-postgresql"),
+    ],
+    indirect=["victim"],
+)
 
 
 @pytest.mark.parametrize(
@@ -137,31 +182,38 @@ def a_victim(data: Path) -> Iterator[Victim]:
     [(errno.EIO, False), (errno.ENOSPC, False), (errno.ENOSPC, True), (errno.EINTR, False)],
     ids=["EIO", "ENOSPC", "full-disk", "EINTR"],
 )
-@pytest.mark.parametrize("kind", [Writer, BatchWriter], ids=["statement", "batch"])
+@APPENDS
 def test_no_failed_file_operation_loses_what_was_acknowledged(
     victim: Victim, kind: type[Writer], number: int, lasting: bool
 ) -> None:
-    writer = kind(victim.memory, victim.node if kind is BatchWriter else victim.acme, 1)
-    hits = fail_each(victim, writer, number, lasting=lasting)
-    with victim.running() as address:
-        victim.check(address)
-        assert victim.write(writer, address) is None
-    calls = {hit.split()[0].removesuffix("at2") for hit in hits}
+    writer = kind(victim.memory, victim.node if kind is BatchWriter else victim.acme, next(NUMBERS))
     expected = {"pwrite64", "fdatasync"}
     if kind is BatchWriter:
         expected |= {"openat", "write", "fsync"}
-        # A new name, or the new folder that it needs first: which one, the digest says.
-        assert calls & {"rename", "mkdir"}
-    assert calls >= expected
+    hits = fail_each(victim, writer, number, lasting=lasting)
+    # What is asked for again finds some of its blobs there, so that counting may pass over a call.
+    for missed in expected - named(hits):
+        hits += fail_each(victim, writer, number, lasting=lasting, calls=frozenset([missed]))
+    with victim.running() as address:
+        victim.check(address)
+        assert victim.write(writer, address) is None
+    assert named(hits) >= expected
+    # A new name, or the new folder that it needs first: which one, the digest says.
+    assert kind is Writer or named(hits) & {"rename", "mkdir"}
 
 
-def kill_at_each(victim: Victim, writer: Writer) -> list[str]:
-    """Kill the registry before each operation of one registration in turn; what was hit."""
+def named(hits: list[str]) -> set[str]:
+    """The system calls that were hit."""
+    return {hit.split()[0].removesuffix("at2") for hit in hits}
+
+
+def kill_at_each(victim: Victim, writer: Writer, calls: Calls | None = None) -> list[str]:
+    """Kill the registry before each operation, or each of these calls, in turn; what was hit."""
     hits: list[str] = []
     for nth in range(1, MOST_OPERATIONS):
         with victim.running() as address:
             victim.check(address)
-            hit, refused = strike_once(victim, writer, address, nth, Strike.KILL)
+            hit, refused = strike_once(victim, writer, address, nth, Strike.KILL, calls)
             assert refused is None or refused.reason == "UNREACHABLE"
         if hit is None:
             return hits
@@ -183,12 +235,17 @@ def disturb_each(victim: Victim, writer: Writer, strike: Strike) -> list[str]:
     pytest.fail(f"one registration takes more than {MOST_OPERATIONS} operations: {hits}")
 
 
-def strike_once(
-    victim: Victim, writer: Writer, address: str, nth: int, strike: Strike
+def strike_once(  # noqa: PLR0917 - private, and all of it says where to strike
+    victim: Victim,
+    writer: Writer,
+    address: str,
+    nth: int,
+    strike: Strike,
+    calls: Calls | None = None,
 ) -> tuple[str | None, RegistryError | None]:
     """Strike at the n-th operation of one registration; what was hit, and what came of it."""
-    calls = WRITES if strike is Strike.SHORTEN else None
-    victim.injector.arm(nth=nth, strike=strike, calls=calls)
+    counted = WRITES if strike is Strike.SHORTEN else calls
+    victim.injector.arm(nth=nth, strike=strike, calls=counted)
     refused = victim.write(writer, address)
     victim.injector.disarm()
     hit = victim.injector.hit
@@ -196,17 +253,19 @@ def strike_once(
 
 
 @pytest.mark.parametrize("strike", [Strike.KILL, Strike.STOP, Strike.SHORTEN])
-@pytest.mark.parametrize("kind", [Writer, BatchWriter], ids=["statement", "batch"])
+@APPENDS
 def test_whatever_happens_to_an_operation_loses_nothing(
     victim: Victim, kind: type[Writer], strike: Strike
 ) -> None:
-    writer = kind(victim.memory, victim.node if kind is BatchWriter else victim.acme, 1)
+    writer = kind(victim.memory, victim.node if kind is BatchWriter else victim.acme, next(NUMBERS))
+    expected = {"pwrite64"} if strike is Strike.SHORTEN else {"pwrite64", "fdatasync"}
     if strike is Strike.KILL:
         hits = kill_at_each(victim, writer)
+        for missed in expected - named(hits):
+            hits += kill_at_each(victim, writer, frozenset([missed]))
     else:
         hits = disturb_each(victim, writer, strike)
     with victim.running() as address:
         victim.check(address)
         assert victim.write(writer, address) is None
-    calls = {hit.split()[0] for hit in hits}
-    assert calls >= ({"pwrite64"} if strike is Strike.SHORTEN else {"pwrite64", "fdatasync"})
+    assert named(hits) >= expected

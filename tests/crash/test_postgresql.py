@@ -332,6 +332,16 @@ def test_no_kill_within_a_job_harms_a_log_on_postgresql(place: Place, name: str)
     for missed in wanted - {hit.split()[0] for hit in hits}:
         work.calls = frozenset([missed])
         assert strike_each(place.victim, writer, KILLED, work, most_misses=1)
+    # But for publishing there is no other operation that could fail than a message.
+    assert {hit.split()[0] for hit in hits} <= (work.calls if name == "publishing" else MESSAGES)
+    place.until_witnessed()
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if name != "publishing"])
+def test_no_job_minds_being_stopped_at_a_message(place: Place, name: str) -> None:
+    job, _ = JOBS[name]
+    writer = Writer(place.victim.memory, place.victim.acme, 101 + list(JOBS).index(name))
+    assert strike_each(place.victim, writer, "SIGSTOP", job(place), most_misses=MISSES)
     place.until_witnessed()
 
 

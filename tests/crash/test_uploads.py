@@ -20,7 +20,7 @@ from registry.core.digest import sha256, text
 from registry.disk import WIDE_BUFFER_BYTES as BUFFER_BYTES
 from tests.crash import inject
 from tests.crash.inject import WRITES, Strike
-from tests.crash.test_faults import Victim, a_victim
+from tests.crash.test_faults import Victim, harmed
 from tests.running import Caller
 from tests.server.http.facing import Address, ask
 
@@ -131,7 +131,8 @@ def find_missing(address: str, caller: Caller, digests: list[bytes]) -> list[byt
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     """Have one registry that can be harmed, for all tests."""
-    yield from a_victim(tmp_path_factory.mktemp("victim") / "data")
+    with harmed(tmp_path_factory.mktemp("victim") / "data") as made:
+        yield made
 
 
 @pytest.fixture(params=SIZES, ids=str)
