@@ -56,8 +56,8 @@ def attest_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--attester",
         default="",
         metavar="ADDRESS",
-        help="The device: tsm:, nsm:, agent:http://127.0.0.1:PORT or agent:unix:/PATH. That of "
-        "this host if absent.",
+        help="The device: tsm:, nsm:, azure:, agent:http://127.0.0.1:PORT or agent:unix:/PATH. "
+        "That of this host if absent.",
     )
     @click.option(
         "--attest-policy", default="", metavar="NAME|sha256:HEX", help="See: provreg policy list."

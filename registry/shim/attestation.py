@@ -297,8 +297,11 @@ class KeyAttestation:
 
     def _judged(self, device: Device, binding: Binding) -> Attested:
         """Ask a device, and have what it says judged."""
+        by_tpm = device.attester.commits_to == "tpm_nonce"
         collected = device.attester.evidence(
-            binding.report_data(), binding.nonce or b"", self._key.der
+            binding.tpm_nonce() if by_tpm else binding.report_data(),
+            binding.nonce or b"",
+            self._key.der,
         )
         logged = self._attesting.registry.submit(
             collected.family,

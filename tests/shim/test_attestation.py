@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -30,7 +30,7 @@ from registry.shim.attestation import (
     KeyAttestation,
 )
 from registry.shim.attester.guest_agent import GuestAgent
-from registry.shim.attester.port import Collected
+from registry.shim.attester.port import Collected, Commitment
 from tests.attesting import MODEL, POLICY, Attesting, Direct, Logged, attesting, nitro_policy
 from tests.shim.world import RELEASE
 from tools.fake_vendor.guest_agent import Agent, nitro_mint
@@ -248,6 +248,8 @@ def test_a_device_that_does_not_answer_is_a_vain_attempt(
 
 def test_an_attester_with_a_bug_ends_no_thread(world: Attesting, registry: Direct) -> None:
     class Broken:
+        commits_to: ClassVar[Commitment] = "report_data"
+
         def evidence(self, *_: bytes) -> Collected:
             raise ZeroDivisionError
 
@@ -255,6 +257,26 @@ def test_an_attester_with_a_bug_ends_no_thread(world: Attesting, registry: Direc
     keeper = KeyAttestation(chosen, world.key.public_key, MODEL, clock=world.clock)
     keeper.attempt()
     assert failed(keeper).reason is Reason.INTERNAL
+
+
+def test_a_vtpm_is_asked_with_the_commitment_that_fits_it(
+    world: Attesting, registry: Direct
+) -> None:
+    asked: list[tuple[bytes, bytes]] = []
+
+    class VTPM:
+        commits_to: ClassVar[Commitment] = "tpm_nonce"
+
+        def evidence(self, report_data: bytes, nonce: bytes, session_key_der: bytes) -> Collected:
+            assert session_key_der == world.key.public_key.der
+            asked.append((report_data, nonce))
+            raise ZeroDivisionError
+
+    chosen = room.Attesting(registry, Device(VTPM(), POLICY))
+    KeyAttestation(chosen, world.key.public_key, MODEL, clock=world.clock).attempt()
+    [(committed, nonce)] = asked
+    bound = Binding(nonce=nonce, session_key=world.key.public_key.der, model=MODEL)
+    assert committed == bound.tpm_nonce()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 ``tsm:`` or ``tsm:/FOLDER``             TDX or SNP, through Linux
 ``tsm:/FOLDER?privilege=N``             the same, from privilege level N
 ``nsm:`` or ``nsm:/DEVICE``             AWS Nitro
+``azure:`` or ``azure:/DEVICE``         the vTPM of an Azure confidential VM on AMD
 ``nvml:``                               NVIDIA GPUs
 ``agent:http://127.0.0.1:PORT``         a guest agent
 ``agent:unix:/PATH``                    a guest agent behind a socket
@@ -14,12 +15,14 @@ from pathlib import Path
 
 from registry.core.encoding import decimal
 from registry.errors import MalformedError, Reason
-from registry.shim.attester import configfs_tsm, nsm
+from registry.shim.attester import configfs_tsm, nsm, tpm
+from registry.shim.attester.azure_vtpm import AzureVTPM
 from registry.shim.attester.configfs_tsm import ConfigfsTSM
 from registry.shim.attester.guest_agent import GuestAgent
 from registry.shim.attester.nsm import DevNSM, NitroNSM
 from registry.shim.attester.nvml import NVMLAttester
 from registry.shim.attester.port import Attester
+from registry.shim.attester.tpm import DevTPM
 
 
 def open_attester(address: str) -> Attester:
@@ -40,6 +43,8 @@ def open_attester(address: str) -> Attester:
             )
         if scheme == "nsm" and not query:
             return NitroNSM(DevNSM(Path(path) if path else nsm.DEVICE))
+        if scheme == "azure" and not query:
+            return AzureVTPM(DevTPM(Path(path) if path else tpm.DEVICE))
         if scheme == "nvml" and not rest:
             return NVMLAttester()
     raise _unknown(address)
@@ -68,6 +73,6 @@ def _unknown(address: str) -> MalformedError:
     return MalformedError(
         Reason.BAD_SETTING,
         "no device attests at this address",
-        expected="tsm:, nsm:, nvml:, agent:http://… or agent:unix:/…",
+        expected="tsm:, nsm:, azure:, nvml:, agent:http://… or agent:unix:/…",
         actual=address[:200],
     )

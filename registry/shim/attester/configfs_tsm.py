@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from registry.core.encoding import decimal
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
@@ -25,7 +25,7 @@ from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES, Role
 from registry.errors import MalformedError, UnavailableError, UnsupportedError
 from registry.shim.attester.certificate_table import endorsements
 from registry.shim.attester.faults import absent, check_report_data, failed
-from registry.shim.attester.port import Collected
+from registry.shim.attester.port import Collected, Commitment
 
 REPORTS: Final = Path("/sys/kernel/config/tsm/report")
 """Where Linux makes reports."""
@@ -52,6 +52,8 @@ class RacedError(Exception):
 
 class ConfigfsTSM:
     """Asks the kernel."""
+
+    commits_to: ClassVar[Commitment] = "report_data"
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import threading
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
@@ -25,7 +25,7 @@ from registry.core.evidence.endorsements import MAX_ENDORSEMENTS, Role
 from registry.errors import MalformedError, RegistryError
 from registry.remote.http import HTTPClient, check_private
 from registry.shim.attester.faults import absent, check_report_data, failed
-from registry.shim.attester.port import Collected
+from registry.shim.attester.port import Collected, Commitment
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """Bytes of an answer: evidence, and what came with it, in base64."""
@@ -66,6 +66,8 @@ class Reply(Value, frozen=True):
 
 class GuestAgent:
     """Asks an agent."""
+
+    commits_to: ClassVar[Commitment] = "report_data"
 
     def __init__(self, address: str, *, timeout: timedelta = TIMEOUT) -> None:
         """Ask nothing yet.

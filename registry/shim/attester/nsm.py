@@ -13,14 +13,14 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import cbor2
 
 from registry.core.evidence.claims import Family
 from registry.core.evidence.nitro.document import MAX_PUBLIC_KEY_BYTES, MAX_USER_DATA_BYTES
 from registry.shim.attester.faults import absent, check_report_data, failed
-from registry.shim.attester.port import Collected
+from registry.shim.attester.port import Collected, Commitment
 
 DEVICE: Final = Path("/dev/nsm")
 """The device of an enclave."""
@@ -76,6 +76,8 @@ class DevNSM:
 
 class NitroNSM:
     """Asks the module for documents."""
+
+    commits_to: ClassVar[Commitment] = "report_data"
 
     def __init__(self, device: NSMDevice | None = None) -> None:
         """Ask nothing yet; the device of Linux if none is given."""

@@ -8,7 +8,7 @@ them. NVML's Python binding comes with the extra ``provreg[gpu]``.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from registry.core.evidence.binding import NONCE_BYTES, gpu_nonce
 from registry.core.evidence.checks import CheckError
@@ -16,7 +16,7 @@ from registry.core.evidence.claims import Family
 from registry.core.evidence.nvidia.container import Device, read_pem, write_set
 from registry.errors import Reason, UnavailableError
 from registry.shim.attester.faults import absent, failed
-from registry.shim.attester.port import Collected
+from registry.shim.attester.port import Collected, Commitment
 
 try:
     import pynvml  # type: ignore[import-untyped, import-not-found, unused-ignore]
@@ -29,6 +29,8 @@ MAX_GPUS: Final = 16
 
 class NVMLAttester:
     """Asks every GPU of this machine."""
+
+    commits_to: ClassVar[Commitment] = "report_data"
 
     def __init__(self, library: ModuleType | None = pynvml) -> None:
         """Ask nothing yet.

@@ -3,6 +3,7 @@
 import pytest
 
 from registry.errors import MalformedError, Reason, UnavailableError
+from registry.shim.attester.azure_vtpm import AzureVTPM
 from registry.shim.attester.choice import open_attester
 from registry.shim.attester.configfs_tsm import ConfigfsTSM
 from registry.shim.attester.guest_agent import GuestAgent
@@ -19,6 +20,8 @@ from registry.shim.attester.nvml import NVMLAttester
         ("tsm:/folder?privilege=3", ConfigfsTSM),
         ("nsm:", NitroNSM),
         ("nsm:/dev/nsm0", NitroNSM),
+        ("azure:", AzureVTPM),
+        ("azure:/dev/tpm0", AzureVTPM),
         ("agent:http://127.0.0.1:7090", GuestAgent),
         ("agent:https://agent.example", GuestAgent),
         ("agent:unix:/run/agent.sock", GuestAgent),
@@ -36,6 +39,8 @@ def test_an_address_names_a_device(address: str, kind: type) -> None:
         "tsm:relative",
         "tsm:/x?other=1",
         "nsm:/x?privilege=1",
+        "azure:tpm0",
+        "azure:/x?y=1",
         "nvml:/x",
         "agent:",
         "agent:http://example.com",

@@ -8,7 +8,7 @@ from registry.core import encoding
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.sev_snp.product import ProductLine
-from registry.errors import MalformedError, Reason
+from registry.errors import MalformedError, Reason, RegistryError
 from registry.remote.amd_kds import AMDKDS
 from registry.remote.http import Answer, HTTPClient
 from registry.remote.intel_pcs import IntelPCS
@@ -17,6 +17,7 @@ from registry.remote.vendor_cache import VendorCache
 from registry.shim.attester.certificate_table import endorsements
 from registry.shim.attester.guest_agent import Piece, Reply, read_reply
 from registry.shim.attester.nsm import NitroNSM
+from registry.shim.attester.tpm import TPM
 from tools.fake_vendor import nvidia
 from tools.fake_vendor.nitro import NOON, issue, mint, revocation_lists
 from tools.fake_vendor.nvidia_token import jwk_set
@@ -84,6 +85,23 @@ def _nsm(data: bytes) -> None:
     NitroNSM(_Module(data)).evidence(bytes(64), b"", b"")
 
 
+class _Chip:
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def exchange(self, _command: bytes) -> bytes:
+        return self._answer
+
+
+def _tpm(data: bytes) -> None:
+    """Read it as registers and as a quote; to a fuzzer, one of them is enough."""
+    tpm = TPM(_Chip(data), "tpm", seconds=0)
+    try:
+        tpm.registers((0,))
+    except RegistryError:
+        tpm.quote(1, b"", (0,))
+
+
 def _table(data: bytes) -> None:
     """Read a table; to a fuzzer, one with nothing in it was not read."""
     if not Endorsements.of(endorsements(data)).items:
@@ -106,6 +124,10 @@ _REPLY: Final = encoding.write_json(
         endorsements=(Piece(role=Role.NITRO_CRL, data="AA=="),),
     )
 )
+_REGISTER: Final = bytes.fromhex(
+    "80010000003e000000000000000100000001000b03010000000000010020"
+) + bytes(32)
+_QUOTE: Final = bytes.fromhex("80020000001f000000000000000c0002ffff0014000b0002abcd0000010000")
 _VCEK: Final = bytes.fromhex("63da758de6644564adc5f4b93be8accd")
 _TABLE: Final = (
     _VCEK + (48).to_bytes(4, "little") + len(_CRL).to_bytes(4, "little") + bytes(24) + _CRL
@@ -133,6 +155,7 @@ TARGETS: Final = (
         (cbor,),
         (b"Error", b"\xbf", b"\xff"),
     ),
+    Target("tpm-answer", (_REGISTER, _QUOTE), _tpm, words=(b"\x00\x0b", b"\xff" * 4)),
     Target("snp-certificate-table", (_TABLE,), _table, (), (bytes(16), _VCEK)),
     Target("guest-agent-answer", (_REPLY,), _agent, (members,), (b"nitro-crl", b"aws-nitro")),
 )
