@@ -48,8 +48,9 @@ def command(
     """Sum what verification cost, as the records of shims and the replays of auditors say it.
 
     Days are by the shims' own clocks. The level is the one that the caller asked for, `logged` if
-    none. added_us is what shims added to answers, evidence_us what answers waited for evidence,
-    late_us what came after them, replay_us what auditors spent.
+    none. added_us is what shims added to answers, evidence_us how long it took until what was
+    asked for beyond the record was there, late_us how much of that was after the callers'
+    deadlines, replay_us what auditors spent.
     """
     if model:
         _check_model(model)

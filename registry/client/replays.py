@@ -3,15 +3,23 @@
 from dataclasses import dataclass
 
 from registry.client.registry import RegistryClient
+from registry.client.statements import LoggedStatement
 from registry.core.records.replay import PREDICATE_TYPE, Replay
 
 
 @dataclass(frozen=True, slots=True)
 class FoundReplay:
-    """A replay: the record id of its statement, and whether it gave that output again."""
+    """A replay.
+
+    Attributes:
+        record_id: The record id of its statement.
+        agrees: Whether it gave that output again.
+        proof_bytes: Bytes of its statement and receipt.
+    """
 
     record_id: bytes
     agrees: bool
+    proof_bytes: int
 
 
 class ReplayCalls:
@@ -32,7 +40,12 @@ class ReplayCalls:
         for logged in self._client.statements_about(PREDICATE_TYPE, leaf):
             said: Replay = logged.statement.predicate
             if said.outcome in ("bit_exact", "within_tolerance"):
-                return FoundReplay(logged.envelope.record_id, agrees=True)
+                return _found(logged, agrees=True)
             if said.outcome == "mismatch":
-                differs = differs or FoundReplay(logged.envelope.record_id, agrees=False)
+                differs = differs or _found(logged, agrees=False)
         return differs
+
+
+def _found(logged: LoggedStatement, *, agrees: bool) -> FoundReplay:
+    size = len(logged.envelope.to_bytes()) + len(logged.receipt.to_bytes())
+    return FoundReplay(logged.envelope.record_id, agrees, size)

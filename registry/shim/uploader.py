@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from registry.core.attestation.dsse import Envelope
 from registry.core.records.batch import MAX_RECORDS
 from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.note import VerifierKey
@@ -31,7 +30,7 @@ from registry.errors import (
 )
 from registry.shim.one_history import OneHistory
 from registry.shim.ports import Registry
-from registry.shim.recorder.batch import MAX_RECORDS_BYTES, SignedBatch, sign
+from registry.shim.recorder.batch import MAX_RECORDS_BYTES, Registered, SignedBatch, sign
 from registry.shim.recorder.batch_folder import BatchFolder
 from registry.shim.recorder.sequence import Clock, time_text
 from registry.shim.recorder.sequence import Sequence as RecordSequence
@@ -43,9 +42,8 @@ FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts."""
 
-
-Follower = Callable[[int, int, bytes], None]
-"""Told of every batch that the log has now: its first record, the next one, its record id."""
+Follower = Callable[[int, int, Registered], None]
+"""Told of every batch that the log has now: its first record, the next one, and its proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +175,12 @@ class Uploader:
         """Have a follower told of every batch that comes into the log; it must be quick."""
         self._followers.append(follower)
 
-    def batch_of(self, n: int) -> bytes | None:
-        """The record id of the batch of record ``n`` if the log has it."""
+    def batch_of(self, n: int) -> Registered | None:
+        """The batch of record ``n`` if the log has it."""
         if n >= self._next:
             return None
         stored = next(self._folder.newest_first(below=n + 1), None)
-        return None if stored is None else Envelope.parse(stored.envelope).record_id
+        return None if stored is None else Registered.of(stored.envelope, stored.receipt or b"")
 
     def flush(self, timeout: float) -> None:
         """Close and register, without waiting for more, everything that is durable now.
@@ -368,14 +366,16 @@ class Uploader:
         receipt = self._send(pending)
         pending.verify_receipt(receipt, self._signer, self._log_key)
         self._history.follow(receipt.head.checkpoint)
-        self._folder.put_receipt(batch.n_first, receipt.to_bytes())
+        proof = receipt.to_bytes()
+        self._folder.put_receipt(batch.n_first, proof)
         with self._changed:
             self._pending, self._records = None, []
             self._next, self._previous = pending.next_n, pending.record_id
             self._behind_since = self._closed
             self._changed.notify_all()
+        told = Registered.of(pending.envelope.to_bytes(), proof)
         for follower in self._followers:
-            follower(batch.n_first, pending.next_n, pending.record_id)
+            follower(batch.n_first, pending.next_n, told)
         keep_from = self._keep_from()
         self._journal.forget(self._next if keep_from is None else min(self._next, keep_from))
 

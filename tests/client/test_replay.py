@@ -399,6 +399,7 @@ def test_a_shim_finds_a_replay_that_agrees(desk: Desk, world: World, auditor: Ca
     found = said_of(desk, auditor, known)
     assert found is not None
     assert found.agrees
+    assert found.proof_bytes > 1000
 
 
 def test_a_shim_is_told_of_a_replay_that_does_not_agree(

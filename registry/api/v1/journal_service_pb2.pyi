@@ -342,13 +342,13 @@ class Cost(_message.Message):
     added_us: _builtins.int
     """Time that shims added to answers, in microseconds."""
     evidence_us: _builtins.int
-    """Time that answers waited for evidence, in microseconds."""
+    """Time until what was asked for beyond the record was there, or given up, in microseconds."""
     late_us: _builtins.int
-    """Time until what was attached later was there, in microseconds."""
+    """How much of that was after the callers' deadlines, in microseconds."""
     proof_bytes: _builtins.int
     """Bytes of what was had beyond the record."""
     attached: _builtins.int
-    """How often something was attached later."""
+    """How often something was attached to a record."""
     missed: _builtins.int
     """How often it could not be had."""
     replays: _builtins.int

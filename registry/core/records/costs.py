@@ -39,10 +39,10 @@ class Cost(Value, frozen=True):
         calls: Answers that were recorded.
         untimed: How many of them say nothing of their course: within one process.
         added_us: Time that shims added to answers, in microseconds.
-        evidence_us: Time that answers waited for evidence.
-        late_us: Time after their answers until what was attached later was there.
+        evidence_us: Time until what was asked for beyond the record was there, or given up.
+        late_us: How much of that was after the callers' deadlines.
         proof_bytes: Bytes of what was had beyond the record.
-        attached: How often something was attached later.
+        attached: How often something was attached to a record.
         missed: How often it could not be had.
         replays: How often auditors ran a call again.
         replay_us: How long that took.
@@ -130,8 +130,6 @@ class _Model(msgspec.Struct):
 
 class _Course(msgspec.Struct):
     added_us: int = 0
-    evidence_us: int = 0
-    proof_bytes: int = 0
 
 
 class _Place(msgspec.Struct):
@@ -151,6 +149,7 @@ class _Attached(msgspec.Struct):
     intent_n: int
     level: Level
     sequence: _Place
+    evidence_us: int = 0
     late_us: int = 0
     missed: str = ""
     proof_bytes: int = 0
@@ -197,6 +196,7 @@ def add_batch(costs: Costs, wanted: Wanted, records: Iterable[bytes], model_of: 
             if wanted.covers(about, late.at):
                 costs.add(
                     (late.at[:_DAY_CHARACTERS], about, late.level),
+                    evidence_us=late.evidence_us,
                     late_us=late.late_us,
                     proof_bytes=late.proof_bytes,
                     attached=int(not late.missed),
@@ -218,10 +218,4 @@ def _add_completion(costs: Costs, model: str, said: _Completion) -> None:
     if course is None:
         costs.add(key, calls=1, untimed=1)
     else:
-        costs.add(
-            key,
-            calls=1,
-            added_us=course.added_us,
-            evidence_us=course.evidence_us,
-            proof_bytes=course.proof_bytes,
-        )
+        costs.add(key, calls=1, added_us=course.added_us)

@@ -100,8 +100,6 @@ class Course(Value, frozen=True):
         first_us: From the request's arrival to the first byte of the answer, in microseconds.
         total_us: To its last byte.
         added_us: How much of that was the shim's own doing.
-        evidence_us: How much of that was waiting for evidence that the caller asked for.
-        proof_bytes: Bytes of that evidence.
         chunks: Messages or events of a stream.
         finish_reasons: Why each choice ended, by index.
         params: Sampling parameters as the request spelled them: numbers are texts.
@@ -115,8 +113,6 @@ class Course(Value, frozen=True):
     first_us: Count = 0
     total_us: Count = 0
     added_us: Count = 0
-    evidence_us: Count = 0
-    proof_bytes: Count = 0
     chunks: Count = 0
     finish_reasons: Annotated[tuple[Text, ...], msgspec.Meta(max_length=128)] = ()
     params: Annotated[dict[AsciiKey, Text], msgspec.Meta(max_length=64)] = msgspec.field(
@@ -307,8 +303,10 @@ class Attached(Value, frozen=True, tag_field="kind", tag="attached"):
     Attributes:
         intent_n: The call.
         late_us: How long after the caller's deadline it was had, or given up.
+        evidence_us: How long after its outcome was written; 0 if that is not known.
         proof: SHA-256 of what proves the level: the record id of the batch, the evidence id of an
             attestation in force, the record id of a replay.
+        proof_bytes: Bytes of its statement and receipt; evidence of a node is not counted.
         missed: Why it could not be had; empty if it was.
     """
 
@@ -317,6 +315,7 @@ class Attached(Value, frozen=True, tag_field="kind", tag="attached"):
     intent_n: Count
     level: Level
     late_us: Count = 0
+    evidence_us: Count = 0
     proof: Hex32 | msgspec.UnsetType = msgspec.UNSET
     proof_bytes: Count = 0
     missed: Text = ""

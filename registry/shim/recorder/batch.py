@@ -28,6 +28,19 @@ MAX_RECORDS_BYTES = records_batch.MAX_LEAVES_BYTES - 4 * records_batch.MAX_RECOR
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """A batch in the log: the name of its statement, and the bytes of statement and receipt."""
+
+    record_id: bytes
+    proof_bytes: int
+
+    @classmethod
+    def of(cls, envelope: bytes, receipt: bytes) -> Self:
+        """What is told of a batch with this statement and this receipt."""
+        return cls(Envelope.parse(envelope).record_id, len(envelope) + len(receipt))
+
+
+@dataclass(frozen=True, slots=True)
 class SignedBatch:
     """A batch statement in its envelope."""
 

@@ -34,6 +34,7 @@ from registry.core.records import inference
 from registry.core.records.inference import Level
 from registry.errors import Reason, RegistryError, UnavailableError
 from registry.shim.recorder.awaited_folder import AwaitedFolder
+from registry.shim.recorder.batch import Registered
 from registry.shim.recorder.journal import Ticket
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.sequence import Awaited, Clock
@@ -61,8 +62,8 @@ class Uploads(Protocol):
     def hasten(self, below: int) -> None:
         """Send all records below ``below`` as soon as they are durable."""
 
-    def batch_of(self, n: int) -> bytes | None:
-        """The record id of the batch of record ``n`` if the log has it."""
+    def batch_of(self, n: int) -> Registered | None:
+        """The batch of record ``n`` if the log has it."""
 
 
 class Replayed(Protocol):
@@ -75,6 +76,10 @@ class Replayed(Protocol):
     @property
     def agrees(self) -> bool:
         """Whether it gave that output again, or one within tolerance."""
+
+    @property
+    def proof_bytes(self) -> int:
+        """Bytes of its statement and receipt."""
 
 
 class Replays(Protocol):
@@ -103,6 +108,21 @@ class Patience:
 
 DEFAULT_PATIENCE = Patience()
 """An hour for a registry to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What proves a level: its digest in hexadecimal, and how many bytes whoever checks it reads.
+
+    For ``attested`` these are of the batch alone: evidence is read once for all calls of a node.
+    """
+
+    digest: str = ""
+    size: int = 0
+
+
+NONE = Proof()
+"""Nothing proves it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,24 +237,24 @@ class Levels:
                 self._signed(waiting, batch)
         return waiting
 
-    def registered(self, first: int, below: int, batch: bytes) -> None:
+    def registered(self, first: int, below: int, batch: Registered) -> None:
         """Take note that the log has a batch: records ``first`` to ``below - 1``."""
         with self._changed:
             found = [each for each in self._waiting.values() if first <= each.awaited.n < below]
         for waiting in found:
             self._signed(waiting, batch)
 
-    def _signed(self, waiting: Waiting, batch: bytes) -> None:
+    def _signed(self, waiting: Waiting, batch: Registered) -> None:
         waiting.signed = True
         match waiting.awaited.level:
             case "signed":
-                self._settle(waiting, proof=batch.hex())
+                self._settle(waiting, Proof(batch.record_id.hex(), batch.proof_bytes))
             case "attested":
-                self._settle(waiting, proof=waiting.awaited.evidence)
+                self._settle(waiting, Proof(waiting.awaited.evidence, batch.proof_bytes))
             case _:
                 pass
 
-    def _settle(self, waiting: Waiting, *, proof: str = "", missed: str = "") -> None:
+    def _settle(self, waiting: Waiting, proof: Proof = NONE, *, missed: str = "") -> None:
         """Tell whoever waits, and write down what became of it; the first time only."""
         awaited = waiting.awaited
         with self._changed:
@@ -242,6 +262,9 @@ class Levels:
                 return
             del self._waiting[awaited.intent_n]
         late_us = max(0, self._now_ms() - awaited.deadline_ms) * 1000
+        since_us = awaited.since_us or self.now_us()
+        # A clock that was set back tells nothing.
+        evidence_us = max(0, self.now_us() - since_us)
         waiting.reached.set_result(Reached("" if missed else awaited.level, missed))
 
         def build(place: inference.Sequence, at: str) -> inference.Record:
@@ -251,7 +274,9 @@ class Levels:
                 intent_n=awaited.intent_n,
                 level=awaited.level,
                 late_us=late_us,
-                proof=proof or msgspec.UNSET,
+                evidence_us=evidence_us,
+                proof=proof.digest or msgspec.UNSET,
+                proof_bytes=proof.size,
                 missed=missed,
             )
 
@@ -296,6 +321,10 @@ class Levels:
     def _refused(self) -> RegistryError | None:
         return None if self._uploads is None else self._uploads.refused
 
+    def now_us(self) -> int:
+        """The time, in microseconds of Unix time."""
+        return int(self._clock().timestamp() * 1_000_000)
+
     def _now_ms(self) -> int:
         return int(self._clock().timestamp() * 1000)
 
@@ -333,7 +362,7 @@ class Levels:
                 return
             if found is not None:
                 missed = "" if found.agrees else Reason.REPLAY_MISMATCH
-                self._settle(each, proof=found.record_id.hex(), missed=missed)
+                self._settle(each, Proof(found.record_id.hex(), found.proof_bytes), missed=missed)
             else:
                 self._last_in_line(each)
 

@@ -47,6 +47,7 @@ class Awaited(Value, frozen=True):
         leaf: The leaf hash of its outcome.
         deadline_ms: When the caller wants it by, in milliseconds of Unix time.
         evidence: The evidence id of the attestation that was in force; empty if there was none.
+        since_us: When its outcome was written, in microseconds of Unix time; 0 if that is unknown.
     """
 
     intent_n: Count
@@ -55,6 +56,7 @@ class Awaited(Value, frozen=True):
     level: inference.Level
     deadline_ms: Count
     evidence: str = ""
+    since_us: Count = 0
 
 
 class _Place(msgspec.Struct):
@@ -127,6 +129,7 @@ class _History:
             # From the outcome on; the request came before, but who remembers when.
             deadline_ms=int(at.timestamp() * 1000) + predicate.deadline_ms,
             evidence=self._evidence.get(predicate.setup_n, ""),
+            since_us=int(at.timestamp() * 1_000_000),
         )
 
 

@@ -51,6 +51,7 @@ class Wish:
                     level=level,
                     deadline_ms=self._levels.moment(self._ends - time.monotonic()),
                     evidence=open_.deployment.evidence,
+                    since_us=self._levels.now_us(),
                 )
             )
 

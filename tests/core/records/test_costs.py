@@ -42,11 +42,10 @@ def told() -> Journal:
     journal.call(X, b"2", at=f"{DAY}T23:59:59.999999Z", course=course(added_us=5, first_us=99))
     journal.call(X, b"3", at="2026-09-02T00:00:00Z", course=course(added_us=1))
     journal.call(X, b"4", at=f"{DAY}T01:00:00Z")
-    waited = course(added_us=70, evidence_us=60, proof_bytes=4000)
-    journal.call(X, b"5", at=f"{DAY}T02:00:00Z", asked="attested", course=waited)
+    journal.call(X, b"5", at=f"{DAY}T02:00:00Z", asked="attested", course=course(added_us=70))
     journal.call(Y, b"6", at=f"{DAY}T03:00:00Z", asked="attested", course=course(added_us=2))
     # The intent of the last call is record 11.
-    attached(journal, 11, late_us=800, proof=sha256(b"p").hex(), proof_bytes=300)
+    attached(journal, 11, late_us=800, evidence_us=900, proof=sha256(b"p").hex(), proof_bytes=300)
     attached(journal, 11, missed="the deadline passed", late_us=200)
     return journal
 
@@ -58,8 +57,6 @@ EXPECTED = (
         level="attested",
         calls=1,
         added_us=70,
-        evidence_us=60,
-        proof_bytes=4000,
     ),
     Cost(day=DAY, model="acme/x@1.2.0", level="logged", calls=3, untimed=1, added_us=15),
     Cost(
@@ -68,6 +65,7 @@ EXPECTED = (
         level="attested",
         calls=1,
         added_us=2,
+        evidence_us=900,
         late_us=1000,
         proof_bytes=300,
         attached=1,

@@ -67,6 +67,7 @@ class Said:
 
     record_id: bytes
     agrees: bool
+    proof_bytes: int = 700
 
 
 @dataclass
@@ -131,6 +132,7 @@ def ask(
             level=level,
             deadline_ms=NOON_MS + deadline_ms,
             evidence=deployment.evidence,
+            since_us=NOON_MS * 1000,
         )
     )
 
@@ -169,6 +171,8 @@ def test_a_batch_is_closed_at_once_for_whoever_waits_for_it(world: World) -> Non
     [said] = attached(world.run(act))
     assert (said.level, said.late_us, said.missed) == ("signed", 0, "")
     assert said.proof == batch_ids(world)[0]
+    # The batch statement, and a receipt with it.
+    assert said.proof_bytes > len(world.registry.sent[0]) + 100
 
 
 def test_what_comes_after_the_deadline_is_attached_with_how_late_it_is(world: World) -> None:
@@ -183,7 +187,7 @@ def test_what_comes_after_the_deadline_is_attached_with_how_late_it_is(world: Wo
         until(lambda: settled(shim))
 
     [said] = attached(world.run(act))
-    assert (said.late_us, said.missed) == (1_500_000, "")
+    assert (said.late_us, said.evidence_us, said.missed) == (1_500_000, 2_500_000, "")
     assert isinstance(said.proof, str)
 
 
@@ -201,6 +205,7 @@ def test_what_never_comes_is_missed_once_nobody_waits_any_more(world: World) -> 
 
     [said] = attached(world.run(act))
     assert (said.missed, said.proof, said.late_us) == (Reason.DEADLINE, msgspec.UNSET, 210_000)
+    assert (said.evidence_us, said.proof_bytes) == (210_000, 0)
 
 
 def test_a_registry_that_refuses_makes_it_missed_at_the_deadline(world: World) -> None:
@@ -238,6 +243,9 @@ def test_a_batch_that_is_in_the_log_before_anybody_asks_proves_it_all_the_same(
 
     [said] = attached(world.run(act))
     assert said.proof == batch_ids(world)[0]
+    # Nobody told when its outcome was written; the batch is found with its receipt all the same.
+    assert said.evidence_us == 0
+    assert said.proof_bytes > len(world.registry.sent[0]) + 100
 
 
 # --- Attested ---
@@ -403,8 +411,8 @@ def test_what_waited_when_the_shim_ended_is_looked_after_by_the_next_run(
             shim.flush(SECONDS)
             until(lambda: world.auditors.asked)
             world.auditors.said[world.auditors.asked[0]] = Said(b"r" * 32, agrees=True)
-        kept = AwaitedFolder(world.folder / "awaited")
-        until(lambda: settled(shim) and not list(kept.read()))
+        kept = world.folder / "awaited"
+        until(lambda: settled(shim) and not list(kept.glob("*.json")))
 
     [said] = attached(world.run(heard))
     assert (said.level, said.missed) == (level, "")
