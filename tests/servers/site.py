@@ -4,7 +4,7 @@
 
     with site(folder) as place:
         model = place.publish("acme/tiny", {"model.gguf": gguf()})
-        with llama(model.file("model.gguf")) as url, place.shim(model, url) as proxy:
+        with llama(model.file("model.gguf")) as url, place.shims(model, (url, ())) as [proxy]:
             ...
         place.believe(receipt_id, content_digest, model)
 """
@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,6 @@ class Proxy:
     """A running ``provreg shim``."""
 
     address: str
-    said: str
 
     @property
     def url(self) -> str:
@@ -94,10 +93,24 @@ class Site:
         return Model(f"{name}@1", target)
 
     @contextlib.contextmanager
-    def shim(self, model: Model, upstream: str, *more: object) -> Iterator[Proxy]:
-        """Run a shim in front of ``upstream`` while the block runs."""
+    def shims(
+        self, model: Model, *upstreams: tuple[str, Sequence[object]]
+    ) -> Iterator[list[Proxy]]:
+        """Run a shim in front of each upstream, with further arguments, while the block runs."""
+        with contextlib.ExitStack() as stack:
+            # All are started before any is waited for.
+            started = [
+                stack.enter_context(self._shim(model, upstream, more))
+                for upstream, more in upstreams
+            ]
+            yield [_listening(process) for process in started]
+
+    @contextlib.contextmanager
+    def _shim(
+        self, model: Model, upstream: str, more: Sequence[object]
+    ) -> Iterator["subprocess.Popen[str]"]:
         data = self.folder / "shims" / str(len(list(self.folder.glob("shims/*"))))
-        data.parent.mkdir(exist_ok=True)
+        data.mkdir(parents=True)
         words = self._words(
             self.node,
             *("shim", "--model", model.name, "--upstream", upstream, "--listen", "127.0.0.1:0"),
@@ -108,15 +121,8 @@ class Site:
             words, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=self._environment()
         ) as process:
             assert process.stderr is not None
-            said = ""
-            for line in process.stderr:
-                said += line
-                if found := re.search(r"listening on (\S+:\d+)", line):
-                    break
-            else:
-                raise AssertionError(said)
             try:
-                yield Proxy(found[1].rstrip(","), said)
+                yield process
             finally:
                 process.terminate()
                 said = process.stderr.read()
@@ -247,6 +253,17 @@ def kserve(model: Path) -> Iterator[tuple[str, str]]:
             yield f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}"
         finally:
             process.kill()
+
+
+def _listening(process: "subprocess.Popen[str]") -> Proxy:
+    """The shim that a process becomes."""
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if found := re.search(r"listening on (\S+:\d+)", line):
+            return Proxy(found[1])
+    raise AssertionError(said)
 
 
 def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:

@@ -71,11 +71,14 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         # What runs is what was published: the very file that the registry handed out.
         direct = stack.enter_context(llama(model.file("model.gguf")))
         more = ("--engine", "llama.cpp", "--mode")
-        proxies = {
-            mode: stack.enter_context(here.shim(model, direct, *more, mode))
-            for mode in ("strict", "stream")
+        modes = ("strict", "stream")
+        proxies = stack.enter_context(
+            here.shims(model, *((direct, (*more, mode)) for mode in modes))
+        )
+        yield {
+            mode: Stage(here, model, direct, proxy)
+            for mode, proxy in zip(modes, proxies, strict=True)
         }
-        yield {mode: Stage(here, model, direct, proxy) for mode, proxy in proxies.items()}
 
 
 @pytest.fixture
@@ -244,6 +247,24 @@ def test_a_legacy_completion(stage: Stage) -> None:
     assert spoken(raw.parse()) == spoken(expected)
     found = stage.believe(raw.headers)
     assert found.response.profile == "output/text/v1"
+
+
+def test_the_newer_api_is_named_by_its_bytes_and_ends_by_its_own_event(stage: Stage) -> None:
+    with stage.both() as (straight, through):
+        expected = straight.responses.create(model="m", input="May I have a loan?")
+        raw = through.responses.with_raw_response.create(model="m", input="May I have a loan?")
+        events = list(through.responses.create(model="m", input="x", stream=True))
+    assert raw.parse().output_text == expected.output_text == ANSWER
+    found = stage.believe(raw.headers)
+    assert found.response.profile == "output/bytes/v1"
+    assert found.response.complete
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == ANSWER
+    # The stream was the next call.
+    shim_id, _, n = raw.headers["x-receipt-id"].partition("/")
+    streamed = stage.site.outcome(f"{shim_id}/{int(n) + 2}").record
+    assert isinstance(streamed, inference.Completion)
+    assert streamed.response.complete
 
 
 def test_what_the_server_refuses_reaches_the_client_as_the_server_said_it(stage: Stage) -> None:

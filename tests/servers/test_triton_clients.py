@@ -62,15 +62,14 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         model = here.publish("acme/linear", {"model.onnx": linear()})
         http, rpc = stack.enter_context(kserve(model.file("model.onnx")))
         stream = stack.enter_context(threaded(lambda: serve(Handler(Server()))))
-        servers = {"http": ("http", http), "grpc": ("grpc", rpc), "stream": ("grpc", stream)}
+        servers = {"http": f"http://{http}", "grpc": f"grpc://{rpc}", "stream": f"grpc://{stream}"}
+        strict = ("--mode", "strict")
+        proxies = stack.enter_context(
+            here.shims(model, *((url, strict) for url in servers.values()))
+        )
         yield {
-            name: Stage(
-                here,
-                model,
-                address,
-                stack.enter_context(here.shim(model, f"{scheme}://{address}", "--mode", "strict")),
-            )
-            for name, (scheme, address) in servers.items()
+            name: Stage(here, model, url.partition("//")[2], proxy)
+            for (name, url), proxy in zip(servers.items(), proxies, strict=True)
         }
 
 

@@ -33,7 +33,8 @@ class EventReader:
     """Takes a stream in pieces of any size and gives its events. An unfinished one is no event."""
 
     def __init__(self) -> None:
-        self._line = b""
+        # A line comes in many pieces: each is looked at once, and copied once or twice.
+        self._line = bytearray()
         self._started = False
         self._after_cr = False
         self._name = b""
@@ -52,9 +53,13 @@ class EventReader:
         if not piece:
             return []
         self._after_cr = piece.endswith(b"\r")
-        lines = _LINE_END.split(self._line + piece)
-        self._line = lines.pop()
+        first, *others = _LINE_END.split(piece)
+        self._line += first
         self._bound(len(self._line))
+        if not others:
+            return []
+        lines = [bytes(self._line), *others]
+        self._line = bytearray(lines.pop())
         events: list[Event] = []
         for line in lines:
             if not self._started:

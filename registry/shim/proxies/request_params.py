@@ -1,4 +1,7 @@
-"""The sampling parameters of a request, as it spells them."""
+"""The sampling parameters of a request, as it spells them.
+
+OpenAI's requests have them at the top, those of the Open Inference Protocol under ``parameters``.
+"""
 
 from registry.core import encoding
 from registry.errors import MalformedError
@@ -31,6 +34,9 @@ def params_of(body: bytes) -> dict[str, str]:
         return {}
     if not isinstance(members, dict):
         return {}
+    nested = members.get("parameters")
+    if isinstance(nested, dict):
+        members = nested | members
     found = {name: members[name] for name in _PARAMS if name in members}
     return {
         name: str(value)[:MAX_CHARACTERS]

@@ -1,6 +1,7 @@
 """Tests of sse, answers, chat and text in registry.core.profiles: one answer has one digest."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -283,6 +284,18 @@ def test_an_endless_event_is_refused(feed: Callable[[EventReader], Any]) -> None
     with pytest.raises(LimitExceededError) as caught:
         feed(EventReader())
     assert caught.value.reason is Reason.EVENT_SIZE
+
+
+def test_a_line_in_many_pieces_is_looked_at_once() -> None:
+    reader = EventReader()
+    reader.feed(b"data: ")
+    began = time.thread_time()
+    for _ in range(MAX_EVENT_BYTES // 256 - 1):
+        assert reader.feed(bytes(256)) == []
+    [event] = reader.feed(b"\n\n")
+    assert len(event.data) == MAX_EVENT_BYTES - 256
+    # Copied whole for each piece, it takes some ten seconds.
+    assert time.thread_time() - began < 1
 
 
 def test_a_saved_answer_is_recognised() -> None:

@@ -7,6 +7,7 @@ from tools.fuzz.target import Target
 from tools.fuzz.targets import (
     admission,
     amd,
+    answers,
     appraisal,
     foreign,
     formats,
@@ -40,6 +41,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *vendors.TARGETS,
         *foreign.TARGETS,
         *replays.TARGETS,
+        *answers.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""

@@ -1,0 +1,27 @@
+"""Sampling parameters: as a request spells them, and never anything else of it."""
+
+import pytest
+
+from registry.shim.proxies.request_params import MAX_CHARACTERS, params_of
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model":"m","seed":7,"messages":["secret"]}', {"model": "m", "seed": "7"}),
+        (b'{"temperature":0.10,"top_p":1e-1}', {"temperature": "0.10", "top_p": "1e-1"}),
+        (b'{"inputs":[],"parameters":{"seed":7,"own":1}}', {"seed": "7"}),
+        (b'{"seed":1,"parameters":{"seed":2}}', {"seed": "1"}),
+        (b'{"parameters":[1],"n":2}', {"n": "2"}),
+        (b'{"model":{"a":1},"seed":true,"n":null}', {}),
+        (b'{"model":"a\\u0000b"}', {}),
+        (b'{"model":"' + b"a" * 500 + b'"}', {"model": "a" * MAX_CHARACTERS}),
+        (b'{"seed":1,"seed":2}', {}),
+        (b"[]", {}),
+        (b"no JSON", {}),
+        (b"", {}),
+    ],
+    ids=range(12),
+)
+def test_what_is_named_is_written_down_as_it_stands(body: bytes, expected: dict[str, str]) -> None:
+    assert params_of(body) == expected
