@@ -11,6 +11,8 @@ from registry.core.capsule.build import build
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.covering import Signing
 from registry.core.capsule.parts import Attested, LoggedEnvelope, Verified
+from registry.core.foreign.captured import MAX_PART_BYTES
+from registry.core.foreign.proof import ForeignProof
 from registry.core.records import (
     batch,
     inference,
@@ -42,6 +44,9 @@ MAX_QUESTIONS = 8
 
 MAX_CANDIDATES = 64
 """Records of other outputs with the same key prefix that are compared; in practice none."""
+
+MAX_FOREIGN_BYTES = 2 * 1024 * 1024
+"""Bytes of what imported proofs rest on, in one capsule; a proof with collateral takes 50,000."""
 
 MAX_SENT_BYTES = 15 * 1024 * 1024
 """Bytes of a capsule that can be sent: a message has 16 MiB, and a few more members."""
@@ -141,7 +146,9 @@ class Lineage:
             attributions, datasets = sources.data_of(released)
             said = sources.entry(entry)
             replays = sources.replays(merkle.leaf_hash(data))
-            statements = [said, released, *attributions, *datasets, *replays]
+            foreign = sources.foreign(record.response.content_digest)
+            imported = [item for item, _ in foreign]
+            statements = [said, released, *attributions, *datasets, *replays, *imported]
             verified, roots = self._verified(sources, statements)
             attested = self._attested(connection, sources, envelope.keyid, record, index)
             about_it = (*attested.results, *attested.policies, *attested.distrust)
@@ -159,6 +166,8 @@ class Lineage:
                 attributions=attributions,
                 datasets=datasets,
                 replays=replays,
+                foreign=imported,
+                foreign_parts=self._foreign_parts([proof for _, proof in foreign]),
                 stamped=sources.stamped(index),
                 verifications=verified,
                 trusted_roots=roots,
@@ -192,6 +201,19 @@ class Lineage:
             # A time that no calendar has is covered by nothing.
             return Attested()
         return environments.gather(connection, self._blobs, sources, signing)
+
+    def _foreign_parts(self, proofs: Sequence[ForeignProof]) -> list[bytes]:
+        """What imported proofs rest on, the newest first, as far as there is room."""
+        room, held = MAX_FOREIGN_BYTES, dict[bytes, bytes]()
+        for name in (name for proof in reversed(proofs) for name in proof.kept):
+            try:
+                data = self._blobs.read(name, min(MAX_PART_BYTES, room))
+            except (NotFoundError, LimitExceededError):
+                # The reader is told that something is missing; what is there still helps.
+                continue
+            room -= 0 if name in held else len(data)
+            held[name] = data
+        return list(held.values())
 
     def _verified(
         self, sources: Sources, statements: Iterable[LoggedEnvelope | None]

@@ -4,8 +4,23 @@ from collections.abc import Iterable, Iterator
 
 from registry.core import digest
 from registry.core.attestation.dsse import Envelope
-from registry.core.capsule.parts import MAX_REPLAYS, MAX_TIMESTAMPS, LoggedEnvelope, Stamped, Token
-from registry.core.records import attribution, predicate, release, replay, verification
+from registry.core.capsule.parts import (
+    MAX_FOREIGN,
+    MAX_REPLAYS,
+    MAX_TIMESTAMPS,
+    LoggedEnvelope,
+    Stamped,
+    Token,
+)
+from registry.core.foreign.proof import ForeignProof
+from registry.core.records import (
+    attribution,
+    foreign_proof,
+    predicate,
+    release,
+    replay,
+    verification,
+)
 from registry.core.records.verification import Verification
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.errors import DamagedError, Reason
@@ -19,7 +34,7 @@ MAX_ATTRIBUTIONS = 64
 """Attributions of one release that a capsule carries, oldest first."""
 
 MAX_REPLAYED = 1000
-"""Replays of one record that are looked at."""
+"""Replays of one record, and foreign proofs of one output, that are looked at."""
 
 MAX_VERIFICATIONS = 16
 """Verifications of one statement that are looked at; more than one only after a crash."""
@@ -114,6 +129,27 @@ class Sources:
         size = self._head.checkpoint.size
         provable = [stored for _, stored in found if stored.index < size]
         return [self.entry(stored) for stored in provable[-MAX_REPLAYS:]]
+
+    def foreign(self, content_digest: str) -> list[tuple[LoggedEnvelope, ForeignProof]]:
+        """What importers say of proofs of an output; the newest of many, in log order.
+
+        Not of keys that were compromised: nobody's output shall be in doubt for what happened to
+        an importer.
+        """
+        found = catalog.find(
+            self._connection, foreign_proof.PREDICATE_TYPE, name=content_digest, limit=MAX_REPLAYED
+        )
+        size = self._head.checkpoint.size
+        provable = [
+            stored for row, stored in found if stored.index < size and self._is_unharmed(row.key_id)
+        ]
+        return [
+            (self.entry(stored), predicate.parse(Envelope.parse(stored.envelope).payload).predicate)
+            for stored in provable[-MAX_FOREIGN:]
+        ]
+
+    def _is_unharmed(self, key_id: str) -> bool:
+        return all(item.event.action != "compromise" for item in self._keyring.events(key_id))
 
     def verifications(
         self, statements: Iterable[LoggedEnvelope | None]

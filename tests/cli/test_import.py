@@ -22,6 +22,7 @@ from registry.core.records import foreign_proof
 from registry.core.tlog.note import VerifierKey
 from registry.errors import ForbiddenError, RefusedError
 from tests.cli.conftest import Place, Said, Shell
+from tests.cli.test_trace import record
 from tools.fake_vendor import aci, air, near, opengradient
 from tools.fake_vendor.caught import NOON, Caught
 
@@ -226,6 +227,29 @@ def test_a_node_imports_nothing(place: Place) -> None:
         pytest.raises(ForbiddenError, match="ROLE"),
     ):
         client.register(envelope, place.node.signer.public_key)
+
+
+def test_a_capsule_carries_the_proof_of_an_output_that_has_a_receipt_too(
+    acme: Shell, home: Path, folder: Path, key: Path, place: Place
+) -> None:
+    content, model = b"an answer with two proofs", ("--name", "acme/two-proofs", "--version", "1")
+    assert acme("model", "publish", folder, *model, "--key", key).status == 0
+    record(place, "acme/two-proofs@1", content, b"two proofs")
+    caught = near.mint(near.Spec(response=content))
+    acme("import", "near", written(home / "caught", caught), "--key", key, *AT, *told(caught))
+    (home / "answer").write_bytes(content)
+    roots = told(caught)[:2]
+    traced = acme("trace", "answer", "--capsule", "answer.capsule", *roots, "--json")
+    assert traced.status == 0
+    assert traced.value["verdict_now"] == "VALID"
+    assert traced.value["foreign"][0]["verdict"] == "VALID"
+    [fact] = traced.value["facts"]["foreign"]
+    # By the vendors' own roots: whoever reads a capsule names none.
+    assert (fact["said"], fact["here"], fact["reason"]) == ("VALID", "INVALID", "EVIDENCE_REFUSED")
+    verified = acme("verify", "answer.capsule", "--output", "answer")
+    assert verified.status == 0
+    assert "foreign proof" in verified.out
+    assert "NOT COVERED" in verified.out
 
 
 def test_an_output_that_nobody_imported_stays_unknown(acme: Shell, home: Path) -> None:

@@ -1,5 +1,6 @@
 """Imported proofs: what they rest on is here when they are logged, and missed if it is gone."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -7,11 +8,16 @@ import pytest
 from sqlalchemy import delete, select
 
 from registry.config import ServerSettings
+from registry.core.attestation.statement import Statement
+from registry.core.capsule.container import Capsule
+from registry.core.capsule.walk import appraise
 from registry.core.digest import sha256
 from registry.core.foreign.captured import Asked, Captured, PartRole
-from registry.core.foreign.proof import System
+from registry.core.foreign.proof import ForeignProof, System
 from registry.core.foreign.systems import examine
-from registry.core.records import foreign_proof
+from registry.core.profiles import raw
+from registry.core.records import foreign_proof, inference
+from registry.core.verdict import Verdict
 from registry.errors import NotFoundError, Reason, RefusedError
 from registry.server.app import open_services
 from registry.server.offline import Stopped, open_offline
@@ -19,8 +25,9 @@ from registry.services.audit import check_log
 from registry.services.faults import Kind
 from registry.services.indexing import rebuild
 from registry.storage.sql import tables as t
-from tests.contracts.registry_under_test import UnderTest
-from tools.fake_vendor import air
+from tests.contracts.registry_under_test import UnderTest, opened
+from tests.mint import OUTPUT, Journal, Logged, a_manifest, release_statement
+from tools.fake_vendor import air, near
 from tools.fake_vendor.caught import NOON
 
 CAUGHT = Captured.of(item for item in air.mint().parts if item[0] is not PartRole.EVIDENCE)
@@ -90,3 +97,69 @@ def test_a_part_that_is_gone_is_missed(
             rebuild(stopped.database, stopped.blobs, nobody)
         assert caught.value.reason is Reason.UNKNOWN_BLOB
         assert Kind.BLOB_MISSING in faults(stopped)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, url: str) -> Iterator[UnderTest]:
+    """A registry that has a receipt of an output that another system proves as well."""
+    with opened(tmp_path / "recorded", url) as world:
+        manifest = a_manifest({"weights.bin": b"weights"})
+        for data in (b"weights", manifest.to_bytes()):
+            world.services.artifacts.put(data)
+        said = release_statement(manifest)
+        index = world.register(said).index
+        journal = Journal()
+        journal.boot()
+        response = inference.Response(
+            profile="output/bytes/v1",
+            content_digest=raw.content_digest(OUTPUT).hex(),
+            wire_digest=sha256(OUTPUT).hex(),
+            complete=True,
+        )
+        released = Logged(said, world.keys["acme"].sign(said), index)
+        journal.call(released, OUTPUT, response=response)
+        world.register_batch(journal.batch_statement(), journal.records)
+        yield world
+
+
+def bare(number: int) -> tuple[Statement[ForeignProof], list[bytes]]:
+    """A proof of the output, without evidence, and what it rests on."""
+    caught = near.mint(near.Spec(response=OUTPUT, request=str(number).encode()))
+    kept = Captured.of(part for part in caught.parts if part[0] is not PartRole.REPORT)
+    examined = examine(System.NEAR, kept, Asked(NOON))
+    parts = [data for items in kept.parts.values() for data in items]
+    return foreign_proof.build(examined.proof, examined.outputs), parts
+
+
+def traced(world: UnderTest) -> Capsule:
+    data, _, _ = world.services.lineage.trace([raw.content_digest(OUTPUT)], None)
+    return Capsule.parse(data)
+
+
+def test_a_capsule_carries_the_newest_proofs_of_an_output_with_their_parts(
+    recorded: UnderTest,
+) -> None:
+    indexes = []
+    for number in range(9):
+        statement, parts = bare(number)
+        for data in parts:
+            recorded.services.artifacts.put(data)
+        indexes.append(recorded.register(statement).index)
+    capsule = traced(recorded)
+    assert [item.index for item in capsule.foreign] == indexes[1:]
+    report = appraise(capsule, recorded.services.signer.key, [raw.content_digest(OUTPUT)])
+    assert report.verdict_now is Verdict.VALID
+    assert {(item.here, item.reason) for item in report.facts.foreign} == {
+        (Verdict.INDETERMINATE, "MISSING")
+    }
+
+
+def test_what_an_importer_said_whose_key_was_stolen_is_in_no_capsule(recorded: UnderTest) -> None:
+    statement, parts = bare(0)
+    for data in parts:
+        recorded.services.artifacts.put(data)
+    recorded.register(statement)
+    assert len(traced(recorded).foreign) == 1
+    recorded.services.access.revoke("acme", compromised=True)
+    capsule = traced(recorded)
+    assert (capsule.foreign, capsule.foreign_parts) == ((), ())

@@ -30,6 +30,8 @@ def build(
     attributions: Iterable[LoggedEnvelope] = (),
     datasets: Iterable[LoggedEnvelope] = (),
     replays: Iterable[LoggedEnvelope] = (),
+    foreign: Iterable[LoggedEnvelope] = (),
+    foreign_parts: Iterable[bytes] = (),
     stamped: Stamped | None = None,
     verifications: Iterable[Verified] = (),
     trusted_roots: Iterable[bytes] = (),
@@ -52,6 +54,8 @@ def build(
         attributions: Attributions of the release.
         datasets: Datasets that the release or the attributions name.
         replays: What auditors say who ran the call again.
+        foreign: What importers say of proofs of other systems.
+        foreign_parts: What these proofs rest on.
         stamped: The smallest checkpoint with the batch that was stamped, with its timestamps.
         verifications: What the operator says of Sigstore bundles in which some of these came.
         trusted_roots: The trusted roots that the verifications name.
@@ -74,6 +78,8 @@ def build(
         attributions=_ordered(attributions),
         datasets=_ordered(datasets),
         replays=_ordered(replays),
+        foreign=_ordered(foreign),
+        foreign_parts=_blobs(foreign_parts),
         stamped=stamped,
         verifications=tuple(sorted(verifications, key=lambda item: item.said.index)),
         trusted_roots=_blobs(trusted_roots),

@@ -25,9 +25,11 @@ Every byte is covered by a digest and has one spelling. Parts stand in this orde
 ``attribution/<i>``    attributions of the release, in log order
 ``dataset/<i>``        datasets that release or attributions name, in log order
 ``replay/<i>``         what auditors say who ran the call again, in log order
+``foreign/<i>``        what importers say of proofs of other systems, in log order
 ``verification/<i>``   the operator's verifications of Sigstore bundles, in log order
 ``bundle/<i>``         the bundle that ``verification/<i>`` is about
 ``trusted-root/<i>``   trusted roots by which they were verified, in the order of their digests
+``foreign-part/<i>``   what these proofs rest on, in the order of its digests
 ``attestation/<i>``    attestation results for the node's key, its GPUs, and what was made of the
                        same evidence later, in log order; absent if the output is unattested
 ``policy/<i>``         the appraisal policies that they name, in log order
@@ -48,6 +50,7 @@ import msgspec
 
 from registry.core import encoding
 from registry.core.capsule.parts import (
+    MAX_FOREIGN,
     MAX_REPLAYS,
     PROOF,
     Attested,
@@ -63,6 +66,7 @@ from registry.core.capsule.parts import (
 )
 from registry.core.digest import SHA256_SIZE, sha256
 from registry.core.encoding import Count, Hex32, Value
+from registry.core.foreign.captured import MAX_PART_BYTES
 from registry.core.tlog.note import VerifierKey
 from registry.errors import MalformedError, Reason, VerificationError
 
@@ -104,6 +108,7 @@ class Capsule:
         record: Leaf data of the inference record.
         position: Where the record stands in its batch.
         path: The record's inclusion proof in the batch.
+        foreign_parts: What the proofs of other systems rest on, as far as there was room.
         stamped: Until when at latest the batch existed; None if the registry could not say so.
         attested: In what environment the node held its key, if that is known.
     """
@@ -121,6 +126,8 @@ class Capsule:
     attributions: tuple[LoggedEnvelope, ...] = ()
     datasets: tuple[LoggedEnvelope, ...] = ()
     replays: tuple[LoggedEnvelope, ...] = ()
+    foreign: tuple[LoggedEnvelope, ...] = ()
+    foreign_parts: tuple[bytes, ...] = ()
     stamped: Stamped | None = None
     verifications: tuple[Verified, ...] = ()
     trusted_roots: tuple[bytes, ...] = ()
@@ -137,6 +144,7 @@ class Capsule:
             ("attribution", self.attributions),
             ("dataset", self.datasets),
             ("replay", self.replays),
+            ("foreign", self.foreign),
             ("verification", tuple(item.said for item in self.verifications)),
         ):
             for number, item in enumerate(items):
@@ -164,6 +172,8 @@ class Capsule:
             yield f"bundle/{number}", verified.bundle
         for number, root in enumerate(self.trusted_roots):
             yield f"trusted-root/{number}", root
+        for number, part in enumerate(self.foreign_parts):
+            yield f"foreign-part/{number}", part
         yield from self.attested.parts()
 
     def to_bytes(self) -> bytes:
@@ -241,6 +251,8 @@ class Capsule:
             attributions=read_statements("attribution", parts),
             datasets=read_statements("dataset", parts),
             replays=read_statements("replay", parts, MAX_REPLAYS),
+            foreign=read_statements("foreign", parts, MAX_FOREIGN),
+            foreign_parts=read_blobs("foreign-part", parts, None, MAX_PART_BYTES),
             stamped=Stamped.read(parts),
             verifications=tuple(
                 Verified(item, parts[f"bundle/{number}"])

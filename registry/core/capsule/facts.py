@@ -6,6 +6,7 @@ from registry.core.encoding import Value
 from registry.core.evidence.claims import Family
 from registry.core.records.attribution import DatasetShare
 from registry.core.records.dataset import Contributor
+from registry.core.verdict import Verdict
 
 TEE_NAMES: Final = {
     Family.INTEL_DCAP: "Intel SGX or TDX",
@@ -187,6 +188,31 @@ class ReleaseFact(Value, frozen=True):
     parents: tuple[str, ...]
 
 
+class ForeignFact(Value, frozen=True):
+    """What an importer says of another system's proof, and what reading it again came to.
+
+    Attributes:
+        said: What the importer says.
+        here: What is made of it here, by the vendors' roots alone.
+        reason: The first thing that is wrong or missing here; empty if nothing is.
+        binding_strength: How the output is bound to weights, by what was checked here.
+        code_strength: How it is bound to code, by what was checked here.
+        uncovered: What the proof does not commit to.
+    """
+
+    part: str
+    record_id: str
+    importer: str
+    index: int
+    system: str
+    said: Verdict
+    here: Verdict
+    reason: str
+    binding_strength: str
+    code_strength: str
+    uncovered: tuple[str, ...]
+
+
 class Facts(Value, frozen=True):
     """What was said by links that held when they were logged; absent where a link did not.
 
@@ -203,4 +229,5 @@ class Facts(Value, frozen=True):
     attributions: tuple[AttributionFact, ...] = ()
     attestations: tuple[AttestationFact, ...] = ()
     replays: tuple[ReplayFact, ...] = ()
+    foreign: tuple[ForeignFact, ...] = ()
     unattested: str = ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from registry.core.capsule import covering, replays
+from registry.core.capsule import covering, foreign, replays
 from registry.core.capsule.attestation import ATTESTATION, GPU, Environments
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.covering import Covering
@@ -46,6 +46,7 @@ class Findings:
     datasets: dict[str, Read | None] = field(default_factory=dict)
     attributions: dict[str, Read | None] = field(default_factory=dict)
     replays: dict[str, Read | None] = field(default_factory=dict)
+    foreign: dict[str, Read | None] = field(default_factory=dict)
     environments: Environments = field(default_factory=Environments)
     principals: dict[str, str] = field(default_factory=dict)
 
@@ -78,6 +79,10 @@ def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> F
         datasets=tuple(_dataset(*item) for item in holding(findings.datasets)),
         attributions=tuple(_attribution(*item) for item in holding(findings.attributions)),
         replays=tuple(replays.fact(item, who) for _, item, who in holding(findings.replays)),
+        foreign=tuple(
+            foreign.fact(item, who, capsule.foreign_parts)
+            for _, item, who in holding(findings.foreign)
+        ),
         attestations=tuple(_attestations(findings.environments, links)),
         unattested=findings.environments.unattested,
     )

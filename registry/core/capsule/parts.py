@@ -26,6 +26,9 @@ MAX_DISTRUST = 64
 MAX_REPLAYS = 16
 """Replays that a capsule carries."""
 
+MAX_FOREIGN = 8
+"""Proofs of other systems that a capsule carries."""
+
 PROOF = ".proof"
 """What is added to a statement's name for that of its proof."""
 

@@ -296,6 +296,14 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
             ("replay", f"{replay.outcome}, input {replay.input}, by {replay.auditor}{because}"),
             ("  ran with", replay.ran_with),
         ]
+    for proof in facts.foreign:
+        why = f" ({proof.reason})" if proof.reason else ""
+        said = f"{proof.here}{why}; {proof.said}, says {proof.importer}"
+        rows += [
+            ("foreign proof", f"of {proof.system}: {said}"),
+            ("  binds", f"weights {proof.binding_strength}, code {proof.code_strength}"),
+            *(("  NOT COVERED", item) for item in proof.uncovered),
+        ]
     if facts.log is not None:
         rows.append(("log", f"{facts.log.origin}, {facts.log.size} entries, root {facts.log.root}"))
     return rows

@@ -12,6 +12,7 @@ from registry.core.capsule.container import Capsule
 from registry.core.capsule.covering import Signing
 from registry.core.capsule.existence import CHECKPOINT, TIME, judge_time
 from registry.core.capsule.findings import Findings, gather
+from registry.core.capsule.foreign import judge_proofs
 from registry.core.capsule.links import Link, judge, waiting
 from registry.core.capsule.parts import LoggedEnvelope
 from registry.core.capsule.replays import judge_replay
@@ -26,6 +27,7 @@ from registry.core.records import (
     batch,
     dataset,
     distrust_entry,
+    foreign_proof,
     inference,
     key_event,
     release,
@@ -90,6 +92,7 @@ def appraise(
     walk.model_side()
     walk.data_side()
     walk.replay_side()
+    walk.foreign_side()
     walk.signer_side()
     return Report.build(walk.links.values(), gather(capsule, walk.findings, walk.links))
 
@@ -237,11 +240,19 @@ class _Walk:
                     self.links[name] = self.links[name].also(about)
                 self.links[name] = self.links[name].after(self.links["record"])
 
+    def foreign_side(self) -> None:
+        """What importers say of proofs of other systems."""
+        found = self.findings
+        for number, logged in enumerate(self.capsule.foreign):
+            name = f"foreign/{number}"
+            found.foreign[name] = self._statement(name, logged, foreign_proof.PREDICATE_TYPE)
+        self.links.update(judge_proofs(self.capsule, found.foreign, self.links, found.record))
+
     def signer_side(self) -> None:
         """Statements that came in Sigstore bundles: what the operator verified, verified again."""
         findings = self.findings
         read_ = [findings.release, *findings.attributions.values(), *findings.datasets.values()]
-        read_ += findings.replays.values()
+        read_ += [*findings.replays.values(), *findings.foreign.values()]
         statements = {item.record_id: item for item in (findings.batch, *read_) if item is not None}
         said = [
             self._statement(name, logged, verification.PREDICATE_TYPE)
