@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import grpc
 import pytest
 
 from registry.api.v1 import evidence_pb2
@@ -96,6 +97,19 @@ def test_evidence_of_64_mib_is_refused_before_it_is_read(
         lambda: stub.Submit(request, metadata=registry.node.metadata, timeout=SECONDS)
     )
     assert reason == "EVIDENCE_SIZE"
+
+
+@pytest.mark.parametrize("kind", [grpc.Compression.Gzip, grpc.Compression.Deflate], ids=str)
+def test_evidence_that_grows_when_it_is_unpacked_is_refused_at_the_same_size(
+    registry: Served, stub: rpc.EvidenceServiceStub, kind: grpc.Compression
+) -> None:
+    request = submission(Binding(nonce=bytes(32)), bytes(64 * 1024 * 1024))
+    reason = registry.refused(
+        lambda: stub.Submit(
+            request, metadata=registry.node.metadata, timeout=SECONDS, compression=kind
+        )
+    )
+    assert reason == "MESSAGE_TOO_LARGE"
 
 
 def test_an_unknown_role_of_an_endorsement_is_refused(

@@ -194,6 +194,36 @@ def test_a_statement_about_evidence_is_read_as_it_was_written(noun: str) -> None
     assert predicate.parse(encoding.write_json(statement)) == statement
 
 
+# 135, 136: an end is never left out, and nothing is read that has no meaning here.
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("exp", None),
+        ("iat", None),
+        ("eat_profile", None),
+        ("ear.verifier-id", None),
+        ("submods", None),
+        ("submods", {}),
+        ("exp", "2026-06-02"),
+        ("exp", -1),
+        ("exp", 1.5),
+        ("eat_profile", "tag:github.com,2023:veraison/ear"),
+        ("nbf", 2**40),
+        ("alg", "none"),
+    ],
+    ids=range(12),
+)
+def test_a_result_without_an_end_or_with_other_members_is_refused(
+    member: str, value: object
+) -> None:
+    members = msgspec.json.decode(encoding.write_json(made(material())))
+    members.pop(member, None)
+    if value is not None:
+        members[member] = value
+    with pytest.raises(MalformedError):
+        encoding.read_json(msgspec.json.encode(members, order="sorted"), AttestationResult)
+
+
 @pytest.mark.parametrize("noun", STATEMENTS)
 def test_a_statement_about_other_evidence_is_refused(noun: str) -> None:
     statement = STATEMENTS[noun]
