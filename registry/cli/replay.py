@@ -79,6 +79,11 @@ class Answer(Value, frozen=True):
     "--output", type=_FILE, help="The recorded output: needed to say how near another one is."
 )
 @click.option(
+    "--disclosure",
+    type=_FILE,
+    help="What `provreg payload disclose --output` wrote, if the record only commits to it.",
+)
+@click.option(
     "--files",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the version's files are, or are fetched to. Without it they are fetched and "
@@ -128,6 +133,7 @@ def command(
     input_: Path,
     salt: str | None,
     output: Path | None,
+    disclosure: Path | None,
     files: Path | None,
     model_file: str | None,
     opt_level: str | None,
@@ -154,6 +160,7 @@ def command(
         _read(input_),
         None if salt is None else _salt(salt),
         None if output is None else _read(output),
+        None if disclosure is None else _read(disclosure),
     )
     choices = Choices(
         model_file,

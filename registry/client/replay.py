@@ -17,7 +17,7 @@ from registry.client.fetch import fetch
 from registry.client.journals import JournalCalls, ProvenRecord
 from registry.client.publish import Stages, silent
 from registry.client.registry import KnownRelease, RegistryClient
-from registry.client.replay_material import Input, read_output
+from registry.client.replay_material import Input, RecordedOutput, read_output
 from registry.core.capsule.container import Capsule
 from registry.core.encoding import decimal, hex_bytes, time_text
 from registry.core.formats.structure import OnnxStructure, parse_structure
@@ -57,11 +57,13 @@ class Brought:
         input: A file with the input of the call.
         salt: What opens the commitment to it; None leaves it unproven.
         output: A file with the recorded output; None leaves open how near another one is.
+        disclosure: What discloses the digest of the output, if the record only commits to it.
     """
 
     input: bytes
     salt: bytes | None = None
     output: bytes | None = None
+    disclosure: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +196,10 @@ def run_again(
     given = Input.read(brought.input)
     if brought.salt is not None:
         given.verify(record.request, brought.salt)
+    recorded = RecordedOutput.of(record, brought.disclosure)
     held = None
     if brought.output is not None:
-        held = read_output(brought.output, record.response.content_digest)
+        held = read_output(brought.output, recorded.content_digest)
     known = _release(client, record.model)
     model, weights = _files(client, known, choices.model_file)
     if not folder.exists() or not any(folder.iterdir()):
@@ -211,7 +214,7 @@ def run_again(
         settings=settings,
         limits=choices.limits,
     )
-    output = tensor.content_digest(ran.outputs).hex()
+    output = recorded.shown(tensor.content_digest(ran.outputs))
     compared = None
     if held is not None and output != record.response.content_digest:
         compared = compare(held, ran.outputs, choices.tolerance)

@@ -9,12 +9,22 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
+from registry.core import encoding
 from registry.core.digest import sha256
 from registry.core.profiles import tensor
 from registry.core.profiles.open_inference import InferenceRequest, InferenceResponse, json_end
 from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
-from registry.errors import MalformedError, Reason, RegistryError, VerificationError
+from registry.core.records.disclosure import Disclosure, commit_output, verify_disclosure
+from registry.errors import (
+    MalformedError,
+    Reason,
+    RegistryError,
+    UnsupportedError,
+    VerificationError,
+)
 from registry.inspection import npz
 from registry.wire import open_inference
 
@@ -98,6 +108,54 @@ class Input:
                 expected=f"commitment {commitment}",
                 hint="an input over HTTP or gRPC is the request's body or message, byte for byte",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedOutput:
+    """What is known of the digest of the recorded output.
+
+    Attributes:
+        content_digest: In clear, in hexadecimal.
+        salt: With what the record commits to it; None if it shows it in clear.
+    """
+
+    content_digest: str
+    salt: bytes | None = None
+
+    @classmethod
+    def of(cls, record: inference.Completion, disclosure: bytes | None) -> "RecordedOutput":
+        """The digest of a record's output; if it only commits to it, as a disclosure shows it.
+
+        Raises:
+            UnsupportedError: ``NOT_REPLAYABLE`` if it only commits to it and nothing discloses it.
+            VerificationError: ``FIELD_COMMITMENT`` for a disclosure of something else.
+            MalformedError: What is wrong with the disclosure.
+        """
+        private = record.private
+        if isinstance(private, msgspec.UnsetType) or private.output == "plain":
+            return cls(record.response.content_digest)
+        if disclosure is None:
+            raise _hidden("the record does not show the digest of its output")
+        said = encoding.read_json(disclosure, Disclosure, what="disclosure")
+        verify_disclosure(said, record)
+        if isinstance(said.output, msgspec.UnsetType):
+            raise _hidden("this disclosure does not show the digest of the output")
+        return cls(said.output.content_digest, bytes.fromhex(said.output.salt))
+
+    def shown(self, content_digest: bytes) -> str:
+        """A digest as the record shows its own: in clear, or as a commitment with its salt.
+
+        A replay says no more of an output than the record does.
+        """
+        if self.salt is None:
+            return content_digest.hex()
+        return commit_output(self.salt, content_digest).hex()
+
+
+def _hidden(what: str) -> UnsupportedError:
+    return UnsupportedError(
+        Reason.NOT_REPLAYABLE, what, hint="ask the node for: provreg payload disclose --output"
+    )
 
 
 def read_output(data: bytes, content_digest: str) -> tuple[Tensor, ...]:

@@ -15,11 +15,14 @@ from registry.client import replay
 from registry.client.registry import RegistryClient
 from registry.client.replay import Brought, Choices
 from registry.client.replays import FoundReplay, ReplayCalls
+from registry.core.encoding import write_json
 from registry.core.profiles import raw, tensor
 from registry.core.profiles.open_inference import InferenceResponse
+from registry.core.records import inference
+from registry.core.records.disclosure import DisclosedOutput, Disclosure, commit_output
 from registry.core.records.replay import PREDICATE_TYPE, Replay, Tolerance, Why, statement
 from registry.errors import Reason, RegistryError
-from registry.inspection.arrays import to_array
+from registry.inspection.arrays import to_array, to_tensor
 from registry.inspection.rerun import Limits
 from registry.shim.proxies.onnx import Answer, RecordedSession
 from registry.shim.recorder.recorder import Deployment
@@ -285,6 +288,84 @@ def test_a_record_of_a_version_that_is_another_is_refused(desk: Desk, world: Wor
     world.shim.flush(SOON)
     refused = refusal(lambda: desk.replay(made, desk.brought(made)))
     assert refused is Reason.SUBJECT_MISMATCH
+
+
+# A record that only commits to the digest of its output.
+
+OUTPUT_SALT = bytes(range(32))
+
+
+@pytest.fixture(scope="session")
+def hidden(world: World, answer: Answer) -> Answer:
+    """The same call, of whose output the record shows a commitment only."""
+    recorder, deployment = world.shim.recorder, world.session()._deployment()
+    request = tensor.request_digest([to_tensor("x", X)])
+    opened = recorder.intent(deployment, request)
+    shown = commit_output(OUTPUT_SALT, answer.content_digest).hex()
+    response = inference.Response(
+        profile="output/tensor/v1", content_digest=shown, wire_digest=shown, complete=True
+    )
+    private = inference.Private(retention_class="chats", output="committed")
+    n = recorder.complete(opened, response, private)
+    world.shim.flush(SOON)
+    return replace(answer, n=n)
+
+
+def disclosure(hidden: Answer, world: World, **members: Any) -> bytes:
+    """What the node shows an auditor."""
+    digest = hidden.content_digest.hex()
+    output = DisclosedOutput(content_digest=digest, wire_digest=digest, salt=OUTPUT_SALT.hex())
+    values: dict[str, Any] = {
+        "schema": "disclosure/v1",
+        "receipt": f"{world.shim.shim_id}/{hidden.n - 1}",
+        "output": output,
+    }
+    return write_json(Disclosure(**(values | members)))
+
+
+def test_an_output_that_the_record_hides_is_compared_if_it_is_disclosed(
+    desk: Desk, hidden: Answer, world: World
+) -> None:
+    shows = disclosure(hidden, world)
+    said = desk.replay(hidden, desk.brought(hidden, disclosure=shows))
+    assert (said.outcome, said.input) == ("bit_exact", "proven")
+    near = desk.replay(hidden, desk.brought(hidden, disclosure=shows), level(OTHER_LEVEL))
+    assert near.outcome == "within_tolerance"
+    # The statement shows no more than the record does.
+    for each in (said, near):
+        assert hidden.content_digest not in (
+            bytes.fromhex(each.recorded_output),
+            bytes.fromhex(each.replayed_output),
+        )
+        assert each.recorded_output == commit_output(OUTPUT_SALT, hidden.content_digest).hex()
+
+
+def test_an_output_that_nobody_discloses_is_not_compared(
+    desk: Desk, hidden: Answer, world: World
+) -> None:
+    nothing = disclosure(hidden, world, output=msgspec.UNSET)
+    for shown in (None, nothing):
+        brought = desk.brought(hidden, disclosure=shown)
+        refused = refusal(lambda b=brought: desk.replay(hidden, b))  # type: ignore[misc]
+        assert refused is Reason.NOT_REPLAYABLE
+
+
+def test_a_disclosure_of_something_else_is_refused(
+    desk: Desk, hidden: Answer, world: World
+) -> None:
+    zeros = "0" * 64
+    others = [
+        disclosure(hidden, world, receipt=f"{world.shim.shim_id}/1"),
+        disclosure(
+            hidden,
+            world,
+            output=DisclosedOutput(content_digest=zeros, wire_digest=zeros, salt=zeros),
+        ),
+    ]
+    for other in others:
+        brought = desk.brought(hidden, disclosure=other)
+        refused = refusal(lambda b=brought: desk.replay(hidden, b))  # type: ignore[misc]
+        assert refused is Reason.FIELD_COMMITMENT
 
 
 # What cannot be replayed.

@@ -136,8 +136,9 @@ class Replay(Value, frozen=True):
         input: Whether what was run opens the commitment of the intent.
         recorded: What ran the call, as the shim recorded it.
         replayed: What ran it now.
-        recorded_output: The content digest of the recorded output.
-        replayed_output: That of the new one.
+        recorded_output: The content digest of the recorded output, as the record has it: in clear,
+            or as a salted commitment.
+        replayed_output: That of the new one, in the same way and with the same salt.
         run_us: How long the model took, in microseconds.
     """
 
