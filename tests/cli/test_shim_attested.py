@@ -29,6 +29,7 @@ from registry.signing.file import StatementSigner
 from tests.cli.conftest import Place, Said, Shell
 from tests.cli.test_shim import Proxy, arguments, shim, until, upstream, version
 from tests.cli.test_shim_health import health, reasons
+from tests.cli.test_shim_levels import ask, attached
 from tests.running import REPOSITORY, running_registry
 from tests.shim.world import RELEASE, written
 from tools.fake_vendor import amd
@@ -145,10 +146,14 @@ def test_an_output_of_an_attested_node_is_proved_and_later_distrusted(
         assert any(re.match("attested by entry", line) for line in proxy.said)
         assert any(FAKE in line for line in proxy.said)
         made = answer(proxy, "granted")
+        # Whoever asks for an attested answer gets it when its batch is in the log.
+        assert ask(proxy, "attested", 20_000)["x-provreg-level-reached"] == "attested"
     traced = acme("trace", made, "--capsule", "then.capsule", "--require-attestation")
     assert traced.status == 0, traced
     assert traced.out.startswith(f"{BOTH_VALID}\n{FAKE}: this evidence is from a test root.")
     evidence = results(place, acme)[-1]["provreg.evidence-id"]
+    [proven] = attached(Path()).values()
+    assert (proven.level, proven.proof, proven.missed) == ("attested", evidence, "")
     setups = [item for item in written(Path("shim-data")) if isinstance(item, inference.Setup)]
     # Files compared by measured software: but under a root of no vendor nothing is lifted to 3.
     assert [(item.evidence, item.level) for item in setups[1:]] == [(evidence, 2)]
@@ -159,7 +164,7 @@ def test_an_output_of_an_attested_node_is_proved_and_later_distrusted(
     [change] = [item for item in changes if item["evidence_id"] == evidence]
     assert (change["before"], change["now"]) == ("VALID", "INVALID")
     assert (change["principal"], change["versions"]) == ("node-1", [version])
-    assert sum(batch["outputs"] for batch in change["batches"]) == 1
+    assert sum(batch["outputs"] for batch in change["batches"]) == 2
 
     again = acme("trace", made, "--capsule", "now.capsule")
     assert again.status == 1

@@ -12,6 +12,7 @@ known in time; in a stream, of the last answer.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -38,6 +39,9 @@ MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 MAX_OPEN_REQUESTS = 1024
 """Requests of one stream that wait for their answer at once."""
+
+ANSWER_SECONDS: Final = 0.1
+"""How long before a call's own deadline its answer goes out, whatever else it waits for."""
 
 SERVICE: Final = "/inference.GRPCInferenceService/"
 """The protocol's service."""
@@ -116,7 +120,7 @@ class _Unary:
             await call.answered(said.answer("unary", content=content_of(gathering, [answer])))
         except RegistryError as error:
             await _refuse(context, error)
-        proven = await call.proven()
+        proven = await call.proven(_left(context))
         context.set_trailing_metadata((*trailing, *said.metadata(call), *proven.headers()))
         return answer
 
@@ -182,11 +186,11 @@ class _Open:
         )
         self._said, self._answered = whole.metadata(pending.call), pending.call
 
-    async def metadata(self) -> Metadata:
+    async def metadata(self, at_most: float) -> Metadata:
         """What tells the caller of the last answer, once what it asked for is there or late."""
         if self._answered is None:
             return ()
-        return (*self._said, *(await self._answered.proven()).headers())
+        return (*self._said, *(await self._answered.proven(at_most)).headers())
 
     def ended(self, error: str) -> None:
         """Write down that no more answers come."""
@@ -237,7 +241,7 @@ class _Stream:
             code = await upstream.code()
             if code is not grpc.StatusCode.OK:
                 await _abort_with(context, code, await upstream.details(), trailing)
-            told = () if open_ is None else await open_.metadata()
+            told = () if open_ is None else await open_.metadata(_left(context))
             context.set_trailing_metadata((*trailing, *told))
         except grpc.aio.AioRpcError as error:
             if open_ is not None:
@@ -322,6 +326,13 @@ def _asked(metadata: Metadata) -> Asked:
         MalformedError: ``MALFORMED_FIELD``.
     """
     return Asked.read({key: value for key, value in metadata if isinstance(value, str)})
+
+
+def _left(context: Context) -> float:
+    """Seconds until the caller takes no answer any more, less what it takes to give it one."""
+    # None without a deadline, whatever the stubs say.
+    left: Any = context.time_remaining()
+    return math.inf if left is None else max(0.0, left - ANSWER_SECONDS)
 
 
 async def _refuse(context: Context, error: RegistryError) -> NoReturn:

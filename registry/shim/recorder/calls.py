@@ -6,6 +6,7 @@ wait for in which mode, and what to do with a call that the journal cannot take.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -229,9 +230,9 @@ class Calls:
             return None
         return _written(call, open_, ticket)
 
-    async def proven(self, wish: Wish) -> Proven:
+    async def proven(self, wish: Wish, at_most: float) -> Proven:
         """Wait for what was asked; see :meth:`Call.proven`."""
-        return await wish.proven(self._waits())
+        return await wish.proven(self._waits(), at_most)
 
     def _waits(self) -> Awaiting:
         """How the loop that runs here waits for the journal."""
@@ -338,13 +339,16 @@ class Call:
             self._span.answered(self.receipt_id, self.response, answer.finish_reasons)
         return n
 
-    async def proven(self) -> Proven:
+    async def proven(self, at_most: float = math.inf) -> Proven:
         """Wait for the level that the caller asked for, until its deadline at most.
+
+        Args:
+            at_most: After so many seconds the answer must go out anyhow.
 
         Returns:
             What was reached as the answer goes out; nothing if nobody asked, or there is no answer.
         """
-        return Proven() if self.wish is None else await self._calls.proven(self.wish)
+        return Proven() if self.wish is None else await self._calls.proven(self.wish, at_most)
 
     def proven_here(self) -> Proven:
         """As :meth:`proven`, for a thread that may wait."""

@@ -3,6 +3,7 @@
 For coroutines and for threads that may wait; what is waited for is the same.
 """
 
+import math
 import time
 from concurrent import futures
 from concurrent.futures import Future
@@ -55,8 +56,9 @@ class Wish:
                 )
             )
 
-    async def proven(self, awaiting: Awaiting) -> Proven:
-        """Wait for what was asked, until the deadline at most."""
+    async def proven(self, awaiting: Awaiting, at_most: float = math.inf) -> Proven:
+        """Wait for what was asked, until the deadline and so many seconds at most."""
+        self._ends = min(self._ends, time.monotonic() + at_most)
         if self._written and self._durable is not None:
             await awaiting.promised(self._durable, self._held())
         if self._waiting is not None:

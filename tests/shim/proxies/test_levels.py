@@ -68,21 +68,21 @@ def over_http(port: int, shim: Shim) -> Ask:
 
 
 def over_grpc(channel: grpc.aio.Channel, *, streams: bool) -> Ask:
-    async def ask(level: str, deadline: object = PATIENT_MS) -> Told:
+    async def ask(level: str, deadline: object = PATIENT_MS, **named: Any) -> Told:
         metadata = [("x-provreg-level", level)]
         if deadline is not None:
             metadata.append(("x-provreg-deadline-ms", str(deadline)))
         question = oip_server.request([1.0, 2.0], b"one")
         call: Any
         if streams:
-            call = channel.stream_stream(STREAM)(metadata=tuple(metadata))
+            call = channel.stream_stream(STREAM)(metadata=tuple(metadata), **named)
             await call.write(question)
             await call.done_writing()
             async for _ in call:
                 pass
         else:
             unary: Any = channel.unary_unary(INFER)
-            call = unary(question, metadata=tuple(metadata))
+            call = unary(question, metadata=tuple(metadata), **named)
             await call
         return {"status": str(await call.code()), **dict(await call.trailing_metadata())}
 
@@ -253,6 +253,16 @@ def test_a_registry_that_is_down_is_waited_for_until_the_deadline_and_then_attac
     [said] = attached(run(world, transport, act))
     assert (said.level, said.missed) == ("signed", "")
     assert said.late_us > 0
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+def test_a_calls_own_deadline_is_never_missed_for_a_level(world: World, *, streams: bool) -> None:
+    async def act(bench: Bench) -> None:
+        world.registry.down.set()
+        told = await bench.ask("signed", timeout=1.0)
+        assert (told["status"], told["x-provreg-level-reached"]) == ("StatusCode.OK", "logged")
+
+    run(world, "grpc stream" if streams else "grpc unary", act)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""Levels over real processes: a caller asks, a registry signs, an auditor finds what was had."""
+
+import http.client
+import json
+from pathlib import Path
+
+import pytest
+
+from registry.core.records import inference
+from tests.cli.conftest import Place, Shell
+from tests.cli.test_shim import Proxy, arguments, shim, until, upstream, version
+from tests.shim.world import written
+
+__all__ = ["upstream", "version"]
+
+
+def ask(proxy: Proxy, level: str, deadline_ms: int) -> dict[str, str]:
+    """The headers of an answer to whoever asks for this."""
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
+    body = json.dumps({"messages": [{"content": level}]})
+    asked = {"x-provreg-level": level, "x-provreg-deadline-ms": str(deadline_ms)}
+    connection.request("POST", "/v1/chat/completions", body, asked)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return {name.lower(): value for name, value in answer.getheaders()}
+
+
+def attached(home: Path) -> dict[int, inference.Attached]:
+    """What became of each call that asked for more than a logged record."""
+    found = [item for item in written(home / "shim-data") if isinstance(item, inference.Attached)]
+    return {item.intent_n: item for item in found}
+
+
+@pytest.mark.parametrize("mode", ["strict", "stream"])
+def test_what_a_caller_asked_for_is_had_attached_or_missed(  # noqa: PLR0917 - fixtures
+    place: Place, acme: Shell, home: Path, upstream: str, version: str, mode: str
+) -> None:
+    with shim(*arguments(place, version, upstream, "--mode", mode)) as proxy:
+        signed = ask(proxy, "signed", 20_000)
+        late = ask(proxy, "signed", 0)
+        attested = ask(proxy, "attested", 20_000)
+        recomputed = ask(proxy, "recomputed", 50)
+        until(lambda: len(attached(home)) == 4)
+    assert signed["x-provreg-level-reached"] == "signed"
+    assert late["x-provreg-level-reached"] == "logged"
+    assert attested["x-provreg-level-missed"] == "UNATTESTED"
+    told = attached(home)
+    numbers = [
+        int(each["x-receipt-id"].partition("/")[2]) for each in (signed, late, attested, recomputed)
+    ]
+    assert [told[n].missed for n in numbers] == ["", "", "UNATTESTED", "DEADLINE"]
+    assert (told[numbers[0]].late_us, told[numbers[1]].late_us > 0) == (0, True)
+    said = acme("audit", "gaps", "--receipt", late["x-receipt-id"])
+    assert (said.status, "attached" in said.out) == (0, True)
+    shim_id = late["x-receipt-id"].partition("/")[0]
+    assert acme("audit", "gaps", "--shim", shim_id).status == 0
