@@ -1,6 +1,7 @@
 """``provreg log``: read and check the transparency log."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,6 +23,7 @@ from registry.core.archive.timestamp import check_imprint
 from registry.core.attestation.bundle import Bundle
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import Note
+from registry.core.tlog.policy import Standing
 from registry.core.tlog.rekor import TransparencyLogEntry
 from registry.errors import ConflictError, MalformedError, NotFoundError, Reason
 from registry.remote.http import HTTPClient
@@ -118,6 +120,7 @@ def prove(
         wanted = digest.parse(which)
     if out is not None and out.exists():
         raise ConflictError(Reason.TARGET_EXISTS, "this file exists already", where=str(out))
+    standing: Standing | None = None
     with connect(ctx) as client:
         if form == "cose":
             body, signed = client.cose_receipt(wanted)
@@ -128,6 +131,7 @@ def prove(
             body, receipt = entry.body, entry.receipt
             if policy is not None:
                 policy.verify(receipt.head.note)
+                standing = policy.standing(Note.parse(receipt.head.note))
             index, size, data = receipt.index, receipt.head.checkpoint.size, receipt.to_bytes()
             if form != "tlog-proof":
                 stamps = tuple(path.read_bytes() for path in timestamp)
@@ -135,8 +139,17 @@ def prove(
             text = data.decode()
     if out is not None:
         out.write_bytes(data)
-    value = {"index": index, "size": size, "body": body.decode(), "proof": text}
+    value: dict[str, Any] = {"index": index, "size": size, "body": body.decode(), "proof": text}
+    if standing is not None:
+        value |= _tell(standing, as_json=as_json)
     show(value, text.splitlines(), as_json=as_json)
+
+
+def _tell(standing: Standing, *, as_json: bool) -> dict[str, Any]:
+    """How it stands with a quorum: for people beside the proof, whose lines may go into a file."""
+    if not as_json:
+        click.echo(str(standing), err=True)
+    return {"quorum": standing.quorum, "cosigned": standing.cosigned}
 
 
 def _for_sigstore(

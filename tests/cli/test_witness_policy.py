@@ -133,6 +133,15 @@ def test_a_receipt_carries_its_quorum_for_anybody(
     Policy.parse(watched.policy.read_bytes()).verify(receipt.head.note)
 
 
+def test_a_proof_says_how_it_stands_with_its_quorum(auditor: Shell, watched: Watched) -> None:
+    said = auditor("log", "prove", "0", "--policy", watched.policy, "--json")
+    assert (said.value["quorum"], set(said.value["cosigned"])) == ("g", {"w", "pq"})
+    for form in ("tlog-proof", "tle"):
+        shown = auditor("log", "prove", "0", "--policy", watched.policy, "--format", form)
+        assert shown.err.startswith("quorum g met: cosigned by ")
+        assert "quorum" not in shown.out
+
+
 def test_the_second_slot_is_served_over_http(auditor: Shell, watched: Watched) -> None:
     assert auditor("log", "checkpoint").status == 0
     with urllib.request.urlopen(f"{watched.url}/checkpoint/cosigned", timeout=10) as answer:
