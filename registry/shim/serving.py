@@ -27,6 +27,12 @@ from registry.shim.recorder.calls import Calls
 MAX_CONNECTIONS = 1024
 """Calls that are under way at once: no more than the journal takes."""
 
+KEEP_SECONDS = 3.0
+"""How long an idle connection to the model server is kept: most servers close theirs after five.
+
+A request on a connection that is being closed in that moment fails, and is never repeated here.
+"""
+
 STOP_SECONDS = 30.0
 """How long calls under way may take to end once the proxy is told to stop."""
 
@@ -149,7 +155,9 @@ async def _serve_http(listen: Listen, upstream: Upstream, calls: Calls) -> Async
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=trust),
+                connector=aiohttp.TCPConnector(
+                    limit=MAX_CONNECTIONS, ssl=trust, keepalive_timeout=KEEP_SECONDS
+                ),
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),

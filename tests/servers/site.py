@@ -4,8 +4,9 @@
 
     with site(folder) as place:
         model = place.publish("acme/tiny", {"model.gguf": gguf()})
-        with llama(model.file("model.gguf")) as url, place.shims(model, (url, ())) as [proxy]:
-            ...
+        with llama(model.file("model.gguf")) as url:
+            with place.shims(model, (url, ("--files", model.folder))) as [proxy]:
+                ...
         place.believe(receipt_id, content_digest, model)
 """
 
@@ -114,8 +115,7 @@ class Site:
         words = self._words(
             self.node,
             *("shim", "--model", model.name, "--upstream", upstream, "--listen", "127.0.0.1:0"),
-            *("--files", model.folder, "--folder", data),
-            *("--key", self.folder / f"{self.node.name}.pem", *more),
+            *("--folder", data, "--key", self.folder / f"{self.node.name}.pem", *more),
         )
         with subprocess.Popen(
             words, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=self._environment()
@@ -162,13 +162,20 @@ class Site:
         journals = JournalCalls(self.client)
         return [journals.record(bytes.fromhex(shim_id), place).record for place in range(int(n))]
 
+    def setup_of(self, completion: inference.Completion) -> inference.Setup:
+        """What was written down of what ran."""
+        assert isinstance(completion.setup_n, int)
+        shim_id = bytes.fromhex(completion.sequence.shim_id)
+        found = JournalCalls(self.client).record(shim_id, completion.setup_n).record
+        assert isinstance(found, inference.Setup)
+        return found
+
     def believe(self, receipt_id: str, content_digest: str, model: Model) -> inference.Completion:
         """Find an answer by both of its names, and trace it to the model version that made it."""
         found = self.outcome(receipt_id).record
         assert isinstance(found, inference.Completion)
         assert found.response.content_digest == content_digest
         assert f"{found.model.name}@{found.model.version}" == model.name
-        assert found.binding == "artifact_verified"
         # And the proof that somebody without this registry would be given.
         digest = bytes.fromhex(content_digest)
         traced = self.client.trace([digest])

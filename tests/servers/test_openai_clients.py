@@ -37,6 +37,10 @@ TOOL: Any = {
 }
 
 
+ABOUT = {"adapter": b"a LoRA", "tokenizer": b"{}", "template": b"{{ messages }}"}
+"""Files that belong to what runs, and are not the model."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A model server, and the shim in front of it."""
@@ -70,14 +74,25 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         model = here.publish("acme/tiny", {"model.gguf": gguf()})
         # What runs is what was published: the very file that the registry handed out.
         direct = stack.enter_context(llama(model.file("model.gguf")))
-        more = ("--engine", "llama.cpp", "--mode")
-        modes = ("strict", "stream")
-        proxies = stack.enter_context(
-            here.shims(model, *((direct, (*more, mode)) for mode in modes))
+        about = here.folder / "about"
+        about.mkdir()
+        for name, content in ABOUT.items():
+            (about / name).write_bytes(content)
+        told = (
+            *("--files", model.folder, "--engine", "llama.cpp", "--engine-version", "b1"),
+            *("--quantization", "F32", "--adapter", about / "adapter"),
+            *("--tokenizer", about / "tokenizer", "--chat-template", about / "template"),
         )
+        ways: dict[str, tuple[object, ...]] = {
+            "strict": (*told, "--mode", "strict"),
+            "stream": told,
+            # As in front of a provider of whom one has nothing but the model's name.
+            "by name": ("--engine", "somebody's"),
+        }
+        shims = here.shims(model, *((direct, more) for more in ways.values()))
+        proxies = stack.enter_context(shims)
         yield {
-            mode: Stage(here, model, direct, proxy)
-            for mode, proxy in zip(modes, proxies, strict=True)
+            way: Stage(here, model, direct, proxy) for way, proxy in zip(ways, proxies, strict=True)
         }
 
 
@@ -138,6 +153,34 @@ def test_a_whole_answer(each: Stage) -> None:
     found = each.believe(raw.headers)
     assert isinstance(found.course, inference.Course)
     assert (found.course.transport, found.course.params["seed"]) == ("unary", "7")
+
+
+def test_what_ran_is_written_down_once_and_named_by_every_answer(stage: Stage) -> None:
+    with client(stage.proxy.url) as through:
+        ask = through.chat.completions.with_raw_response.create
+        found = stage.believe(ask(model="m", messages=MESSAGES).headers)
+    setup = stage.site.setup_of(found)
+    assert (setup.binding, setup.level, setup.files_verified) == ("artifact_verified", 2, 1)
+    assert (setup.runtime.engine, setup.runtime.version) == ("llama.cpp", "b1")
+    assert setup.quantization == "F32"
+    assert setup.upstream == stage.direct
+    named = {"adapter": setup.adapters[0], "tokenizer": setup.tokenizer}
+    named["template"] = setup.chat_template
+    assert named == {name: digest.sha256(data).hex() for name, data in ABOUT.items()}
+    # What is not bound is said.
+    assert "runtime.weights_in_memory" in found.uncovered
+
+
+def test_a_model_of_which_only_the_name_is_known_is_not_said_to_be_more(
+    stages: dict[str, Stage],
+) -> None:
+    stage = stages["by name"]
+    with client(stage.proxy.url) as through:
+        ask = through.chat.completions.with_raw_response.create
+        found = stage.believe(ask(model="m", messages=MESSAGES).headers)
+    assert found.binding == "name_only"
+    setup = stage.site.setup_of(found)
+    assert (setup.level, setup.files_verified, setup.adapters) == (1, 0, ())
 
 
 def test_a_stream(each: Stage) -> None:

@@ -63,7 +63,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         http, rpc = stack.enter_context(kserve(model.file("model.onnx")))
         stream = stack.enter_context(threaded(lambda: serve(Handler(Server()))))
         servers = {"http": f"http://{http}", "grpc": f"grpc://{rpc}", "stream": f"grpc://{stream}"}
-        strict = ("--mode", "strict")
+        strict = ("--mode", "strict", "--files", model.folder)
         proxies = stack.enter_context(
             here.shims(model, *((url, strict) for url in servers.values()))
         )
@@ -78,6 +78,7 @@ def test_unary_calls_over_grpc(stages: dict[str, Stage]) -> None:
     straight, through = ask("grpc", stage.direct), ask("grpc", stage.proxy.address)
     found = stage.believe(through["infer"])
     assert found.response.profile == "output/tensor/v1"
+    assert found.binding == "artifact_verified"
     assert straight["infer"].pop("metadata") == {}
     del through["infer"]["metadata"]
     # Answers, errors, and what is no inference at all.

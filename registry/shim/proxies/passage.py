@@ -15,8 +15,8 @@ from registry.shim.recorder.calls import Answer, Transport
 MAX_HELD_BYTES = 1024 * 1024
 """Bytes of an answer that is held whole, so that its digest can go before it."""
 
-FIRST_ERROR_STATUS = 400
-"""From this HTTP status on an answer says that there is none (RFC 9110 §15)."""
+ANSWERED = range(200, 300)
+"""The HTTP statuses of an answer; any other says that there is none (RFC 9110 §15)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Passage:
     def _settle(self, said: Named, transport: Transport) -> Outcome:
         self.settled = True
         self.content_digest = said.response.content_digest
-        if said.error or self._status >= FIRST_ERROR_STATUS:
+        if said.error or self._status not in ANSWERED:
             return Failed(said.error or f"http status {self._status}")
         return Answer(
             said.response,

@@ -192,6 +192,14 @@ def test_a_length_that_is_none_is_no_answer(tmp_path: Path, length: bytes) -> No
     assert failure.sent_bytes == 0
 
 
+@pytest.mark.parametrize("status", [b"307 Elsewhere", b"404 Not Found", b"500 Fault"])
+def test_a_status_that_is_no_success_is_no_answer(tmp_path: Path, status: bytes) -> None:
+    body = test_http.CHAT % b"x"
+    failure = outcome(tmp_path, [plain(body, b"location: /other", status=status)], body)
+    assert isinstance(failure, inference.Failure)
+    assert failure.error == f"http status {status[:3].decode()}"
+
+
 def test_an_error_after_some_tokens_is_a_failure_that_says_what_went_out(tmp_path: Path) -> None:
     data = EVENT + b'data: {"error":{"message":"out of memory"}}\n\ndata: [DONE]\n\n'
     failure = outcome(tmp_path, [STREAM_HEAD + chunk(data[:-14]) + chunk(data[-14:]) + END], data)
