@@ -572,3 +572,47 @@ def test_whichever_record_is_left_out_of_a_history_it_shows(
     found = audit(story.cut(*cuts), story)
     assert found.verdict is Verdict.INVALID
     assert found.missing == (Range(first=number, last=number),)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((*STEPS, "boot", "interrupted", "skip", "setup")),
+            st.integers(-3, 12),
+            st.floats(-100, 200),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.sets(st.integers(1, 60)),
+)
+def test_whatever_a_shim_says_an_auditor_comes_to_a_verdict(
+    lies: list[tuple[str, int, float]], cuts: set[int]
+) -> None:
+    story = Story()
+    story.beat()
+    for step, n, seconds in lies:
+        about = max(0, story.next_n + n - 6)
+        story.later(seconds)
+        match step:
+            case "boot":
+                story.boot(prev_stop="clean", open_intents=(about,))
+            case "interrupted":
+                story.interrupted(about)
+            case "skip":
+                story.skip(max(0, n))
+            case "setup":
+                story.complete(about, setup_n=about)
+            case "attach":
+                story.attached(about)
+            case "close" | "fail":
+                story.failed(about)
+            case _:
+                live(story, step, [about])
+    story.beat()
+    found = audit(story.cut(*sorted(cut for cut in cuts if cut < len(story.records))), story)
+    # It did not begin with a start, so that it is never whole.
+    assert found.verdict is Verdict.INVALID
+    # Every number is read, or in no batch, or in one that does not hold what it says.
+    absent = sum(each.last - each.first + 1 for each in (*found.missing, *found.unreadable))
+    assert found.proven + absent == found.next_n == story.next_n
