@@ -155,12 +155,15 @@ class Story:
             inference.Failure(sequence=self.place(), at=self.at, intent_n=intent_n, error="x")
         )
 
-    def attached(self, intent_n: int) -> int:
-        return self.append(
-            inference.Attached(
-                sequence=self.place(), at=self.at, intent_n=intent_n, level="signed", proof="c" * 64
-            )
-        )
+    def attached(self, intent_n: int, **members: Any) -> int:
+        values: dict[str, Any] = {
+            "sequence": self.place(),
+            "at": self.at,
+            "intent_n": intent_n,
+            "level": "signed",
+            "proof": "c" * 64,
+        }
+        return self.append(inference.Attached(**(values | members)))
 
     def beat(self, **members: Any) -> int:
         values: dict[str, Any] = {"sequence": self.place(), "at": self.at, "clock": self.clock()}

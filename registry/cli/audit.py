@@ -12,8 +12,8 @@ from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.client.auditing import Auditor, ReceiptAudit
 from registry.core import encoding
 from registry.core.encoding import Count, Value
+from registry.core.records.audit_policy import DEFAULT_HEARTBEAT, Policy
 from registry.core.records.completeness import Range, ShimAudit
-from registry.core.records.shim_history import DEFAULT_HEARTBEAT, Policy
 from registry.core.verdict import Check, Verdict, overall
 from registry.errors import MalformedError, Reason
 

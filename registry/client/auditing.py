@@ -15,8 +15,8 @@ from registry.client.statements import LoggedStatement
 from registry.core import digest
 from registry.core.encoding import Count, Value
 from registry.core.records import inference
+from registry.core.records.audit_policy import Policy
 from registry.core.records.completeness import Completeness, LoggedBatch, Range, ShimAudit
-from registry.core.records.shim_history import Policy
 from registry.core.verdict import Verdict
 from registry.errors import (
     LimitExceededError,

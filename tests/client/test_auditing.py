@@ -14,8 +14,8 @@ from registry.client.auditing import Auditor
 from registry.client.channel import Connection, Target
 from registry.client.registry import RegistryClient
 from registry.core.digest import sha256
+from registry.core.records.audit_policy import Policy
 from registry.core.records.completeness import Range
-from registry.core.records.shim_history import Policy
 from registry.core.tlog.note import VerifierKey
 from registry.core.verdict import Verdict
 from registry.errors import NotFoundError, Reason, UnavailableError, VerificationError

@@ -16,8 +16,8 @@ from registry.client.auditing import Auditor
 from registry.client.journals import JournalCalls
 from registry.client.registry import RegistryClient
 from registry.core.records import inference
+from registry.core.records.audit_policy import Policy
 from registry.core.records.completeness import ShimAudit
-from registry.core.records.shim_history import Policy
 from registry.core.tlog.merkle import leaf_hash
 from registry.core.verdict import Verdict
 from tools.load.clients import Memory, Received

@@ -16,8 +16,9 @@ from registry.core.attestation.statement import Subject
 from registry.core.encoding import Count, Value
 from registry.core.records import batch as batches
 from registry.core.records import inference, shim_history
+from registry.core.records.audit_policy import Policy
 from registry.core.records.batch import Batch
-from registry.core.records.shim_history import History, Policy
+from registry.core.records.shim_history import History
 from registry.core.verdict import Check, Verdict, overall, valid
 from registry.errors import MalformedError, Reason, RegistryError
 
@@ -39,6 +40,7 @@ _LINKS = (
     shim_history.SETUPS,
     shim_history.HEARTBEATS,
     shim_history.UNRECORDED,
+    shim_history.LEVELS,
     shim_history.TIMES,
 )
 

@@ -9,14 +9,15 @@ Memory does not grow with the history: what is remembered is what is open.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 
 from registry.core.records import inference
+from registry.core.records.audit_policy import Policy
 from registry.core.records.inference import MAX_OPEN_INTENTS
+from registry.core.records.level_answers import LevelAnswers
 from registry.core.verdict import Verdict
 from registry.errors import Reason
 
@@ -25,9 +26,6 @@ MAX_SETUPS = 1024
 
 NAMED_INTENTS = 8
 """Open calls that a finding names one by one."""
-
-DEFAULT_HEARTBEAT = timedelta(seconds=90)
-"""The longest time between two heartbeats: a shim writes one a minute, and may be busy."""
 
 Report = Callable[[str, Verdict, Reason, str], None]
 """Told of a finding: about which link, what it makes of the verdict, the reason, the details."""
@@ -38,18 +36,7 @@ HEARTBEATS = "heartbeats"
 SETUPS = "setups"
 UNRECORDED = "unrecorded calls"
 TIMES = "times"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What an auditor accepts.
-
-    Attributes:
-        heartbeat: The longest time between two heartbeats, and from the last sign of a shim that
-            did not stop until now.
-    """
-
-    heartbeat: timedelta = DEFAULT_HEARTBEAT
+LEVELS = "levels"
 
 
 class _Call(NamedTuple):
@@ -95,6 +82,7 @@ class History:
         self._open: OrderedDict[int, _Call] = OrderedDict()
         self._owed: set[int] = set()
         self._setups: OrderedDict[int, inference.Setup] = OrderedDict()
+        self._levels = LevelAnswers(lambda said: self._unexplained(said, said.intent_n))
         self._beat = _Beat(None, None)
 
     @property
@@ -109,6 +97,7 @@ class History:
         self._open.clear()
         self._owed.clear()
         self._setups.clear()
+        self._levels.clear()
         self._beat = _Beat(None, None)
 
     def take(self, record: inference.Record) -> None:
@@ -134,6 +123,13 @@ class History:
         """Judge what the newest records leave open, as of ``at``."""
         if self.last is None:
             return
+        if (unsaid := self._levels.overdue(at)) or self._levels.forgotten:
+            self._report(
+                LEVELS,
+                Verdict.INDETERMINATE,
+                Reason.LEVEL_UNANSWERED,
+                f"what callers asked for was neither had nor missed: {_named(unsaid)}",
+            )
         if self._owed:
             self._report(
                 CALLS,
@@ -233,6 +229,7 @@ class History:
             case inference.Interrupted():
                 self._struck(record)
             case inference.Attached():
+                self._levels.answer(record)
                 if record.intent_n >= record.sequence.n:
                     self._unexplained(record, record.intent_n)
             case inference.Heartbeat() | inference.Stop():
@@ -241,6 +238,8 @@ class History:
                 pass
             case _:
                 self._end(record)
+                if isinstance(record, inference.Completion):
+                    self._levels.wish(record, at)
 
     def _begin(self, intent: inference.Intent, at: datetime | None) -> None:
         self._open[intent.sequence.n] = _Call(intent.request, intent.release, at)

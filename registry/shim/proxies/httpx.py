@@ -3,7 +3,8 @@
 ::
 
     described = Description.of(release, Engine(), upstream="https://…", files_verified=0)
-    calls = Calls(shim.recorder, shim.unrecorded, Standing(shim.recorder, described, None))
+    standing = Standing(shim.recorder, described)
+    calls = Calls(shim.recorder, shim.unrecorded, standing, levels=shim.levels)
     recorded = RecordedTransport(httpx2.HTTPTransport(), calls)
     client = openai.OpenAI(http_client=httpx2.Client(transport=recorded))
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.core.attestation.statement import Statement
-from registry.core.records import completeness, shim_history
+from registry.core.records import completeness, level_answers, shim_history
+from registry.core.records.audit_policy import Policy
 from registry.core.records.completeness import Completeness, LoggedBatch, Range, ShimAudit
-from registry.core.records.shim_history import Policy
 from registry.core.verdict import Verdict
 from registry.errors import NotFoundError, Reason, RegistryError
 from tests.shim_story import Story, record_id, said
@@ -374,6 +374,71 @@ def test_a_history_that_begins_without_a_start_is_told() -> None:
     story.call()
     story.stop()
     assert reasons(audit(story.cut(), story)) == {Reason.BOOT_UNEXPLAINED}
+
+
+# --- Levels ---
+
+
+def test_a_wish_with_its_answer_is_whole_and_a_second_answer_says_nothing_new() -> None:
+    def tell(story: Story) -> None:
+        n = story.intent()
+        story.complete(n, asked="signed", deadline_ms=1000)
+        story.attached(n)
+        story.attached(n)
+
+    assert bad(tell).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("seconds", "holds"), [(7201, True), (7202, False)])
+def test_a_wish_that_is_neither_had_nor_missed_leaves_it_open(
+    seconds: float, *, holds: bool
+) -> None:
+    story = Story()
+    story.boot()
+    story.complete(story.intent(), asked="signed", deadline_ms=1000)
+    story.stop()
+    found = audit(story.cut(), story, later=seconds)
+    assert (found.verdict is Verdict.VALID) is holds
+    assert reasons(found) == (set() if holds else {Reason.LEVEL_UNANSWERED})
+
+
+def test_whoever_asks_for_a_logged_record_has_it() -> None:
+    story = Story()
+    story.boot()
+    story.complete(story.intent(), asked="logged")
+    story.stop()
+    assert audit(story.cut(), story, later=86_400).verdict is Verdict.VALID
+
+
+def test_an_answer_to_another_wish_is_told() -> None:
+    def tell(story: Story) -> None:
+        n = story.intent()
+        story.complete(n, asked="attested")
+        story.attached(n, level="signed")
+
+    found = bad(tell)
+    assert (found.verdict, reasons(found)) == (Verdict.INVALID, {Reason.OUTCOME_UNEXPLAINED})
+
+
+def test_wishes_whose_answers_may_be_in_a_hole_are_not_judged() -> None:
+    story = Story()
+    story.boot()
+    story.complete(story.intent(), asked="signed")
+    story.skip(1)
+    story.stop()
+    assert reasons(audit(story.cut(3), story, later=86_400)) == {Reason.SEQUENCE_GAP}
+
+
+def test_more_wishes_than_can_be_remembered_leave_it_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(level_answers, "MAX_WISHES", 2)
+
+    def tell(story: Story) -> None:
+        for _ in range(3):
+            story.complete(story.intent(), asked="signed")
+
+    assert reasons(bad(tell)) == {Reason.LEVEL_UNANSWERED}
 
 
 # --- Setups ---
