@@ -5,6 +5,7 @@ input, in turn; it answers with the lines that the registry prints, and once wit
 has died, of itself or because it was told to. The words behind the folder may be:
 
 ================  ==================================================================================
+``ready``         it says ``ready`` when it can start registries
 ``hasty``         background jobs hardly pause
 ``published``     the log is published inside the folder, where that job's operations are counted
 ``merging``       outputs are merged after every other batch, in small steps, and only while there
@@ -42,6 +43,9 @@ GATE = "merge"
 
 DONE = "merged"
 """Beside the folder: how many entries there were when nothing was left to merge."""
+
+READY = "ready"
+"""What is said, if this word was, when registries can be started."""
 
 POLICY = "policy="
 """What comes before the name of the policy file."""
@@ -164,6 +168,8 @@ def main() -> None:
         make_hasty()
     if "merging" in words:
         make_merging(data)
+    if READY in words:
+        print(READY, flush=True)  # noqa: T201 - as above
     child: Child | None = None
     for line in sys.stdin:
         if line == "start\n":

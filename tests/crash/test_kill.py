@@ -8,10 +8,13 @@ with the same bytes, as the documentation tells it to.
 import random
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import grpc
+import pytest
 
 from registry.api.v1 import (
     log_service_pb2,
@@ -27,15 +30,18 @@ from registry.core.tlog.receipt import Receipt
 from registry.signing.file import StatementSigner
 from registry.wire.log import receipt_from_proto
 from registry.wire.status import from_rpc_error
-from tests import running
+from tests.crash.forked import Forks
 from tests.mint import Journal, Logged, a_manifest, dataset_statement, release_statement
-from tests.running import Caller, Running, running_registry
+from tests.running import Caller
 
 KILLS = 30
 """Kills while clients write."""
 
 EARLY_KILLS = 8
 """Kills while the registry starts."""
+
+STARTING_SECONDS = (0.0, 0.15)
+"""How long a registry may start before such a kill; it is ready, or nearly, at the end."""
 
 WRITING_SECONDS = (0.02, 0.5)
 """How long clients write before a kill."""
@@ -190,8 +196,19 @@ def check(
         memory.see(SignedCheckpoint.open(newest.checkpoint, memory.key))
 
 
+class Victim(Protocol):
+    """A registry that can be killed."""
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+
+    def kill(self) -> None:
+        """Kill it as ``kill -9`` does."""
+
+
 def write_until_killed(
-    registry: Running, writers: list[Writer], seconds: float, *, answered: bool = False
+    registry: Victim, writers: list[Writer], seconds: float, *, answered: bool = False
 ) -> None:
     """Write, and kill the registry after so long; if ``answered``, since each had an answer."""
     before = [writer.count for writer in writers]
@@ -215,19 +232,19 @@ def write_until_killed(
             raise writer.failure
 
 
-def kill_early(data: Path, seconds: float) -> None:
-    """Start a registry and kill it before or while it gets ready."""
-    with running.start(data) as process:
-        time.sleep(seconds)
-        process.kill()
+@pytest.fixture
+def forks(tmp_path: Path) -> Iterator[Forks]:
+    """Have registries on one folder, one after the other."""
+    with Forks(tmp_path / "data") as forks:
+        yield forks
 
 
-def test_whatever_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
+def test_whatever_was_acknowledged_survives_every_kill(tmp_path: Path, forks: Forks) -> None:
     chance = random.Random(SEED)  # noqa: S311 - a test's choices, repeatable
     data = tmp_path / "data"
     for _ in range(EARLY_KILLS // 2):
-        kill_early(data, chance.uniform(0.1, 0.6))
-    with running_registry(data) as registry:
+        forks.kill_early(chance.uniform(*STARTING_SECONDS))
+    with forks.running() as registry:
         memory = Memory(VerifierKey.parse((data / "log.vkey").read_text().strip()))
         callers = [
             registry.admit("acme", "publisher", namespaces=["acme/*"]),
@@ -238,7 +255,7 @@ def test_whatever_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
     writers += [BatchWriter(memory, callers[1], 3), BatchWriter(memory, callers[1], 4)]
     checked_items = checked_heads = 0
     for number in range(KILLS):
-        with running_registry(data) as registry:
+        with forks.running() as registry:
             # What was checked after an earlier kill is checked again at the end: consistency
             # with the last of the older checkpoints is consistency with all of them.
             heads = list(memory.heads.values())[max(0, checked_heads - 1) :]
@@ -248,15 +265,15 @@ def test_whatever_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
             seconds = chance.uniform(*WRITING_SECONDS)
             write_until_killed(registry, writers, seconds, answered=number % 2 == 0)
         if number % 8 == 0:
-            kill_early(data, chance.uniform(0.2, 0.6))
-    with running_registry(data) as registry:
+            forks.kill_early(chance.uniform(*STARTING_SECONDS))
+    with forks.running() as registry:
         heads = list(memory.heads.values())
         check(registry.address, memory, callers[0], memory.items, heads)
         check_nothing_is_doubled(registry, memory, callers[0])
     assert min(writer.count for writer in writers) >= KILLS // 2
 
 
-def check_nothing_is_doubled(registry: Running, memory: Memory, caller: Caller) -> None:
+def check_nothing_is_doubled(registry: Victim, memory: Memory, caller: Caller) -> None:
     """Every entry is there once: acknowledged, or never answered because of a kill."""
     indices = {item.index for item in memory.items}
     assert len(indices) == len({item.body for item in memory.items})
