@@ -120,7 +120,9 @@ def strike_at(
     )
     refused = victim.write(writer, address)
     assert refused is None or (dies and refused.reason == "UNREACHABLE")
-    is_published = wait_for(victim, max(victim.memory.heads) + (refused is not None))
+    # Whoever dies at the first of all is known nothing of.
+    heads = max(victim.memory.heads, default=0)
+    is_published = wait_for(victim, heads + (refused is not None))
     victim.injector.disarm()
     hit = victim.injector.hit
     if hit is None:
