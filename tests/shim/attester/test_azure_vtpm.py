@@ -20,13 +20,14 @@ from registry.core.evidence.claims import Family
 from registry.core.evidence.policy import Policy
 from registry.core.verdict import Verdict
 from registry.errors import Reason, RegistryError
+from registry.shim.attester import tpm as tpm_room
 from registry.shim.attester.azure_vtpm import (
     ATTESTATION_KEY,
     MAX_ATTEMPTS,
     REPORT_INDEX,
     AzureVTPM,
 )
-from registry.shim.attester.tpm import TPM, DevTPM
+from registry.shim.attester.tpm import TPM, DevTPM, TPMDevice
 from tools.fake_vendor import azure, intel
 
 SWTPM = shutil.which("swtpm")
@@ -266,6 +267,100 @@ def test_another_answer_is_a_failure(answer: bytes) -> None:
     assert reason(lambda: TPM(Says(answer), "tpm").quote(1, b"", (0,))) is Reason.ATTESTER_FAILED
 
 
+def said(tag: int, body: bytes, code: int = 0) -> bytes:
+    """An answer with its head."""
+    return struct.pack(">HII", tag, 10 + len(body), code) + body
+
+
+def in_session(body: bytes) -> bytes:
+    """What an authorized command answers."""
+    return said(0x8002, len(body).to_bytes(4, "big") + body + bytes(5))
+
+
+ONE_REGISTER = bytes.fromhex("0000000100000001000b03010000")
+SIGNED = sized(b"quote") + bytes.fromhex("0014000b") + sized(b"signature")
+
+
+def read_index(tpm: TPM) -> None:
+    tpm.index(REPORT_INDEX)
+
+
+def read_registers(tpm: TPM) -> None:
+    tpm.registers((0,))
+
+
+def read_quote(tpm: TPM) -> None:
+    tpm.quote(1, b"", (0,))
+
+
+@pytest.mark.parametrize(
+    ("act", "answer", "what"),
+    [
+        (read_index, said(0x8001, sized(b"\xff\xff")), "an index of the TPM is too long"),
+        (read_quote, said(0x8001, b"", 0x18B), "the TPM refuses"),
+        (read_registers, said(0x8002, ONE_REGISTER), "the TPM answers something else"),
+        (read_registers, said(0x8001, ONE_REGISTER) + b"\0", "the TPM answers something else"),
+        (read_registers, b"\x80\x01", "the TPM answers something else"),
+        (
+            read_registers,
+            said(0x8001, ONE_REGISTER.replace(b"\0\x0b", b"\0\x0c") + bytes(4)),
+            "the TPM has no registers of SHA-256",
+        ),
+        (
+            read_registers,
+            said(0x8001, ONE_REGISTER + bytes(4)),
+            "the TPM does not tell its registers",
+        ),
+        (
+            read_quote,
+            in_session(SIGNED.replace(b"\0\x14", b"\0\x16")),
+            "the TPM signs in another way than asked",
+        ),
+        (read_quote, in_session(SIGNED[:-20]), "the TPM's answer is cut off"),
+    ],
+    ids=range(9),
+)
+def test_what_is_wrong_with_an_answer_is_said(
+    act: Callable[[TPM], None], answer: bytes, what: str
+) -> None:
+    with pytest.raises(RegistryError) as caught:
+        act(TPM(Says(answer), "tpm"))
+    assert caught.value.what == what
+
+
+def test_what_is_right_is_read() -> None:
+    good = said(0x8001, ONE_REGISTER + b"\0\0\0\1" + sized(b"r" * 32))
+    assert TPM(Says(good), "tpm").registers((0,)) == (b"r" * 32,)
+    assert TPM(Says(in_session(SIGNED)), "tpm").quote(1, b"", (0,)) == (b"quote", b"signature")
+
+
+def test_an_index_that_is_read_in_part_is_a_failure() -> None:
+    class Short:
+        def exchange(self, command: bytes) -> bytes:
+            if int.from_bytes(command[6:10], "big") == 0x169:
+                return said(0x8001, sized(b"\0\x10"))
+            return in_session(sized(b"half"))
+
+    with pytest.raises(RegistryError) as caught:
+        TPM(Short(), "tpm").index(REPORT_INDEX)
+    assert caught.value.what == "the TPM reads too little of an index"
+
+
+def test_a_device_that_is_silent_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tpm_room, "ANSWER_SECONDS", 0.2)
+    ours, theirs = os.openpty()
+    try:
+        device = DevTPM(Path(os.ttyname(theirs)))
+        with pytest.raises(TimeoutError):
+            device.exchange(bytes(10))
+        with pytest.raises(RegistryError) as caught:
+            TPM(device, "tty").registers((0,))
+        assert caught.value.what == "the TPM does not answer"
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_a_tpm_that_is_always_busy_is_left_in_time() -> None:
     busy = TPM(Says(struct.pack(">HII", 0x8001, 10, 0x922)), "tpm", seconds=0.1)
     assert reason(lambda: busy.registers((0,))) is Reason.ATTESTER_FAILED
@@ -282,9 +377,8 @@ def test_a_device_that_is_no_tpm_is_a_failure(tmp_path: Path) -> None:
     assert reason(lambda: attester.evidence(bytes(32), b"", b"")) is Reason.ATTESTER_FAILED
 
 
-def test_a_machine_on_intel_is_told_where_to_ask() -> None:
-    minted = azure.mint(azure.Spec(hardware=intel.Spec()))
-    report = minted.submission.hcl_report
+def holding(report: bytes) -> TPMDevice:
+    """A TPM that has nothing but the paravisor's report."""
 
     class Index:
         def exchange(self, command: bytes) -> bytes:
@@ -296,10 +390,21 @@ def test_a_machine_on_intel_is_told_where_to_ask() -> None:
             body = len(read).to_bytes(4, "big") + read + bytes(5)
             return struct.pack(">HII", 0x8002, 10 + len(body), 0) + body
 
+    return Index()
+
+
+def test_a_machine_on_intel_is_told_where_to_ask() -> None:
+    report = azure.mint(azure.Spec(hardware=intel.Spec())).submission.hcl_report
     with pytest.raises(RegistryError) as caught:
-        AzureVTPM(Index()).evidence(bytes(32), b"", b"")
+        AzureVTPM(holding(report)).evidence(bytes(32), b"", b"")
     assert caught.value.reason is Reason.ATTESTER_FAILED
     assert "agent" in caught.value.hint
+
+
+def test_what_is_no_report_of_a_paravisor_is_a_failure() -> None:
+    with pytest.raises(RegistryError) as caught:
+        AzureVTPM(holding(bytes(2600))).evidence(bytes(32), b"", b"")
+    assert caught.value.what == "the paravisor's report cannot be read"
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 64])

@@ -24,7 +24,7 @@ from registry.core.evidence.validity import seconds
 from registry.core.verdict import Verdict
 from registry.errors import RegistryError
 from tests.core.evidence.nvidia.judging import findings, policy
-from tools.fake_vendor import pki
+from tools.fake_vendor import nvidia, pki
 from tools.fake_vendor.nvidia_ocsp import NOON
 from tools.fake_vendor.nvidia_token import (
     ISSUER,
@@ -91,6 +91,12 @@ def test_every_check_of_the_table_says_something_of_a_token_and_of_what() -> Non
         assert sha256(text.encode()).hex() in told["G12"].inputs
     for name in ("G2", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11"):
         assert (told[name].outcome, told[name].finding) == ("skipped", Finding.NOT_APPLICABLE)
+
+
+def test_a_report_is_no_token() -> None:
+    appraisal = judge(Minted(nvidia.mint().evidence, Endorsements(), Roots()))
+    assert findings(appraisal) == {("G1", Found.CONTAINER)}
+    assert appraisal.verdict is Verdict.INVALID
 
 
 def test_a_policy_may_refuse_tokens() -> None:
