@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from registry.cli.main import NOUNS
+from registry.cli.main import NOUNS, provreg
 
 README = Path(__file__).parents[2] / "README.md"
 SERVE = "provreg serve --data registry-data"
@@ -100,3 +101,51 @@ def test_the_readme_shows_every_noun(noun: str) -> None:
 )
 def test_the_readme_names_every_setting(variable: str) -> None:
     assert variable in README.read_text()
+
+
+def spoken() -> list[str]:
+    """Commands that the README only speaks of: in code within a line, or in blocks to be read."""
+    text = README.read_text()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
+    shown = [line for line in lines if line.startswith("provreg ")]
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    named = [span for span in spans if span.startswith("provreg ") or span.split()[0] in NOUNS]
+    return sorted({line.partition("  #")[0].strip() for line in shown + named})
+
+
+COMMANDS = spoken()
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for item in command.params for name in (*item.opts, *item.secondary_opts)}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_readme_speaks_of_no_command_that_is_not_there(line: str) -> None:
+    context = click.Context(provreg)
+    command: click.Command = provreg
+    known = options_of(provreg)
+    for word in line.removeprefix("provreg ").split():
+        if word.startswith("--"):
+            assert word.partition("=")[0].rstrip(".,") in known | {"--help"}, word
+        elif isinstance(command, click.Group):
+            found = command.get_command(context, word.split("|")[0])
+            assert found is not None, word
+            command = found
+            known |= options_of(command)
+
+
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z-]+)[ `]", README.read_text()))))
+def test_the_readme_names_no_option_that_is_not_there(option: str) -> None:
+    def everything(command: click.Command) -> set[str]:
+        found = options_of(command)
+        if isinstance(command, click.Group):
+            for name in command.list_commands(click.Context(command)):
+                inner = command.get_command(click.Context(command), name)
+                assert inner is not None
+                found |= everything(inner)
+        return found
+
+    assert option in everything(provreg)
