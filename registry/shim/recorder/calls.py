@@ -2,6 +2,8 @@
 
 What the recorder leaves to whoever serves the call is settled here, once for all proxies: what to
 wait for in which mode, and what to do with a call that the journal cannot take.
+
+Longer than 400 lines because a call and what begins and ends it are one subject.
 """
 
 import asyncio
@@ -34,6 +36,9 @@ from registry.shim.spans import NoSpans, Spans
 
 Mode = Literal["strict", "stream", "best_effort"]
 """What is durable before an answer goes out; see :mod:`registry.shim.recorder.recorder`."""
+
+APART_SECONDS = 0.002
+"""How often, at most, an event loop itself waits for the disk."""
 
 Transport = Literal["in_process", "unary", "sse", "grpc_stream"]
 """How an answer goes out."""
@@ -96,6 +101,7 @@ class Calls:
         self.recorder = recorder
         self._unrecorded = unrecorded
         self._awaiting = awaiting
+        self._waited_at = 0.0
 
     async def begin(self, request_digest: bytes, asked: Asked | None = None) -> "Call":
         """Write down that a call is about to be forwarded.
@@ -110,6 +116,8 @@ class Calls:
         call, deployment = self._allow(request_digest, asked)
         if self.mode == "best_effort":
             self._try(call, deployment, request_digest)
+        elif self._may_wait_here():
+            self._intend(call, deployment, request_digest)
         else:
 
             def write(after: After) -> None:
@@ -132,13 +140,27 @@ class Calls:
         if self.mode == "best_effort":
             self._try(call, deployment, request_digest)
         else:
-            try:
-                call.open = self.recorder.intent(deployment, request_digest)
-            except UnavailableError as error:
-                call.unwritten(error.reason)
-                raise
+            self._intend(call, deployment, request_digest)
         call.forwarded()
         return call
+
+    def _intend(self, call: "Call", deployment: Deployment, request_digest: bytes) -> None:
+        try:
+            call.open = self.recorder.intent(deployment, request_digest)
+        except UnavailableError as error:
+            call.unwritten(error.reason)
+            raise
+
+    def _may_wait_here(self) -> bool:
+        """Whether the loop itself may wait for the disk: then no thread has to be woken for it.
+
+        Only where the disk was quick the last time, and only now and then: others wait as long.
+        """
+        now = time.monotonic()
+        if now - self._waited_at < APART_SECONDS or not self.recorder.quick:
+            return False
+        self._waited_at = now
+        return True
 
     def _allow(self, request_digest: bytes, asked: Asked | None) -> "tuple[Call, Deployment]":
         deployment = self._deployment()

@@ -130,6 +130,11 @@ class Recorder:
         return self._sequence.journal.latched
 
     @property
+    def quick(self) -> bool:
+        """Whether :meth:`intent` is likely to return at once."""
+        return self._sequence.journal.quick
+
+    @property
     def shim_id(self) -> str:
         """The shim's id, sixteen bytes in hexadecimal."""
         return self._sequence.shim_id
@@ -138,8 +143,7 @@ class Recorder:
         """Write down that a call is about to be made; returns when that is durable.
 
         Raises:
-            UnavailableError: As :meth:`begin`. The call must not be made.
-            MalformedError: ``MALFORMED_FIELD``.
+            RegistryError: As :meth:`begin`. The call must not be made.
         """
         open_ = self.begin(deployment, request_digest, urgency="mine")
         self._sequence.journal.commit(open_.ticket)
@@ -231,11 +235,7 @@ class Recorder:
         )
 
     def fail(self, open_: Open, error: str) -> int:
-        """Write down that a call gave no answer; returns the record's number when that is durable.
-
-        Raises:
-            RegistryError: As :meth:`failed`.
-        """
+        """As :meth:`failed`, of a call that gave nothing; waits, and returns the number."""
         return self._waited(self.failed(open_, error))
 
     def failed(

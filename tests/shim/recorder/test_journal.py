@@ -1,10 +1,12 @@
 """Records in a folder, through torn ends, damage and full disks."""
 
 import itertools
+import os
 import resource
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from registry.errors import DamagedError, MalformedError, Reason, UnavailableError
 from registry.shim.recorder.frames import SECTOR_BYTES, frame
-from registry.shim.recorder.journal import Journal
+from registry.shim.recorder.journal import QUICK_SECONDS, Journal
 
 ALL = 10**6
 RECORDS = [b"record %d" % n for n in range(10)]
@@ -323,7 +325,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from registry.errors import UnavailableError
-from registry.shim.recorder.journal import Journal
+from registry.shim.recorder.journal import QUICK_SECONDS, Journal
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 journal = Journal(Path(sys.argv[1]), lambda n, payload: None)
@@ -363,3 +365,29 @@ def test_a_full_disk_in_mid_frame_is_a_torn_end(folder: Path) -> None:
 
 def test_the_limit_on_files_is_only_the_childs() -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
+
+
+def test_a_journal_is_quick_only_while_its_disk_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(folder, Replayed())
+    assert not journal.quick  # nothing is known of the disk yet
+    sync = os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        time.sleep(QUICK_SECONDS)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", lambda _descriptor: None)
+    for number in range(100):
+        journal.append(b"%d" % number).wait()
+        if journal.quick:
+            break
+    assert journal.quick
+    monkeypatch.setattr(os, "fdatasync", slow)
+    journal.append(b"slow").wait()
+    assert not journal.quick
+    monkeypatch.setattr(os, "fdatasync", lambda _descriptor: None)
+    ticket = journal.append(b"lazy", urgency="soon")
+    assert not journal.quick or ticket.settled
+    journal.close()
