@@ -128,7 +128,7 @@ class ForeignProof(Value, frozen=True):
     client_claimable: _Names = ()
     canonicaliser: Annotated[str, msgspec.Meta(max_length=64)] = ""
     environment: Environment | msgspec.UnsetType = msgspec.UNSET
-    nonce: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    nonce: Annotated[str, msgspec.Meta(pattern=r"\A(?:[0-9a-f]{2}){0,64}\Z")] = ""
     expected_model: Hex32 | msgspec.UnsetType = msgspec.UNSET
 
     @property

@@ -36,6 +36,7 @@ READERS: Final[Mapping[System, tuple[Reader, Mapping[str, str]]]] = {
 _ONCE: Final = tuple(
     role for role in PartRole if role not in (PartRole.REPORT, PartRole.SESSION, PartRole.SIGNATURE)
 )
+_ROLES: Final = frozenset((*PartRole, *Role, reading.POLICY))
 _COMPARED: Final = (
     *("system", "format_version", "canonicaliser", "output", "verdict", "layers"),
     *("binding_strength", "code_strength", "covered", "uncovered", "client_claimable", "claims"),
@@ -121,6 +122,9 @@ def redo(
     held = sorted({(role, sha256(data).hex()) for role, data in given})
     if held != named:
         raise _mismatch("the parts are not those that the proof names", str(named), str(held))
+    strange = sorted({role for role, _ in given} - _ROLES)
+    if strange:
+        raise _mismatch("no proof has a part for this", ", ".join(_ROLES), ", ".join(strange))
     captured = _captured(given)
     policies = [data for role, data in given if role == reading.POLICY]
     model = proof.expected_model

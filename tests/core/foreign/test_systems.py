@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from registry.core.digest import sha256
-from registry.core.encoding import write_json
+from registry.core.encoding import read_json, write_json
 from registry.core.evidence.policy import NamedRoot
 from registry.core.foreign.captured import MAX_PART_BYTES, MAX_PARTS, Asked, Captured, PartRole
-from registry.core.foreign.proof import ForeignProof, Strength, System
+from registry.core.foreign.proof import ForeignProof, Raw, Strength, System
 from registry.core.foreign.systems import READERS, Examined, examine, redo, system_of
 from registry.core.verdict import Verdict
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
@@ -88,6 +88,23 @@ def test_other_parts_than_a_proof_names_are_refused(system: System) -> None:
         with pytest.raises(RegistryError) as caught:
             redo(examined.proof, changed)
         assert caught.value.reason is Reason.PROOF_MISMATCH
+
+
+def test_a_part_for_no_purpose_is_refused() -> None:
+    examined, parts, _ = imported(System.AIR)
+    more = Raw(role="note", sha256=sha256(b"x").hex())
+    said = msgspec.structs.replace(examined.proof, raw=(*examined.proof.raw, more))
+    with pytest.raises(RegistryError) as caught:
+        redo(said, [*parts, ("note", b"x")])
+    assert caught.value.reason is Reason.PROOF_MISMATCH
+
+
+@pytest.mark.parametrize("nonce", ["zz", "0", "AB", "00" * 65], ids=["no", "half", "AB", "long"])
+def test_a_nonce_that_is_no_hexadecimal_is_refused(nonce: str) -> None:
+    examined, _, _ = imported(System.AIR)
+    said = msgspec.structs.replace(examined.proof, nonce=nonce)
+    with pytest.raises(MalformedError):
+        read_json(write_json(said), ForeignProof)
 
 
 def test_what_another_parser_read_is_neither_proved_nor_refuted() -> None:

@@ -15,13 +15,14 @@ from registry.core.foreign.near.documents import Node, Signed, read_nodes
 from registry.core.foreign.opengradient import request as requests
 from registry.core.foreign.opengradient.response import Answer
 from registry.core.foreign.proof import ForeignProof, System
-from registry.core.foreign.systems import READERS, examine
+from registry.core.foreign.systems import READERS, examine, redo
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
 from tools.fake_vendor import aci, air, near, nvidia, opengradient
+from tools.fake_vendor.caught import Caught
 from tools.fuzz.edits import lines
 from tools.fuzz.elements import cbor
-from tools.fuzz.members import structured
+from tools.fuzz.members import members, structured
 from tools.fuzz.target import Target
 
 _ACI: Final = aci.mint()
@@ -114,6 +115,29 @@ def _request(data: bytes) -> None:
         each.write(request)
 
 
+def _parts(caught: Caught) -> list[tuple[str, bytes]]:
+    named: list[tuple[str, bytes]] = [(role.value, data) for role, data in caught.parts]
+    named += [(item.role.value, item.data) for item in caught.endorsements.items]
+    return [*named, ("policy", write_json(caught.policy))]
+
+
+_AGAIN: Final = {
+    System.AIR: (air.mint(), _parts(air.mint())),
+    System.OPENGRADIENT: (_GRADIENT, _parts(_GRADIENT)),
+}
+_PROOFS: Final = tuple(
+    write_json(examine(system, caught.captured, caught.asked()).proof)
+    for system, (caught, _) in _AGAIN.items()
+)
+
+
+def _redone(data: bytes) -> bytes:
+    """What an importer says, compared with the parts: it follows from them, or is refused."""
+    said = read_json(data, ForeignProof)
+    redo(said, _AGAIN[said.system][1] if said.system in _AGAIN else [])
+    return write_json(said)
+
+
 TARGETS: Final = (
     Target("aci-receipt", (_ACI_PARTS[PartRole.RECEIPT],), _read(Receipt.parse), (structured,)),
     Target("aci-session", (_ACI_PARTS[PartRole.SESSION],), _session, (structured,)),
@@ -148,6 +172,7 @@ TARGETS: Final = (
     Target(
         "opengradient-response", _RESPONSES, _answer, (structured, lines), (b"data: [DONE]\n\n",)
     ),
+    Target("foreign-again", _PROOFS, _redone, (members,)),
     Target("opengradient-request", (near.REQUEST,), _request, (structured,)),
     Target(
         "opengradient-proof",

@@ -17,13 +17,25 @@ from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.certificates.signing import SigningCertificate
 from registry.core.digest import sha256
+from registry.core.foreign.captured import Asked, PartRole
+from registry.core.foreign.proof import System
+from registry.core.foreign.systems import examine
 from registry.core.keys import PublicKey, parse_signature
-from registry.core.records import batch, certificate, identity_event, inference, predicate
+from registry.core.records import (
+    batch,
+    certificate,
+    foreign_proof,
+    identity_event,
+    inference,
+    predicate,
+)
 from registry.core.records.manifest import Manifest
-from tests.mint import AT
+from tests.mint import AT, OUTPUT, tell
+from tools.fake_vendor import near
+from tools.fake_vendor.caught import NOON
 from tools.fuzz.edits import Edit, raw
 from tools.fuzz.elements import der
-from tools.fuzz.examples import CAPSULE, HEAD, TOLD, WORLD
+from tools.fuzz.examples import CAPSULE, HEAD, TOLD, WORLD, FixedWorld
 from tools.fuzz.members import members, structured
 from tools.fuzz.sigstore import CERTIFICATE, SIGNER, TSA, token
 from tools.fuzz.target import Target
@@ -52,6 +64,18 @@ _STAMPED: Final = WORLD.capsule(
         (),
         (Token(TSA.pinned().chain_digest, token(HEAD.note)),),
     ),
+)
+_CAUGHT: Final = near.mint(near.Spec(response=OUTPUT)).without(PartRole.REPORT)
+_PARTS: Final = tuple(data for items in _CAUGHT.parts.values() for data in items) + tuple(
+    item.data for item in _CAUGHT.endorsements.items
+)
+_EXAMINED: Final = examine(System.NEAR, _CAUGHT, Asked(NOON))
+_IMPORT: Final = foreign_proof.build(_EXAMINED.proof, _EXAMINED.outputs)
+_OTHER: Final = FixedWorld()
+_OTHER_TOLD: Final = tell(_OTHER)
+_LOGGED: Final = _OTHER.register(_IMPORT, "acme")
+_IMPORTED: Final = _OTHER.capsule(
+    _OTHER_TOLD, foreign=[_OTHER.proved(_LOGGED)], foreign_parts=_PARTS
 )
 _MANIFEST: Final = TOLD.manifest.to_bytes()
 
@@ -102,7 +126,11 @@ TARGETS: Final = (
     ),
     Target(
         "statement",
-        (*(said.envelope.payload for said in _SAID), *_BY_THE_OPERATOR),
+        (
+            *(said.envelope.payload for said in _SAID),
+            *_BY_THE_OPERATOR,
+            encoding.write_json(_IMPORT),
+        ),
         lambda data: encoding.write_json(predicate.parse(data)),
         (members,),
     ),
@@ -123,7 +151,12 @@ TARGETS: Final = (
         lambda data: b"".join(batch.split_hashes(data)),
     ),
     Target("manifest", (_MANIFEST,), lambda data: Manifest.parse(data).to_bytes(), (members,)),
-    Target("capsule", (CAPSULE.to_bytes(), _STAMPED.to_bytes()), _capsule, (resealed,)),
+    Target(
+        "capsule",
+        (CAPSULE.to_bytes(), _STAMPED.to_bytes(), _IMPORTED.to_bytes()),
+        _capsule,
+        (resealed,),
+    ),
     Target(
         "report",
         (appraise(CAPSULE, WORLD.log.key).to_bytes(),),
