@@ -20,6 +20,7 @@ from registry.core.evidence.intel.rules import RULES as INTEL
 from registry.core.evidence.policy import NamedRoot, Policy
 from registry.core.evidence.result import Material, Verifier
 from registry.core.evidence.roots import Roots, Vendor
+from registry.core.evidence.validity import LATEST
 from registry.core.verdict import Verdict
 from registry.errors import (
     LimitExceededError,
@@ -195,6 +196,24 @@ def test_a_task_arrives_as_it_was_sent() -> None:
     assert parts is not None
     assert Task.of_parts(parts) == sent
     assert read_message(read) is None
+
+
+@pytest.mark.parametrize("change", [1, -1], ids=["more", "fewer"])
+def test_a_task_with_another_number_of_parts_is_refused(change: int) -> None:
+    parts = task().to_parts()
+    with pytest.raises(MalformedError) as caught:
+        Task.of_parts([*parts, b"more"] if change > 0 else parts[:change])
+    assert caught.value.reason is Reason.MALFORMED_FIELD
+
+
+def test_a_task_after_the_last_moment_is_refused() -> None:
+    [header, *rest] = task().to_parts()
+    at = b'"at":%d' % int(NOON.timestamp())
+    assert at in header
+    late = header.replace(at, b'"at":%d' % (int(LATEST.timestamp()) + 1))
+    with pytest.raises(MalformedError) as caught:
+        Task.of_parts([late, *rest])
+    assert caught.value.reason is Reason.BAD_TIME
 
 
 def minted(family: Family) -> tuple[bytes, Endorsements, Roots]:

@@ -1,17 +1,21 @@
 """Tests of registry.core.evidence.sev_snp.chain and certificate: authorities that may not issue."""
 
+from collections.abc import Callable
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from registry.core.evidence.checks import CheckError
 from registry.core.evidence.endorsements import Endorsements, Role
+from registry.core.evidence.sev_snp import chain
 from registry.core.evidence.sev_snp.certificate import PSS_SHA384_TRAILER, EndorsementKey
 from registry.core.evidence.sev_snp.findings import SNPFinding
 from registry.core.evidence.sev_snp.product import ProductLine
 from registry.core.evidence.sev_snp.rules import RULES
 from tests.core.evidence.sev_snp.minted import refused
-from tools.fake_vendor import pki
+from tools.fake_vendor import fixed_rsa, pki
 from tools.fake_vendor.amd import NOON, Spec, key_certificate, mint, roots
 from tools.fake_vendor.amd_certificates import (
     amd_name,
@@ -57,12 +61,12 @@ def under(
             (AUTHORITY, SIGNS),
             root_key,
         )
-    chain = b"".join(
+    held_chain = b"".join(
         x509.load_der_x509_certificate(item).public_bytes(serialization.Encoding.PEM)
         for item in (der, ark)
     )
     minted = mint()
-    held = Endorsements.of([(Role.AMD_VEK, minted.key_certificate), (Role.AMD_CHAIN, chain)])
+    held = Endorsements.of([(Role.AMD_VEK, minted.key_certificate), (Role.AMD_CHAIN, held_chain)])
     return refused(RULES.examine(minted.evidence, held, NOON, roots()))
 
 
@@ -100,6 +104,43 @@ def test_authorities_with_keys_of_another_kind_are_refused() -> None:
     held = Endorsements.of([(Role.AMD_VEK, minted.key_certificate), (Role.AMD_CHAIN, holder.pem)])
     examination = RULES.examine(minted.evidence, held, NOON, roots())
     assert refused(examination) == [("S4", SNPFinding.CHAIN_MALFORMED)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "why"),
+    [
+        (lambda: fixed_rsa.private_key("azure vtpm", 2048).public_key().public_numbers(), "kind"),
+        (lambda: rsa.RSAPublicNumbers(3, _modulus()), "exponent"),
+    ],
+    ids=["2048 bits", "exponent 3"],
+)
+def test_an_authority_with_another_rsa_key_than_amds_is_refused(
+    numbers: Callable[[], rsa.RSAPublicNumbers], why: str
+) -> None:
+    key = numbers().public_key()
+    by = authority_keys(forged=False)[0]
+    name, period = amd_name("SEV-Milan"), (pki.START, pki.FOREVER)
+    der = certificate(0x10001, amd_name("ARK-Milan"), period, name, key, (LAST, SIGNS), by)
+    pem = x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+    with pytest.raises(CheckError) as caught:
+        chain.authorities(pem)
+    assert caught.value.finding is SNPFinding.CHAIN_MALFORMED
+    assert why in caught.value.what
+
+
+def _modulus() -> int:
+    return authority_keys(forged=False)[1].public_key().public_numbers().n
+
+
+def test_a_key_in_another_spelling_is_refused() -> None:
+    # The hybrid form of X9.62 names the same point in as many bytes.
+    data = key_certificate(Spec())
+    start = data.index(b"\x03\x62\x00\x04") + 3
+    odd = data[start + 96] & 1
+    with pytest.raises(CheckError) as caught:
+        EndorsementKey.parse(data[:start] + bytes([6 | odd]) + data[start + 1 :])
+    assert caught.value.finding is SNPFinding.VEK_KEY
+    assert "spelled" in caught.value.what
 
 
 @pytest.mark.parametrize(
