@@ -6,11 +6,12 @@ from typing import Final
 import click
 import msgspec
 
+from registry.cli.input_file import read_input
 from registry.cli.policy_file import MAX_POLICY_BYTES
 from registry.core import encoding
 from registry.core.evidence.claims import Family
 from registry.core.evidence.distrust import Entry, Selector, check
-from registry.errors import LimitExceededError, MalformedError, Reason
+from registry.errors import MalformedError, Reason
 
 MAX_ENTRIES: Final = 1024
 """Entries of one file."""
@@ -49,15 +50,7 @@ def read_distrust(path: Path) -> tuple[Entry, ...]:
         MalformedError: It is not such JSON, or an entry that would match everything.
         LimitExceededError: ``MESSAGE_TOO_LARGE``.
     """
-    with path.open("rb") as file:
-        data = file.read(MAX_POLICY_BYTES + 1)
-    if len(data) > MAX_POLICY_BYTES:
-        raise LimitExceededError(
-            Reason.MESSAGE_TOO_LARGE,
-            "this is too large for a distrust list",
-            where=str(path),
-            expected=f"at most {MAX_POLICY_BYTES} bytes",
-        )
+    data = read_input(path, MAX_POLICY_BYTES, "distrust list")
     listed = encoding.read_foreign_json(data, what="distrust list")
     if not isinstance(listed, list) or len(listed) > MAX_ENTRIES:
         raise _no_list(path)

@@ -6,8 +6,9 @@ import click
 import msgspec
 
 from registry.cli.connection import connect
+from registry.cli.input_file import read_input
 from registry.cli.output import json_option, say, show
-from registry.cli.receipt import named_receipt
+from registry.cli.receipt import folder_option, named_receipt
 from registry.cli.trust import known_logs, parse_log_key
 from registry.client.journals import JournalCalls
 from registry.config import ClientSettings
@@ -24,7 +25,6 @@ from registry.core.records.disclosure import (
 )
 from registry.core.verdict import Verdict, overall
 from registry.errors import (
-    LimitExceededError,
     MalformedError,
     NotFoundError,
     Reason,
@@ -34,13 +34,6 @@ from registry.shim.privacy.sealed_payload import Opened
 from registry.shim.privacy.vault import FOLDER, Vault
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_folder_option = click.option(
-    "--folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    default=Path("shim-data"),
-    show_default=True,
-    help="What the shim remembers.",
-)
 _receipt_argument = click.argument("receipt", metavar="SHIM/N")
 
 
@@ -72,7 +65,7 @@ def command() -> None:
 
 @command.command("open")
 @_receipt_argument
-@_folder_option
+@folder_option
 @click.option("--request-out", type=click.Path(path_type=Path), help="Write the request here.")
 @click.option("--answer-out", type=click.Path(path_type=Path), help="Write the answer here.")
 @json_option
@@ -116,7 +109,7 @@ def open_command(
 
 @command.command()
 @_receipt_argument
-@_folder_option
+@folder_option
 @click.option("--field", "paths", multiple=True, metavar="/request/…", help="A field to show.")
 @click.option("--output", is_flag=True, help="Show the digests that the record commits to.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
@@ -158,7 +151,7 @@ def check(ctx: click.Context, *, disclosure: Path, capsule: Path | None, as_json
     Exit status: 0 it does, 1 it does not, 3 unavailable.
     """
     shown = encoding.read_json(
-        _read(disclosure, MAX_DISCLOSURE_BYTES), Disclosure, what="disclosure"
+        read_input(disclosure, MAX_DISCLOSURE_BYTES, "disclosure"), Disclosure, what="disclosure"
     )
     if capsule is not None:
         record = _in_capsule(ctx, capsule)
@@ -186,7 +179,7 @@ def check(ctx: click.Context, *, disclosure: Path, capsule: Path | None, as_json
 @command.command()
 @click.argument("receipt", metavar="SHIM/N", required=False)
 @click.option("--class", "retention_class", metavar="CLASS", help="Everything of a class.")
-@_folder_option
+@folder_option
 @click.confirmation_option(prompt="What is erased cannot be had back. Erase it?")
 def erase(*, receipt: str | None, retention_class: str | None, folder: Path) -> None:
     """Erase what is kept of one call, or of a whole class; records and proofs stand."""
@@ -228,7 +221,7 @@ def _other_shim(receipt: str, actual: str) -> NotFoundError:
 
 def _in_capsule(ctx: click.Context, path: Path) -> inference.Record:
     """The record of a capsule that is valid."""
-    capsule = Capsule.parse(_read(path, MAX_CAPSULE_BYTES))
+    capsule = Capsule.parse(read_input(path, MAX_CAPSULE_BYTES, "capsule"))
     chosen = ClientSettings.read(log_key=ctx.obj["log_key"])
     key = (
         parse_log_key(chosen.log_key)
@@ -247,19 +240,6 @@ def _in_capsule(ctx: click.Context, path: Path) -> inference.Record:
             hint=f"run: provreg verify {path}",
         )
     return inference.parse(capsule.record)
-
-
-def _read(path: Path, most: int) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise LimitExceededError(
-            Reason.MESSAGE_TOO_LARGE,
-            "this file is too large",
-            where=str(path),
-            expected=f"at most {most} bytes",
-        )
-    return data
 
 
 def _json(value: object) -> str:

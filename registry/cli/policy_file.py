@@ -6,6 +6,7 @@ from typing import TypeVar
 import click
 import msgspec
 
+from registry.cli.input_file import read_input
 from registry.cli.output import json_option, show
 from registry.core import encoding
 from registry.core.evidence.appraisal import policy_digest
@@ -13,7 +14,7 @@ from registry.core.evidence.claims import Family
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.policy import Policy, check
 from registry.core.evidence.starters import starter as starter_of
-from registry.errors import LimitExceededError, MalformedError, Reason
+from registry.errors import MalformedError, Reason
 
 MAX_POLICY_BYTES = 256 * 1024
 """Bytes of a policy or a distrust entry in a file."""
@@ -31,15 +32,7 @@ def read_record(path: Path, kind: type[T], what: str) -> T:
         MalformedError: It is not JSON, or not such a value.
         LimitExceededError: ``MESSAGE_TOO_LARGE``.
     """
-    with path.open("rb") as file:
-        data = file.read(MAX_POLICY_BYTES + 1)
-    if len(data) > MAX_POLICY_BYTES:
-        raise LimitExceededError(
-            Reason.MESSAGE_TOO_LARGE,
-            f"this is too large for a {what}",
-            where=str(path),
-            expected=f"at most {MAX_POLICY_BYTES} bytes",
-        )
+    data = read_input(path, MAX_POLICY_BYTES, what)
     members = encoding.read_foreign_json(data, what=what)
     if not isinstance(members, dict):
         raise MalformedError(Reason.MALFORMED_JSON, f"a {what} is a JSON object", where=str(path))

@@ -13,6 +13,15 @@ from registry.core.records import inference
 from registry.errors import MalformedError, Reason
 from registry.shim.revealing import reveal as reveal_salt
 
+folder_option = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path("shim-data"),
+    show_default=True,
+    help="What the shim remembers.",
+)
+"""``--folder``, on commands for the host of a shim."""
+
 
 class Shown(Value, frozen=True):
     """One record of a call, and where the batch that holds it is logged."""
@@ -50,13 +59,7 @@ def show_command(ctx: click.Context, *, receipt: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("receipt", metavar="SHIM/N")
-@click.option(
-    "--folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    default=Path("shim-data"),
-    show_default=True,
-    help="What the shim remembers.",
-)
+@folder_option
 @json_option
 def reveal(*, receipt: str, folder: Path, as_json: bool) -> None:
     """Reveal the salt of one call, on the shim's own host; it opens no other commitment."""

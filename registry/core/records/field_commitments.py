@@ -130,14 +130,14 @@ class FieldTree:
         )
 
 
-def check_field(path: str, value: Json) -> None:
-    """Check that a field can be committed to.
+def field_size(path: str, value: Json) -> int:
+    """How many bytes a field is, as it is committed to.
 
     Raises:
-        MalformedError: ``MALFORMED_FIELD``.
+        MalformedError: ``MALFORMED_FIELD``: it cannot be.
     """
     check_path(path)
-    _leaf(b"", path, value)
+    return len(_write(path, value))
 
 
 def check_path(path: str) -> None:
@@ -181,6 +181,10 @@ def _salt(key: bytes, path: str) -> bytes:
 
 
 def _leaf(salt: bytes, path: str, value: Json) -> bytes:
+    return leaf_hash(_PREFIX + salt + _write(path, value))
+
+
+def _write(path: str, value: Json) -> bytes:
     if not _one_spelling(value):
         raise MalformedError(
             Reason.MALFORMED_FIELD,
@@ -189,12 +193,11 @@ def _leaf(salt: bytes, path: str, value: Json) -> bytes:
             where=path,
         )
     try:
-        written = encoding.write_json([path, value])
+        return encoding.write_json([path, value])
     except UnicodeEncodeError as error:
         raise MalformedError(
             Reason.MALFORMED_FIELD, "this field holds text that is no Unicode", where=path
         ) from error
-    return leaf_hash(_PREFIX + salt + written)
 
 
 def _one_spelling(value: object) -> bool:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import msgspec
 
 from registry.core.records import inference
-from registry.core.records.field_commitments import Json, check_field, find
+from registry.core.records.field_commitments import Json, field_size, find
 from registry.errors import MalformedError, Reason, RegistryError, UnavailableError
 from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.privacy.sealed_payload import Opened, Payload
 from registry.shim.privacy.vault import Vault
+
+MAX_FIELDS_BYTES = 8 * 1024 * 1024
+"""Bytes of all fields of one call as they are written: paths that a policy names may overlap."""
 
 MAX_MISSED_CHARACTERS = 200
 """Characters of what a record says could not be had."""
@@ -41,11 +44,6 @@ class Keeping:
         """Take the policy, and where payloads are kept."""
         self.policy = policy
         self._vault = vault
-
-    @property
-    def wants_content(self) -> bool:
-        """Whether whole requests and answers are kept."""
-        return self.policy.keep
 
     def keep(
         self,
@@ -121,16 +119,21 @@ class Keeping:
 
     def _fields(self, document: dict[str, Json], missed: list[str]) -> dict[str, Json]:
         found: dict[str, Json] = {}
+        room = MAX_FIELDS_BYTES
         for path in self.policy.fields:
             there, value = find(document, path)
             if not there:
                 continue
             try:
-                check_field(path, value)
+                size = field_size(path, value)
             except MalformedError:
                 missed.append(f"{path} cannot be committed to")
-            else:
-                found[path] = value
+                continue
+            if size > room:
+                missed.append(f"{path} is too large")
+                continue
+            room -= size
+            found[path] = value
         return found
 
 

@@ -39,7 +39,9 @@ class Read:
     wire: str
     profile_error: str
 
-    def answer(self, transport: Any, chunks: int = 0, content: Content | None = None) -> Answer:
+    def answer(
+        self, transport: Any, chunks: int = 0, content: Callable[[], Content] | None = None
+    ) -> Answer:
         """As its record says it."""
         response = inference.Response(
             profile=self.profile,
@@ -82,13 +84,15 @@ def gathering_of(calls: Calls, requests: Sequence[bytes]) -> Gathering | None:
     return calls.gathering(_framed(requests)) if calls.keeps else None
 
 
-def content_of(gathering: Gathering | None, answers: Sequence[bytes]) -> Content | None:
-    """What a call said; None if nothing of it is kept."""
+def content_of(
+    gathering: Gathering | None, answers: Sequence[bytes]
+) -> Callable[[], Content] | None:
+    """What tells what a call said; None if nothing of it is kept."""
     if gathering is None:
         return None
     for message in answers:
         gathering.take(_framed([message]))
-    return gathering.content()
+    return gathering.content
 
 
 def _bytes_of(messages: Sequence[bytes], wire: str, why: str) -> Read:

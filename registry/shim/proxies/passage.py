@@ -7,6 +7,7 @@ its outcome, in every other mode the outcome follows the piece.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from registry.shim.privacy.gathering import Gathering
 from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named, announced
@@ -135,7 +136,7 @@ class Passage:
             content=(
                 None
                 if self._gathering is None
-                else self._gathering.content(self._reader.document())
+                else partial(self._gathering.content, self._reader.document())
             ),
         )
 

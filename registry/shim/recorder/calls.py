@@ -52,7 +52,7 @@ class Answer:
         chunks: Messages or events of a stream; 0 for a single one.
         finish_reasons: Why each choice ended.
         profile_error: Why it has no richer profile than its bytes.
-        content: What the call said, if anything of it is kept.
+        content: Tells what the call said, if anything of it is kept; reads whole documents.
     """
 
     response: inference.Response
@@ -60,7 +60,7 @@ class Answer:
     chunks: int = 0
     finish_reasons: tuple[str, ...] = ()
     profile_error: str = ""
-    content: Content | None = None
+    content: Callable[[], Content] | None = None
 
 
 class Calls:
@@ -222,7 +222,7 @@ class Calls:
         asked, course = call.asked, call.course(answer, self.mode)
         private: inference.Private | None = None
         if self._keeping is not None:
-            content = answer.content or Content(b"", b"", {})
+            content = Content(b"", b"", {}) if answer.content is None else answer.content()
             try:
                 call.response, private = self._keeping.keep(
                     self.receipt_id(open_),

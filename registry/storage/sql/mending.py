@@ -6,7 +6,7 @@ again as a whole.
 
 from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, select
 
 from registry.storage.blobs.port import BlobInfo
 from registry.storage.sql import catalog, log
@@ -110,11 +110,6 @@ def put_batch(connection: Connection, index: int, row: StoredBatch | None) -> No
             )
         )
         catalog.add_batches(connection, [row])
-
-
-def blob_count(connection: Connection) -> int:
-    """How many blobs are listed."""
-    return connection.execute(select(func.count()).select_from(t.blobs)).scalar() or 0
 
 
 def blob_digests(connection: Connection) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from registry.errors import (
     UnavailableError,
     VerificationError,
 )
-from registry.shim.privacy.keeping import Content, Keeping
+from registry.shim.privacy.keeping import MAX_FIELDS_BYTES, Content, Keeping
 from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.privacy.sealed_payload import Opened, Payload, open_payload
 from registry.shim.privacy.vault import Vault
@@ -229,6 +229,17 @@ def test_a_field_that_cannot_be_committed_to_is_told_of(vault: Vault) -> None:
     _, private = keeping.keep(RECEIPT, 7, RESPONSE, content, strict=True)
     assert private.fields == 0
     assert private.missed == "/response/x cannot be committed to"
+
+
+def test_fields_that_overlap_cannot_make_a_payload_without_bound(vault: Vault) -> None:
+    text = "x" * (MAX_FIELDS_BYTES // 2)
+    paths = ["/request/a", "/request/a/b", "/request/c"]
+    content = Content(b"", b"", {"request": {"a": {"b": text}, "c": "y"}})
+    _, private = Keeping(policy(fields=paths), vault).keep(
+        RECEIPT, 7, RESPONSE, content, strict=True
+    )
+    assert private.missed == "/request/a/b is too large"
+    assert set(vault.open(7).payload.fields) == {"/request/a", "/request/c"}
 
 
 def test_whole_calls_are_kept_if_the_policy_says_so(vault: Vault) -> None:
