@@ -4,17 +4,15 @@ Where HTTP leads nowhere, gRPC goes on from there. Nothing that comes is believe
 hashed.
 """
 
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from socket import socket
 
 from registry.client import http_exchange
 from registry.client.channel import Connection, transfer_seconds
-from registry.client.http_exchange import CONNECT_SECONDS, HTTPAddress
+from registry.client.http_exchange import HTTPAddress
 from registry.core import digest
 
 
@@ -46,32 +44,24 @@ def receive(
     ends = time.monotonic() + transfer_seconds(part.left)
     left = part.left
     more = [f"Range: bytes={part.start}-", f"If-Range: {_etag(part)}"] if part.start else []
-    try:
-        with closing(connection.beside(address.port, CONNECT_SECONDS)) as opened:
-            opened.settimeout(http_exchange.STALL_SECONDS)
-            head = http_exchange.request_head("GET", connection, address, part.sha256, *more)
-            opened.sendall(head)
-            rest = _read_answer(opened, part, ends)
-            while left:
-                view = room()[:left]
-                if rest:
-                    count = min(len(rest), len(view))
-                    view[:count], rest = rest[:count], rest[count:]
-                else:
-                    count = opened.recv_into(view)
-                if not count:
-                    raise http_exchange.broken(
-                        "the connection was closed early", f"{left} bytes are missing"
-                    )
-                left -= count
-                yield count
-                http_exchange.check_time(ends)
-    except TimeoutError as error:
-        raise http_exchange.late() from error
-    except (OSError, ssl.SSLError) as error:
-        raise http_exchange.broken(
-            "the registry cannot be reached over HTTP", str(error)
-        ) from error
+    with http_exchange.beside(connection, address) as opened:
+        head = http_exchange.request_head("GET", connection, address, part.sha256, *more)
+        opened.sendall(head)
+        rest = _read_answer(opened, part, ends)
+        while left:
+            view = room()[:left]
+            if rest:
+                count = min(len(rest), len(view))
+                view[:count], rest = rest[:count], rest[count:]
+            else:
+                count = opened.recv_into(view)
+            if not count:
+                raise http_exchange.broken(
+                    "the connection was closed early", f"{left} bytes are missing"
+                )
+            left -= count
+            yield count
+            http_exchange.check_time(ends)
 
 
 def _read_answer(opened: socket, part: Part, ends: float) -> memoryview:

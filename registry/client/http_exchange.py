@@ -8,7 +8,8 @@ wrong on it ends the transfer, and gRPC goes on from there.
 
 import http.client
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from socket import socket
@@ -64,6 +65,23 @@ class Head:
     def says(self, *codes: int) -> bool:
         """Whether this is HTTP/1.1 and one of these statuses."""
         return self.start.startswith(tuple(f"HTTP/1.1 {code} " for code in codes))
+
+
+@contextmanager
+def beside(connection: Connection, address: HTTPAddress) -> Iterator[socket]:
+    """A connection for one request; what goes wrong on it becomes one of our errors.
+
+    Raises:
+        UnavailableError: ``UNREACHABLE`` or ``DEADLINE``.
+    """
+    try:
+        with closing(connection.beside(address.port, CONNECT_SECONDS)) as opened:
+            opened.settimeout(STALL_SECONDS)
+            yield opened
+    except TimeoutError as error:
+        raise late() from error
+    except OSError as error:
+        raise broken("the registry cannot be reached over HTTP", str(error)) from error
 
 
 def request_head(

@@ -9,7 +9,6 @@ import os
 import selectors
 import ssl
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import FileIO
@@ -18,7 +17,7 @@ from typing import Final
 
 from registry.client import http_exchange
 from registry.client.channel import Connection, transfer_seconds
-from registry.client.http_exchange import CONNECT_SECONDS, HTTPAddress
+from registry.client.http_exchange import HTTPAddress
 from registry.client.transfer import Progress, changed
 from registry.errors import MalformedError
 
@@ -51,41 +50,33 @@ def send(connection: Connection, address: HTTPAddress, source: Source, progress:
             lost; ``DEADLINE`` if nothing moves, or too little.
     """
     ends = time.monotonic() + transfer_seconds(source.size)
-    try:
-        with closing(connection.beside(address.port, CONNECT_SECONDS)) as opened:
-            opened.settimeout(http_exchange.STALL_SECONDS)
-            opened.sendall(
-                http_exchange.request_head(
-                    "PUT",
-                    connection,
-                    address,
-                    source.sha256,
-                    "Content-Type: application/octet-stream",
-                    f"Content-Length: {source.size}",
-                    "Expect: 100-continue",
-                )
+    with http_exchange.beside(connection, address) as opened:
+        opened.sendall(
+            http_exchange.request_head(
+                "PUT",
+                connection,
+                address,
+                source.sha256,
+                "Content-Type: application/octet-stream",
+                f"Content-Length: {source.size}",
+                "Expect: 100-continue",
             )
-            head = http_exchange.read_head(opened, ends)
-            if not head.says(HTTPStatus.CONTINUE):
-                raise http_exchange.unexpected(head, {}, f"status {HTTPStatus.CONTINUE.value}")
-            if not head.rest:
-                if isinstance(opened, ssl.SSLSocket):
-                    _send_encrypted(opened, source, progress, ends)
-                else:
-                    _send_plain(opened, source, progress, ends)
-            if os.fstat(source.file.fileno()).st_size != source.size:
-                raise _changed(source, "another length")
-            # It is written out, synced and named now.
-            opened.settimeout(DURABLE_SECONDS)
-            head = http_exchange.read_head(opened, ends, head.rest)
-            if not head.says(HTTPStatus.OK, HTTPStatus.CREATED):
-                raise http_exchange.unexpected(head, {}, "status 200 or 201")
-    except TimeoutError as error:
-        raise http_exchange.late() from error
-    except (OSError, ssl.SSLError) as error:
-        raise http_exchange.broken(
-            "the registry cannot be reached over HTTP", str(error)
-        ) from error
+        )
+        head = http_exchange.read_head(opened, ends)
+        if not head.says(HTTPStatus.CONTINUE):
+            raise http_exchange.unexpected(head, {}, f"status {HTTPStatus.CONTINUE.value}")
+        if not head.rest:
+            if isinstance(opened, ssl.SSLSocket):
+                _send_encrypted(opened, source, progress, ends)
+            else:
+                _send_plain(opened, source, progress, ends)
+        if os.fstat(source.file.fileno()).st_size != source.size:
+            raise _changed(source, "another length")
+        # It is written out, synced and named now.
+        opened.settimeout(DURABLE_SECONDS)
+        head = http_exchange.read_head(opened, ends, head.rest)
+        if not head.says(HTTPStatus.OK, HTTPStatus.CREATED):
+            raise http_exchange.unexpected(head, {}, "status 200 or 201")
 
 
 def _send_plain(opened: socket, source: Source, progress: Progress, ends: float) -> None:

@@ -9,7 +9,6 @@ import math
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from registry.inspection.appraisal_exchange import (
     read_message,
     write_message,
 )
+from registry.inspection.confinement import ENVIRONMENT, INTERPRETER
 
 WORKERS = max(1, min(4, (os.cpu_count() or 1) - 1))
 """Processes, unless the operator says otherwise: one processor is left to the log."""
@@ -58,19 +58,13 @@ _BEGIN = (
 )
 
 COMMAND: Sequence[str] = (
-    sys.executable,
-    "-I",
-    "-B",
-    "-X",
-    "utf8",
+    *INTERPRETER,
     "-c",
     _BEGIN,
     # The same code as this process, wherever that was found.
     str(Path(registry.__file__).parents[1]),
 )
-"""The command of a worker: no user site, no environment, no byte code written."""
-
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""The command of a worker."""
 
 logger = logging.getLogger(__name__)
 
@@ -210,7 +204,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_ENVIRONMENT,
+            env=ENVIRONMENT,
             cwd="/",
             start_new_session=True,
         )

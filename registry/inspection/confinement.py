@@ -5,11 +5,15 @@ time and its answer are bounded, and whatever kills it is one kind of failure.
 """
 
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from threading import Timer
 from typing import Final
+
+INTERPRETER: Final = (sys.executable, "-I", "-B", "-X", "utf8")
+"""How confined code is run: no user site, no environment, no byte code written."""
 
 # Threads of numerical libraries would only cost address space.
 ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

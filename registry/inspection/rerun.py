@@ -5,7 +5,6 @@ was recorded.
 """
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from registry.errors import (
     Reason,
     VerificationError,
 )
-from registry.inspection.confinement import ENVIRONMENT, EndedError, converse
+from registry.inspection.confinement import ENVIRONMENT, INTERPRETER, EndedError, converse
 from registry.inspection.rerun_exchange import (
     MAX_MESSAGE_BYTES,
     MAX_TENSOR_BYTES,
@@ -45,16 +44,8 @@ MEMORY_BYTES: Final = 4 * 1024 * 1024 * 1024
 MAX_THREADS: Final = 256
 """Threads of a run."""
 
-WORKER: Sequence[str] = (
-    sys.executable,
-    "-I",
-    "-B",
-    "-X",
-    "utf8",
-    "-m",
-    "registry.inspection.rerun_worker",
-)
-"""The command of the confined process: no user site, no environment, no byte code written."""
+WORKER: Sequence[str] = (*INTERPRETER, "-m", "registry.inspection.rerun_worker")
+"""The command of the confined process."""
 
 # The C library would reserve an arena of address space for every thread.
 _ENVIRONMENT: Final = {**ENVIRONMENT, "MALLOC_ARENA_MAX": "2"}

@@ -7,7 +7,6 @@ process, be it a limit, the clock or a bug in a parser, is one refusal: ``INSPEC
 import errno
 import os
 import stat
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from posixpath import dirname
 from registry.core.encoding import read_json, write_json
 from registry.core.formats.structure import structure_bytes
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
-from registry.inspection.confinement import EndedError, converse
+from registry.inspection.confinement import INTERPRETER, EndedError, converse
 from registry.inspection.exchange import (
     MAX_ANSWER_BYTES,
     MAX_REQUEST_BYTES,
@@ -29,16 +28,8 @@ from registry.inspection.exchange import (
 TIME_LIMIT = timedelta(seconds=60)
 """How long one inspection may take, from start to answer."""
 
-WORKER: Sequence[str] = (
-    sys.executable,
-    "-I",
-    "-B",
-    "-X",
-    "utf8",
-    "-m",
-    "registry.inspection.worker",
-)
-"""The command of the confined process: no user site, no environment, no byte code written."""
+WORKER: Sequence[str] = (*INTERPRETER, "-m", "registry.inspection.worker")
+"""The command of the confined process."""
 
 
 def format_of(file_name: str) -> Format | None:

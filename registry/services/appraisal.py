@@ -40,7 +40,7 @@ from registry.core.evidence.result import (
 )
 from registry.core.evidence.validity import seconds
 from registry.core.records import attestation_result, predicate
-from registry.errors import ConflictError, MalformedError, NotFoundError, Reason, RegistryError
+from registry.errors import ConflictError, NotFoundError, Reason, RegistryError
 from registry.inspection.appraisal_exchange import Task
 from registry.inspection.appraisal_pool import AppraisalPool
 from registry.services import presenting
@@ -136,13 +136,7 @@ class Appraisals:
         given = Endorsements.of(presented.endorsements)
         presenting.check_stated(family, presented.stated)
         _, policy = self._policies.find(presented.policy)
-        if policy.family != family:
-            raise MalformedError(
-                Reason.MALFORMED_POLICY,
-                "this policy is for another family of evidence",
-                expected=family,
-                actual=policy.family,
-            )
+        policy.require_family(family)
         with self._database.read() as connection:
             known = attestations.about_bytes(connection, sha256(presented.evidence))
         original = self._original(known, family, presented, policy)

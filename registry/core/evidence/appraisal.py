@@ -15,7 +15,6 @@ from registry.core.evidence.policy import Policy, check
 from registry.core.evidence.rules import Rules, TrustClaim, Weight
 from registry.core.evidence.trust import Tier
 from registry.core.verdict import Verdict
-from registry.errors import MalformedError, Reason
 
 _CONTRADICTIONS = (Severity.CRYPTO, Severity.IDENTITY)
 
@@ -95,13 +94,8 @@ def appraise(
     Raises:
         MalformedError: ``POLICY_UNSET``, ``POLICY_EMPTY`` or ``MALFORMED_POLICY``.
     """
-    if not policy.family == rules.family == examination.family:
-        raise MalformedError(
-            Reason.MALFORMED_POLICY,
-            "this policy is for another family of evidence",
-            expected=str(examination.family),
-            actual=str(policy.family),
-        )
+    for family in (rules.family, examination.family):
+        policy.require_family(family)
     check(policy, rules)
     asked = question or Question()
     weights = _weights(policy, rules)

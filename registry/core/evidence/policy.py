@@ -59,6 +59,20 @@ class Policy(Value, frozen=True):
     result_seconds: Count = DEFAULT_RESULT_SECONDS
     endorsement_days: Count | msgspec.UnsetType = msgspec.UNSET
 
+    def require_family(self, family: Family) -> None:
+        """Check that this policy is for evidence of that family.
+
+        Raises:
+            MalformedError: ``MALFORMED_POLICY``.
+        """
+        if self.family != family:
+            raise MalformedError(
+                Reason.MALFORMED_POLICY,
+                "this policy is for another family of evidence",
+                expected=family,
+                actual=self.family,
+            )
+
     def trusted_roots(self) -> Roots:
         """The vendors' roots, those that this policy names, and how long their answers count."""
         days = self.endorsement_days

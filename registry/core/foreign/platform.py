@@ -18,7 +18,7 @@ from registry.core.evidence.starters import starter
 from registry.core.foreign.captured import Asked
 from registry.core.foreign.reading import Reading
 from registry.core.verdict import Verdict
-from registry.errors import MalformedError, Reason, RegistryError
+from registry.errors import RegistryError
 
 _VERIFIER: Final = Verifier(build="foreign/1", developer="provreg")
 
@@ -80,13 +80,7 @@ def examine(ledger: Ledger, check: str, device: Device, asked: Asked) -> Atteste
     rules = rules_of(family)
     policy = asked.policy or starter(family)
     policy = msgspec.structs.replace(policy, roots=(*policy.roots, *asked.roots))
-    if policy.family != family:
-        raise MalformedError(
-            Reason.MALFORMED_POLICY,
-            "this policy is for another family of evidence",
-            expected=family,
-            actual=policy.family,
-        )
+    policy.require_family(family)
     examination = rules.examine(evidence, device.endorsements, asked.at, policy.trusted_roots())
     appraisal = appraise(examination, policy, rules)
     material = Material(evidence, device.endorsements, policy)
