@@ -44,10 +44,10 @@ from registry.core.tlog.note import VerifierKey
 from registry.shim.app import open_shim
 from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.recorder.awaiting import Awaiting
-from registry.shim.recorder.journal import After
 from registry.shim.recorder.recorder import Answered, Deployment, Open, Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Sequence
+from registry.shim.recorder.ticket import After
 from registry.shim.release import PinnedRelease
 from registry.signing.file import StatementSigner
 from tools.bench.model_server import METHOD, TOKENS

@@ -34,8 +34,9 @@ from registry.shim.proxies.answer_readers import kind_of
 from registry.shim.proxies.exchange import ASKED_HEADERS, MAX_REQUEST_BYTES
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step
 from registry.shim.proxies.request_params import params_of
+from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import Asked, Proven
-from registry.shim.recorder.calls import Answer, Call, Calls
+from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.recorder import Sent
 
 _LIBRARIES: list[Any] = []

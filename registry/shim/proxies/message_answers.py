@@ -11,7 +11,8 @@ from registry.core.records import inference
 from registry.errors import MalformedError
 from registry.shim.privacy.gathering import Gathering
 from registry.shim.privacy.keeping import Content
-from registry.shim.recorder.calls import Answer, Call, Calls
+from registry.shim.recorder.answer import Answer
+from registry.shim.recorder.calls import Call, Calls
 from registry.wire import open_inference
 
 _FRAME = struct.Struct(">Q")

@@ -11,7 +11,7 @@ from functools import partial
 
 from registry.shim.privacy.gathering import Gathering
 from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named, announced
-from registry.shim.recorder.calls import Answer, Transport
+from registry.shim.recorder.answer import Answer, Transport
 
 MAX_HELD_BYTES = 1024 * 1024
 """Bytes of an answer that is held whole, so that its digest can go before it."""

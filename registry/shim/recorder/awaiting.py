@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from registry.errors import UnavailableError
-from registry.shim.recorder.journal import After, Ticket
+from registry.shim.recorder.ticket import After, Ticket
 
 T = TypeVar("T")
 

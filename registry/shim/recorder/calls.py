@@ -2,8 +2,6 @@
 
 What the recorder leaves to whoever serves the call is settled here, once for all proxies: what to
 wait for in which mode, and what to do with a call that the journal cannot take.
-
-Longer than 400 lines because a call and what begins and ends it are one subject.
 """
 
 import asyncio
@@ -11,16 +9,15 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from registry.core.records import inference
 from registry.errors import RegistryError, UnavailableError
 from registry.shim.privacy.gathering import Gathering
 from registry.shim.privacy.keeping import Content, Keeping
+from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import Asked, Proven
 from registry.shim.recorder.awaiting import Awaiting
-from registry.shim.recorder.journal import After, Ticket
 from registry.shim.recorder.levels import Levels
 from registry.shim.recorder.recorder import (
     NOTHING,
@@ -30,6 +27,7 @@ from registry.shim.recorder.recorder import (
     Recorder,
     Sent,
 )
+from registry.shim.recorder.ticket import After, Ticket
 from registry.shim.recorder.unrecorded import Unrecorded
 from registry.shim.recorder.wish import Wish
 from registry.shim.spans import NoSpans, Spans
@@ -39,28 +37,6 @@ Mode = Literal["strict", "stream", "best_effort"]
 
 APART_SECONDS = 0.002
 """How often, at most, an event loop itself waits for the disk."""
-
-Transport = Literal["in_process", "unary", "sse", "grpc_stream"]
-"""How an answer goes out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as its proxy saw it.
-
-    Attributes:
-        chunks: Messages or events of a stream; 0 for a single one.
-        finish_reasons: Why each choice ended.
-        profile_error: Why it has no richer profile than its bytes.
-        content: Tells what the call said, if anything of it is kept; reads whole documents.
-    """
-
-    response: inference.Response
-    transport: Transport
-    chunks: int = 0
-    finish_reasons: tuple[str, ...] = ()
-    profile_error: str = ""
-    content: Callable[[], Content] | None = None
 
 
 class Calls:

@@ -13,8 +13,6 @@ thread does. There is no index: records are read back in order, from where the l
 
 The first failed write or sync latches the journal. After a failed sync nobody knows what the disk
 holds, so nothing is accepted any more until a new process has read the journal again.
-
-Longer than 400 lines because all of it happens under one lock.
 """
 
 import contextlib
@@ -23,10 +21,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from registry.core.records.inference import MAX_RECORD_BYTES
-from registry.core.tlog.merkle import leaf_hash
 from registry.errors import (
     DamagedError,
     LimitExceededError,
@@ -35,7 +31,7 @@ from registry.errors import (
     UnavailableError,
 )
 from registry.shim.durable import make_folder, sync_folder
-from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame, payload_of
+from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame
 from registry.shim.recorder.segment_reader import SegmentReader
 from registry.shim.recorder.segments import (
     RESERVE_BYTES,
@@ -45,6 +41,7 @@ from registry.shim.recorder.segments import (
     find,
     lock_folder,
 )
+from registry.shim.recorder.ticket import After, Ticket, Urgency
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Bytes after which the next segment begins."""
@@ -54,61 +51,6 @@ QUICK_SECONDS = 0.0005
 
 LAZY_SECONDS = 0.005
 """How long a record that nobody waits for may wait for others to share its sync."""
-
-
-class Ticket:
-    """A place in the journal, and the promise to say when it is durable."""
-
-    __slots__ = ("_after", "_done", "_failure", "frame", "n")
-
-    def __init__(self, n: int, framed: bytes, after: "After | None" = None) -> None:
-        self.n = n
-        self.frame = framed
-        self._after = after
-        self._failure: UnavailableError | None = None
-        # A bare lock is the cheapest thing in Python that one thread waits for and another frees.
-        self._done = threading.Lock()
-        self._done.acquire()
-
-    def settle(self, failure: UnavailableError | None = None) -> None:
-        """Let go whoever waits; only the journal calls this, once."""
-        self._failure = failure
-        # First, so that whoever waited finds everything as it is afterwards.
-        if self._after is not None:
-            self._after(self)
-        self._done.release()
-
-    @property
-    def leaf(self) -> bytes:
-        """The leaf hash of the record."""
-        return leaf_hash(payload_of(self.frame))
-
-    @property
-    def settled(self) -> bool:
-        """Whether it is known what became of the record."""
-        return not self._done.locked()
-
-    @property
-    def failed(self) -> bool:
-        """Whether it never will be durable; known once the ticket is settled."""
-        return self._failure is not None
-
-    def wait(self) -> None:
-        """Return when the record is durable.
-
-        Raises:
-            UnavailableError: ``JOURNAL_LATCHED``: it may or may not be on disk.
-        """
-        with self._done:
-            if self._failure is not None:
-                raise self._failure
-
-
-Urgency = Literal["now", "soon", "mine"]
-"""Who writes a record, and when; see :meth:`Journal.append`."""
-
-After = Callable[[Ticket], None]
-"""Called by the journal's own thread once a record is durable or never will be; must be quick."""
 
 
 class Journal:

@@ -35,9 +35,9 @@ from registry.core.records.inference import Level
 from registry.errors import Reason, RegistryError, UnavailableError
 from registry.shim.recorder.awaited_folder import AwaitedFolder
 from registry.shim.recorder.batch import Registered
-from registry.shim.recorder.journal import Ticket
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.sequence import Awaited, Clock
+from registry.shim.recorder.ticket import Ticket
 
 MAX_WAITING: Final = 1024
 """Calls that wait for their level at once; more are told that they missed it."""

@@ -31,9 +31,9 @@ from registry.core import encoding
 from registry.core.digest import SHA256_SIZE
 from registry.core.records import inference
 from registry.errors import ConflictError, MalformedError, Reason, UnavailableError
-from registry.shim.recorder.journal import After, Ticket, Urgency
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Build, Sequence
+from registry.shim.recorder.ticket import After, Ticket, Urgency
 
 SALT_BYTES = 32
 """Bytes of a record's public salt: it keeps neighbours in a proof from being guessed."""

@@ -22,7 +22,8 @@ from registry.core.records import inference
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
 from registry.shim.recorder.clocks import read_clocks
-from registry.shim.recorder.journal import SEGMENT_BYTES, After, Journal, Ticket, Urgency
+from registry.shim.recorder.journal import SEGMENT_BYTES, Journal
+from registry.shim.recorder.ticket import After, Ticket, Urgency
 
 Clock = Callable[[], datetime]
 """Tells the time, in UTC."""

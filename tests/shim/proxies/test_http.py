@@ -21,8 +21,9 @@ from registry.shim.privacy.sealed_payload import MAX_PAYLOAD_BYTES
 from registry.shim.privacy.vault import Vault
 from registry.shim.proxies import answer_readers
 from registry.shim.proxies.passage import MAX_HELD_BYTES
+from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.awaiting import Awaiting
-from registry.shim.recorder.calls import Answer, Call, Calls, Mode
+from registry.shim.recorder.calls import Call, Calls, Mode
 from registry.shim.serving import Listen, Upstream, serving
 from tests.core.profiles.test_chat import HALVES_DIGEST, LOAN, LOAN_DIGEST, STREAMS, pieces
 from tests.shim.proxies.http_server import END, STREAM_HEAD, Script, chunk, plain, serve

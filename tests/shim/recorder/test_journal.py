@@ -325,7 +325,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from registry.errors import UnavailableError
-from registry.shim.recorder.journal import QUICK_SECONDS, Journal
+from registry.shim.recorder.journal import Journal
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 journal = Journal(Path(sys.argv[1]), lambda n, payload: None)
