@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +13,7 @@ from registry.core.digest import sha256
 from registry.core.records import inference
 from registry.core.records.disclosure import DisclosedOutput, Disclosure, verify_disclosure
 from registry.errors import (
+    LimitExceededError,
     MalformedError,
     NotFoundError,
     Reason,
@@ -18,9 +21,11 @@ from registry.errors import (
     UnavailableError,
     VerificationError,
 )
+from registry.shim.privacy import sealed_payload
+from registry.shim.privacy import vault as vault_module
 from registry.shim.privacy.keeping import MAX_FIELDS_BYTES, Content, Keeping
 from registry.shim.privacy.policy import PrivacyPolicy
-from registry.shim.privacy.sealed_payload import Opened, Payload, open_payload
+from registry.shim.privacy.sealed_payload import Opened, Payload, open_payload, read_head
 from registry.shim.privacy.vault import Vault
 
 SHIM = "ab" * 16
@@ -221,6 +226,72 @@ def test_what_was_committed_to_can_be_disclosed_and_nothing_else(vault: Vault) -
     plain = completion(RESPONSE, msgspec.structs.replace(private, output="plain"))
     with pytest.raises(VerificationError):
         verify_disclosure(shown, plain)
+
+
+def test_a_record_that_commits_to_nothing_proves_nothing(vault: Vault) -> None:
+    keeping = Keeping(policy(fields=["/request/user"], output="committed"), vault)
+    response, private = keeping.keep(RECEIPT, 7, RESPONSE, CONTENT, strict=True)
+    opened = vault.open(7)
+    assert opened.tree is not None
+    fields = Disclosure(
+        schema="disclosure/v1", receipt=RECEIPT, fields=opened.tree.disclose(["/request/user"])
+    )
+    output = Disclosure(
+        schema="disclosure/v1",
+        receipt=RECEIPT,
+        output=DisclosedOutput(
+            content_digest=RESPONSE.content_digest,
+            wire_digest=RESPONSE.wire_digest,
+            salt=opened.output_salt.hex(),
+        ),
+    )
+    bare = msgspec.structs.replace(completion(response, private), private=msgspec.UNSET)
+    no_root = msgspec.structs.replace(private, root=msgspec.UNSET, fields=0)
+    # Digests that happen to be commitments count as nothing else where the record says so.
+    plain = msgspec.structs.replace(private, output="plain")
+    for shown, record in (
+        (Disclosure(schema="disclosure/v1", receipt=RECEIPT), bare),
+        (fields, completion(response, no_root)),
+        (output, completion(response, plain)),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            verify_disclosure(shown, record)
+        assert caught.value.reason is Reason.FIELD_COMMITMENT
+
+
+def test_a_payload_beyond_the_limit_is_refused(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.put(7, Opened.new(PAYLOAD))
+    size = len(PAYLOAD.request) + len(PAYLOAD.answer)
+    monkeypatch.setattr(sealed_payload, "MAX_PAYLOAD_BYTES", size)
+    Opened.new(PAYLOAD)
+    monkeypatch.setattr(sealed_payload, "MAX_PAYLOAD_BYTES", size - 1)
+    with pytest.raises(LimitExceededError) as caught:
+        Opened.new(PAYLOAD)
+    assert caught.value.reason is Reason.PAYLOAD_TOO_LARGE
+    monkeypatch.setattr(vault_module, "_MAX_FILE_BYTES", files(tmp_path)[0].stat().st_size - 1)
+    with pytest.raises(LimitExceededError):
+        vault.open(7)
+
+
+@pytest.mark.parametrize("clear", [b"", bytes(8), bytes(16), bytes(32), bytes(7) + b"\x09"])
+def test_what_is_sealed_otherwise_is_refused(clear: bytes) -> None:
+    sealed = Opened.new(PAYLOAD).seal(KEY)
+    head, start = read_head(sealed)
+    key = aes_key_unwrap(KEY, bytes.fromhex(head.wrapped_key))
+    other = AESGCM(key).encrypt(bytes.fromhex(head.nonce), clear, sealed[: start - 1])
+    with pytest.raises(MalformedError) as caught:
+        open_payload(sealed[:start] + other, KEY)
+    assert caught.value.reason is Reason.MALFORMED_SEALED_PAYLOAD
+
+
+def test_a_head_without_an_end_is_refused() -> None:
+    sealed = Opened.new(PAYLOAD).seal(KEY)
+    _, start = read_head(sealed)
+    with pytest.raises(MalformedError) as caught:
+        read_head(sealed[: start - 1] + b"x")
+    assert caught.value.reason is Reason.MALFORMED_SEALED_PAYLOAD
 
 
 def test_a_field_that_cannot_be_committed_to_is_told_of(vault: Vault) -> None:
