@@ -45,9 +45,13 @@ class Script:
         writer.close()
 
 
+CLOSING = b"connection: close"
+"""What a server says that answers once: a client that kept the connection could not use it."""
+
+
 def plain(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
     """A whole answer with a content length."""
-    lines = [b"HTTP/1.1 " + status, b"content-length: %d" % len(body), *headers, b"", b""]
+    lines = [b"HTTP/1.1 " + status, b"content-length: %d" % len(body), CLOSING, *headers, b"", b""]
     return b"\r\n".join(lines) + body
 
 
@@ -56,8 +60,15 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+STREAM_HEAD = b"\r\n".join(
+    [
+        b"HTTP/1.1 200 OK",
+        b"content-type: text/event-stream",
+        b"transfer-encoding: chunked",
+        CLOSING,
+        b"",
+        b"",
+    ]
 )
 END = b"0\r\n\r\n"
 
