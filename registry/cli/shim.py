@@ -37,6 +37,7 @@ from registry.shim.recorder.calls import Calls, Mode
 from registry.shim.release import PinnedRelease
 from registry.shim.serving import Listen, Upstream, serving
 from registry.shim.spans import Spans, spans_to
+from registry.shim.tls import Pair
 from registry.signing.file import StatementSigner
 
 DEFAULT_LISTEN = "127.0.0.1:8790"
@@ -76,6 +77,12 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     help="What is durable before an answer goes out: intent and outcome, the intent, or nothing.",
 )
 @click.option("--upstream-ca", type=_FILE, help="PEM certificates to believe of the model server.")
+@click.option(
+    "--upstream-cert",
+    type=_FILE,
+    help="PEM certificate chain to show to a model server that wants to know who asks.",
+)
+@click.option("--upstream-key", type=_FILE, help="PEM private key of --upstream-cert.")
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain of the proxy.")
 @click.option("--tls-key", type=_FILE, help="PEM private key of the proxy.")
 @click.option("--engine", default="unknown", help="What the model server is, such as vllm.")
@@ -131,6 +138,8 @@ def command(
     folder: Path,
     mode: str,
     upstream_ca: Path | None,
+    upstream_cert: Path | None,
+    upstream_key: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     engine: str,
@@ -152,9 +161,10 @@ def command(
     https:// any HTTP: OpenAI-compatible, Open Inference REST, or another. Clients use the proxy's
     address instead of the server's, and nothing else changes.
     """
-    where = _listen(listen, tls_cert, tls_key)
+    where = _listen(listen, _pair(tls_cert, tls_key, "--tls-cert, --tls-key"))
     ask_at = None if health is None else Listen(*_address(health))
-    server = Upstream(upstream, upstream_ca)
+    shown = _pair(upstream_cert, upstream_key, "--upstream-cert, --upstream-key")
+    server = Upstream(upstream, upstream_ca, shown)
     said = Engine(
         engine,
         engine_version,
@@ -291,20 +301,24 @@ def _read_privacy(path: Path) -> PrivacyPolicy:
     return policy
 
 
-def _listen(address: str, certificate: Path | None, key: Path | None) -> Listen:
+def _pair(certificate: Path | None, key: Path | None, where: str) -> Pair | None:
+    if certificate is not None and key is not None:
+        return Pair(certificate, key)
+    if certificate is None and key is None:
+        return None
+    raise MalformedError(Reason.BAD_SETTING, "TLS takes a certificate and its key", where=where)
+
+
+def _listen(address: str, pair: Pair | None) -> Listen:
     host, port = _address(address)
-    if (certificate is None) != (key is None):
-        raise MalformedError(
-            Reason.BAD_SETTING, "TLS takes a certificate and its key", where="--tls-cert, --tls-key"
-        )
-    if host not in _LOOPBACK and certificate is None:
+    if host not in _LOOPBACK and pair is None:
         raise MalformedError(
             Reason.BAD_SETTING,
             "prompts and answers would travel readably for everybody",
             where=address,
             hint="listen on 127.0.0.1, or give --tls-cert and --tls-key",
         )
-    return Listen(host, port, certificate, key)
+    return Listen(host, port, pair)
 
 
 def _address(address: str) -> tuple[str, int]:

@@ -7,7 +7,6 @@ A model server at ``grpc://`` or ``grpcs://`` is spoken to in gRPC, one at ``htt
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from registry.shim.proxies.connection import ProxyProtocol
 from registry.shim.proxies.http import CONNECT_SECONDS, HttpProxy
 from registry.shim.proxies.open_inference import OPTIONS, OpenInferenceProxy
 from registry.shim.recorder.calls import Calls
+from registry.shim.tls import Pair, client_context, client_files, server_pair
 
 MAX_CONNECTIONS = 1024
 """Calls that are under way at once: no more than the journal takes."""
@@ -42,14 +42,12 @@ class Listen:
     """Where the proxy listens.
 
     Attributes:
-        certificate: PEM file of the proxy's chain; None for no TLS.
-        key: PEM file of its private key.
+        pair: Who the proxy is; None for no TLS.
     """
 
     host: str
     port: int
-    certificate: Path | None = None
-    key: Path | None = None
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +57,12 @@ class Upstream:
     Attributes:
         url: Its scheme, host and port, and for HTTP a path that goes before every path.
         ca_file: PEM certificates to believe; None for those of the system.
+        pair: What the proxy shows to a model server that wants to know who asks.
     """
 
     url: str
     ca_file: Path | None = None
+    pair: Pair | None = None
 
     def __post_init__(self) -> None:
         """Refuse a URL that is no model server's.
@@ -105,9 +105,9 @@ async def _serve_grpc(listen: Listen, upstream: Upstream, calls: Calls) -> Async
     target = parts.netloc
     async with contextlib.AsyncExitStack() as stack:
         if parts.scheme == "grpcs":
-            roots = None if upstream.ca_file is None else _read(upstream.ca_file)
+            files = client_files(upstream.ca_file, upstream.pair)
             channel = grpc.aio.secure_channel(
-                target, grpc.ssl_channel_credentials(roots), options=OPTIONS
+                target, grpc.ssl_channel_credentials(*files), options=OPTIONS
             )
         else:
             channel = grpc.aio.insecure_channel(target, options=OPTIONS)
@@ -115,12 +115,12 @@ async def _serve_grpc(listen: Listen, upstream: Upstream, calls: Calls) -> Async
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_CONNECTIONS)
         server.add_generic_rpc_handlers((OpenInferenceProxy(channel, calls),))
         address = f"{listen.host}:{listen.port}"
+        pair = None if listen.pair is None else server_pair(listen.pair)
         try:
-            if listen.certificate is not None and listen.key is not None:
-                pair = (_read(listen.key), _read(listen.certificate))
-                port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
-            else:
+            if pair is None:
                 port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
         except RuntimeError as error:
             raise _taken(address) from error
         await server.start()
@@ -146,12 +146,9 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def _serve_http(listen: Listen, upstream: Upstream, calls: Calls) -> AsyncIterator[int]:
-    trust: ssl.SSLContext | bool = True
-    if upstream.ca_file is not None:
-        try:
-            trust = ssl.create_default_context(cafile=upstream.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise _unusable(upstream.ca_file, error) from error
+    trust = client_context(upstream.ca_file, upstream.pair)
+    if listen.pair is not None:
+        server_pair(listen.pair)
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
@@ -179,13 +176,10 @@ async def _serve_http(listen: Listen, upstream: Upstream, calls: Calls) -> Async
             date_header=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=int(STOP_SECONDS),
-            ssl_certfile=listen.certificate,
-            ssl_keyfile=listen.key,
+            ssl_certfile=None if listen.pair is None else listen.pair.certificate,
+            ssl_keyfile=None if listen.pair is None else listen.pair.key,
         )
-        try:
-            config.load()
-        except (OSError, ssl.SSLError) as error:
-            raise _unusable(listen.certificate or Path(), error) from error
+        config.load()
         server = _Server(config)
         sock = _bind(listen)
         task = asyncio.ensure_future(server.serve(sockets=[sock]))
@@ -206,22 +200,6 @@ def _bind(listen: Listen) -> socket.socket:
         )
     except OSError as error:
         raise _taken(f"{listen.host}:{listen.port}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unusable(path, error) from error
-
-
-def _unusable(path: Path, error: Exception) -> MalformedError:
-    return MalformedError(
-        Reason.BAD_SETTING,
-        "this TLS file cannot be used",
-        where=str(path),
-        actual=str(error)[:200],
-    )
 
 
 def _taken(address: str) -> UnavailableError:

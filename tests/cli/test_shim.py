@@ -197,8 +197,13 @@ def test_a_wrong_model_is_not_served(place: Place, home: Path, upstream: str, ve
         (("--listen", "nowhere"), "HOST:PORT"),
         (("--upstream", "ftp://x"), "grpc://"),
         (("--tls-cert", "files/model.gguf"), "--tls-key"),
+        (("--upstream-key", "files/model.gguf"), "--upstream-cert"),
+        (("--tls-cert", "files/model.gguf", "--tls-key", "files/model.gguf"), "model.gguf"),
     ],
-    ids=["open to all", "no address", "no model server", "half of TLS"],
+    ids=[
+        *("open to all", "no address", "no model server", "half of TLS"),
+        *("half of who asks", "no certificate"),
+    ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(
     place: Place, acme: Shell, version: str, more: tuple[str, ...], why: str

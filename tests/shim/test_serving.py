@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from registry.core.records import inference
 from registry.errors import MalformedError, Reason
@@ -18,6 +19,7 @@ from registry.shim.proxies.open_inference import INFER, OPTIONS, STREAM
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls
 from registry.shim.serving import Listen, Upstream, serving
+from registry.shim.tls import Pair
 from tests.certificates import PrivateAuthority
 from tests.shim.proxies import http_server, oip_server
 from tests.shim.proxies.http_server import Script, plain
@@ -47,9 +49,14 @@ def recorded(
 
 
 @contextlib.asynccontextmanager
-async def https_server(script: Script, pair: tuple[Path, Path]) -> AsyncIterator[str]:
+async def https_server(
+    script: Script, pair: tuple[Path, Path], clients: PrivateAuthority | None = None
+) -> AsyncIterator[str]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*pair)
+    if clients is not None:
+        context.load_verify_locations(clients.file)
+        context.verify_mode = ssl.CERT_REQUIRED
     server = await asyncio.start_server(script.answer, HOST, 0, ssl=context)
     async with server:
         yield f"https://{HOST}:{server.sockets[0].getsockname()[1]}"
@@ -85,7 +92,7 @@ def others(tmp_path: Path) -> PrivateAuthority:
 
 def test_http_has_tls_on_both_sides(tmp_path: Path, ours: PrivateAuthority) -> None:
     async def act(calls: Calls) -> None:
-        listen = Listen(HOST, 0, *ours.certify(HOST))
+        listen = Listen(HOST, 0, Pair(*ours.certify(HOST)))
         async with (
             https_server(Script([plain(BODY)]), ours.certify(HOST)) as url,
             serving(listen, Upstream(url, ours.file), calls) as port,
@@ -108,12 +115,14 @@ def test_a_model_server_that_nobody_vouches_for_is_asked_nothing_over_http(
             https_server(script, ours.certify(HOST)) as url,
             serving(Listen(HOST, 0), Upstream(url, ca_file), calls) as port,
         ):
-            assert b" 502 " in (await post(port, None)).partition(b"\r\n")[0]
+            answer = await post(port, None)
+            assert b" 502 " in answer.partition(b"\r\n")[0]
+            assert b'"code":"PEER_CERTIFICATE"' in answer
 
     [failure] = recorded(tmp_path / "shim", act)
     assert script.heads == []
     assert isinstance(failure, inference.Failure)
-    assert "Certificate" in failure.error
+    assert failure.error == "PEER_CERTIFICATE"
 
 
 def test_a_certificate_for_another_host_is_none(tmp_path: Path, ours: PrivateAuthority) -> None:
@@ -135,7 +144,7 @@ def test_a_client_that_does_not_know_the_proxy_asks_nothing(
     tmp_path: Path, ours: PrivateAuthority, others: PrivateAuthority
 ) -> None:
     async def act(calls: Calls) -> None:
-        listen = Listen(HOST, 0, *ours.certify(HOST))
+        listen = Listen(HOST, 0, Pair(*ours.certify(HOST)))
         async with (
             http_server.serve(Script([plain(BODY)])) as url,
             serving(listen, Upstream(url), calls) as port,
@@ -150,11 +159,14 @@ def test_a_client_that_does_not_know_the_proxy_asks_nothing(
 
 
 @contextlib.asynccontextmanager
-async def grpcs_server(server: oip_server.Server, pair: tuple[Path, Path]) -> AsyncIterator[str]:
+async def grpcs_server(
+    server: oip_server.Server, pair: tuple[Path, Path], clients: PrivateAuthority | None = None
+) -> AsyncIterator[str]:
     made = grpc.aio.server(options=OPTIONS)
     made.add_generic_rpc_handlers((oip_server.Handler(server),))
     certificate, key = (path.read_bytes() for path in pair)
-    credentials = grpc.ssl_server_credentials([(key, certificate)])
+    roots = None if clients is None else clients.file.read_bytes()
+    credentials = grpc.ssl_server_credentials([(key, certificate)], roots, clients is not None)
     port = made.add_secure_port(f"{HOST}:0", credentials)
     await made.start()
     try:
@@ -179,7 +191,7 @@ async def infer(port: int, authority: PrivateAuthority | None) -> grpc.StatusCod
 
 def test_grpc_has_tls_on_both_sides(tmp_path: Path, ours: PrivateAuthority) -> None:
     async def act(calls: Calls) -> None:
-        listen = Listen(HOST, 0, *ours.certify(HOST))
+        listen = Listen(HOST, 0, Pair(*ours.certify(HOST)))
         async with (
             grpcs_server(oip_server.Server(), ours.certify(HOST)) as url,
             serving(listen, Upstream(url, ours.file), calls) as port,
@@ -216,7 +228,7 @@ def test_a_grpc_client_that_does_not_know_the_proxy_asks_nothing(
     server = oip_server.Server()
 
     async def act(calls: Calls) -> None:
-        listen = Listen(HOST, 0, *ours.certify(HOST))
+        listen = Listen(HOST, 0, Pair(*ours.certify(HOST)))
         async with (
             grpcs_server(server, ours.certify(HOST)) as url,
             serving(listen, Upstream(url, ours.file), calls) as port,
@@ -228,25 +240,92 @@ def test_a_grpc_client_that_does_not_know_the_proxy_asks_nothing(
     assert server.requests == []
 
 
-def test_a_tls_file_that_cannot_be_used_is_refused(tmp_path: Path, ours: PrivateAuthority) -> None:
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+@pytest.mark.parametrize("wrong", ["no PEM", "another key", "a key with a password", "absent"])
+@pytest.mark.parametrize("end", ["listen", "upstream"])
+def test_a_tls_file_that_cannot_be_used_is_refused(
+    tmp_path: Path, ours: PrivateAuthority, scheme: str, wrong: str, end: str
+) -> None:
     certificate, _ = ours.certify(HOST)
+    _, other = ours.certify(HOST)
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_bytes(b"no certificate")
-    good = Listen(HOST, 0)
+    bad = {
+        "no PEM": Pair(certificate, nonsense),
+        "another key": Pair(certificate, other),
+        "a key with a password": Pair(*locked(ours, tmp_path)),
+        "absent": Pair(certificate, tmp_path / "absent"),
+    }[wrong]
+    url = f"{scheme}s://127.0.0.1:9"
+    listen = Listen(HOST, 0, bad) if end == "listen" else Listen(HOST, 0)
 
     async def act(calls: Calls) -> None:
-        for listen, upstream in (
-            (Listen(HOST, 0, certificate, nonsense), Upstream("http://127.0.0.1:9")),
-            (good, Upstream("https://127.0.0.1:9", nonsense)),
-            (good, Upstream("https://127.0.0.1:9", tmp_path / "absent")),
-            (good, Upstream("grpcs://127.0.0.1:9", tmp_path / "absent")),
-        ):
-            with pytest.raises(MalformedError) as caught:
-                async with serving(listen, upstream, calls):
-                    pass
-            assert caught.value.reason is Reason.BAD_SETTING
+        upstream = Upstream(url) if end == "listen" else Upstream(url, ours.file, bad)
+        with pytest.raises(MalformedError) as caught:
+            async with serving(listen, upstream, calls):
+                pass
+        assert caught.value.reason is Reason.BAD_SETTING
+        assert str(bad.key) in caught.value.where
 
     assert recorded(tmp_path / "shim", act) == []
+
+
+def locked(authority: PrivateAuthority, folder: Path) -> tuple[Path, Path]:
+    """A good certificate whose key is of use to those only who know a password."""
+    certificate, key = authority.certify(HOST)
+    secret = serialization.load_pem_private_key(key.read_bytes(), None)
+    path = folder / "locked.pem"
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(
+        secret.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(b"word"))
+    )
+    return certificate, path
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+@pytest.mark.parametrize("content", [b"no certificate", None])
+def test_roots_that_cannot_be_used_are_refused(
+    tmp_path: Path, scheme: str, content: bytes | None
+) -> None:
+    roots = tmp_path / "roots.pem"
+    if content is not None:
+        roots.write_bytes(content)
+
+    async def act(calls: Calls) -> None:
+        with pytest.raises(MalformedError) as caught:
+            async with serving(Listen(HOST, 0), Upstream(f"{scheme}s://{HOST}:9", roots), calls):
+                pass
+        assert (caught.value.reason, caught.value.where) == (Reason.BAD_SETTING, str(roots))
+
+    assert recorded(tmp_path / "shim", act) == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_model_server_may_want_to_know_who_asks(
+    tmp_path: Path, ours: PrivateAuthority, others: PrivateAuthority, scheme: str, *, known: bool
+) -> None:
+    server, script = oip_server.Server(), Script([plain(BODY)])
+    shown = Pair(*(ours if known else others).certify("the shim"))
+
+    async def act(calls: Calls) -> None:
+        around: Any = (
+            https_server(script, ours.certify(HOST), ours)
+            if scheme == "http"
+            else grpcs_server(server, ours.certify(HOST), ours)
+        )
+        async with (
+            around as url,
+            serving(Listen(HOST, 0), Upstream(url, ours.file, shown), calls) as port,
+        ):
+            if scheme == "http":
+                assert (await post(port, None)).endswith(BODY) is known
+            else:
+                assert (await infer(port, None) is grpc.StatusCode.OK) is known
+
+    [found] = recorded(tmp_path / "shim", act)
+    assert isinstance(found, inference.Completion if known else inference.Failure)
+    assert bool(script.heads or server.requests) is known
 
 
 @dataclass

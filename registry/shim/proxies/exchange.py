@@ -166,9 +166,9 @@ class Exchange:
         status = 400 if isinstance(error, MalformedError | LimitExceededError) else 503
         await self._say(status, str(error), error.reason)
 
-    async def fail(self, error: Exception) -> None:
-        """Answer that the model server did not, or break off what began."""
-        await self._say(502, "the model server did not answer", type(error).__name__)
+    async def fail(self, kind: str) -> None:
+        """Answer that the model server did not, and the kind of failure, or break off."""
+        await self._say(502, "the model server did not answer", kind)
 
     async def _say(self, status: int, message: str, code: str) -> None:
         if self._started:

@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from registry.core.digest import sha256
-from registry.errors import RegistryError
+from registry.errors import Reason, RegistryError
 from registry.shim.proxies.answer_readers import kind_of
 from registry.shim.proxies.exchange import Exchange, GoneError, Headers, Receive, Send, passing
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step
@@ -65,7 +65,7 @@ class HttpProxy:
                     await exchange.write(piece)
                 await exchange.end(())
         except aiohttp.ClientError as error:
-            await exchange.fail(error)
+            await exchange.fail(_kind(error))
 
     async def _record(self, exchange: "Exchange", body: bytes) -> None:
         asked = Asked.read(exchange.all_headers, params_of(body))
@@ -83,8 +83,8 @@ class HttpProxy:
                 )
                 await _go(exchange, call, passage, response)
         except aiohttp.ClientError as error:
-            call.failed(type(error).__name__, exchange.sent())
-            await exchange.fail(error)
+            call.failed(_kind(error), exchange.sent())
+            await exchange.fail(_kind(error))
         except (GoneError, asyncio.CancelledError):
             call.abandoned(exchange.sent())
             raise
@@ -114,6 +114,13 @@ class HttpProxy:
         finally:
             # What was not read to its end is not worth keeping the connection for.
             response.close()
+
+
+def _kind(error: aiohttp.ClientError) -> str:
+    """What kind of failure it is; never its text, which may quote the answer."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Reason.PEER_CERTIFICATE
+    return type(error).__name__
 
 
 async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -> None:
