@@ -108,7 +108,12 @@ def appraise(
         *_distrust(distrusted, rules),
     ]
     failed = [item for item in checks if item.outcome == "fail"]
+    order = list(rules.table)
+    said = _merged([_with_inputs(item, _looked(examination)) for item in checks], order)
     verdict = _verdict(failed, weights)
+    if verdict is Verdict.VALID and any(item.finding == Finding.NOT_REACHED for item in said):
+        # Nothing speaks against it, and something was never looked at.
+        verdict = Verdict.INDETERMINATE
     if verdict is Verdict.INDETERMINATE:
         vector: dict[TrustClaim, int] = {}
     else:
@@ -119,15 +124,13 @@ def appraise(
         ]
         vector = trust.weigh(_affirms(policy, rules), weighed)
     tier = Tier.CONTRAINDICATED if verdict is Verdict.INVALID else trust.worst(vector.values())
-    order = list(rules.table)
-    looked = _looked(examination)
     return Appraisal(
         examination=examination,
         policy=policy_digest(policy),
         verdict=verdict,
         tier=tier,
         trust=vector,
-        checks=_merged([_with_inputs(item, looked) for item in checks], order),
+        checks=said,
         distrusted=distrusted,
     )
 
@@ -136,7 +139,8 @@ def _weights(policy: Policy, rules: Rules) -> dict[str, Weight]:
     own: Mapping[StrEnum, Weight] = {**trust.COMMON, **rules.weights}
     said = {finding.value: weight for finding, weight in own.items()}
     for finding, treatment in policy.treatments.items():
-        said[finding] = replace(said[finding], treatment=treatment)
+        weight = replace(said[finding], treatment=treatment)
+        said[finding] = trust.softened(weight) if treatment == "warning" else weight
     return said
 
 

@@ -37,7 +37,8 @@ class Policy(Value, frozen=True):
         name: What people call it, such as ``acme/tdx-production``.
         family: The kind of evidence that it is for.
         reference_values: For each claim, the values that it may have. Bytes are in hexadecimal.
-        skip: Reference values, and checks whose endorsements may be missing, that are not asked.
+        skip: Reference values that are not compared, and optional checks whose endorsements may be
+            missing.
         minimum: Floors of whole-number claims, such as a security version or an evaluation number.
         treatments: What to make of a finding, where it differs from the family's own view.
         require: Checks that may be skipped for want of an endorsement, and here may not be.
@@ -110,10 +111,19 @@ def check(policy: Policy, rules: Rules) -> None:
             where=", ".join(unset),
             hint="list what is allowed under reference_values, or name them under skip",
         )
+    needed = (set(policy.skip) & set(rules.table)) - rules.optional
+    if needed:
+        raise MalformedError(
+            Reason.MALFORMED_POLICY,
+            "without this check the evidence would not be verified: no policy may skip it",
+            where="skip",
+            expected=", ".join(sorted(rules.optional)) or "no check",
+            actual=", ".join(sorted(needed)),
+        )
     findings = {finding.value for finding in rules.weights}
     for where, said, known in (
         ("reference_values", set(policy.reference_values), set(rules.references)),
-        ("skip", set(policy.skip), {*rules.references, *rules.table}),
+        ("skip", set(policy.skip), {*rules.references, *rules.optional}),
         ("minimum", set(policy.minimum), set(rules.minimums)),
         ("treatments", set(policy.treatments), findings),
         ("require", set(policy.require), set(rules.table)),
@@ -132,4 +142,11 @@ def check(policy: Policy, rules: Rules) -> None:
             Reason.MALFORMED_POLICY,
             "a reference value is both listed and skipped",
             where=", ".join(sorted(both)),
+        )
+    torn = set(policy.require) & set(policy.skip)
+    if torn:
+        raise MalformedError(
+            Reason.MALFORMED_POLICY,
+            "a check is both required and skipped",
+            where=", ".join(sorted(torn)),
         )

@@ -69,6 +69,8 @@ class Rules:
             it.
         distrust: Claims that a distrust entry may select by, and the check; the first is the
             product line.
+        optional: Checks that a policy may skip where their endorsements are not at hand: without
+            them the evidence is still verified. Whoever skips another one believes anything.
         second_opinion: Another engine beside ours; None if there is none for the family.
     """
 
@@ -81,4 +83,5 @@ class Rules:
     affirms: Mapping[TrustClaim, int]
     binding: tuple[str, str]
     distrust: tuple[tuple[str, ...], str]
+    optional: frozenset[str] = frozenset()
     second_opinion: SecondOpinion | None = None

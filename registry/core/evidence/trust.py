@@ -4,6 +4,7 @@ Values are those of draft-ietf-rats-ar4si; the tier names are EAR's (draft-ietf-
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final, get_args
 
@@ -44,6 +45,19 @@ COMMON: Mapping[StrEnum, Weight] = {
     Mismatch.WRONG_CONTEXT: Weight("fatal", {"instance-identity": 97}),
 }
 """What findings mean that any family may have."""
+
+
+_WORST_WARNING: Mapping[TrustClaim, int] = {"configuration": 36, "executables": 33}
+_UNSAFE = 32
+
+
+def softened(weight: Weight) -> Weight:
+    """A weight that warns: what AR4SI calls contraindicated becomes unsafe, or not recognised."""
+    trust: dict[TrustClaim, int] = {
+        claim: _WORST_WARNING.get(claim, _UNSAFE) if value in _CONTRAINDICATED else value
+        for claim, value in weight.trust.items()
+    }
+    return replace(weight, trust=trust)
 
 
 def tier_of(value: int) -> Tier:

@@ -39,6 +39,9 @@ def findings(appraisal: Appraisal) -> list[str]:
         ("bare", Verdict.INDETERMINATE, Tier.NONE),
         ("late debug", Verdict.INDETERMINATE, Tier.NONE),
         ("late forged", Verdict.INVALID, Tier.CONTRAINDICATED),
+        ("unseen", Verdict.INDETERMINATE, Tier.NONE),
+        ("unseen old", Verdict.INDETERMINATE, Tier.NONE),
+        ("unseen debug", Verdict.INVALID, Tier.CONTRAINDICATED),
     ],
 )
 def test_the_verdict_follows_the_gravest_finding(words: str, verdict: str, tier: str) -> None:
@@ -62,6 +65,15 @@ def test_a_policy_says_what_a_finding_weighs() -> None:
     )
     assert judged("old", lenient).tier is Tier.AFFIRMING
     assert findings(judged("old", lenient)) == ["OLD"]
+
+
+def test_a_policy_that_only_warns_of_the_gravest_finding_does_not_contraindicate() -> None:
+    lenient = Policy(
+        name="w", family=Family.AMD_SNP, skip=("measurement",), treatments={"DEBUG": "warning"}
+    )
+    appraisal = judged("debug", lenient)
+    assert (appraisal.verdict, appraisal.tier) == (Verdict.VALID, Tier.WARNING)
+    assert appraisal.trust == {"hardware": 2, "configuration": 36, "runtime-opaque": 32}
 
 
 def test_a_check_that_lacks_an_endorsement_can_be_required_or_skipped_by_name() -> None:
@@ -102,6 +114,14 @@ def test_a_minimum_is_a_floor() -> None:
             Reason.MALFORMED_POLICY,
         ),
         (
+            Policy(name="p", family=Family.AMD_SNP, skip=("measurement", "X1")),
+            Reason.MALFORMED_POLICY,
+        ),
+        (
+            Policy(name="p", family=Family.AMD_SNP, skip=("measurement", "X4"), require=("X4",)),
+            Reason.MALFORMED_POLICY,
+        ),
+        (
             Policy(
                 name="p", family=Family.AMD_SNP, skip=("measurement",), treatments={"X": "fatal"}
             ),
@@ -117,7 +137,15 @@ def test_a_minimum_is_a_floor() -> None:
             Reason.MALFORMED_POLICY,
         ),
     ],
-    ids=["unset", "empty", "unknown skip", "unknown finding", "both"],
+    ids=[
+        "unset",
+        "empty",
+        "unknown skip",
+        "skips what verifies",
+        "requires and skips",
+        "unknown finding",
+        "both",
+    ],
 )
 def test_a_policy_that_does_not_say_what_it_wants_is_an_error(
     policy: Policy, reason: Reason

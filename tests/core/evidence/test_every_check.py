@@ -16,6 +16,7 @@ from registry.core.evidence.families import FAMILIES
 from registry.core.evidence.policy import Policy
 from registry.core.evidence.starters import starter
 from registry.core.verdict import Verdict
+from registry.errors import MalformedError, Reason
 from tools.fake_vendor.__main__ import MINTS
 
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -109,6 +110,25 @@ def test_what_a_policy_compares_names_what_it_was_read_from(family: Family) -> N
     if rules.minimums:
         assert {item.check for item in appraisal.checks if item.finding == "BELOW_MINIMUM"}
     assert all(item.inputs for item in appraisal.findings() if item.finding != Finding.MISSING)
+
+
+@pytest.mark.parametrize("family", Family)
+def test_a_policy_that_skips_all_it_may_still_has_the_evidence_verified(family: Family) -> None:
+    rules = FAMILIES[family]
+    policy = Policy(name="lazy", family=family, skip=(*rules.references, *sorted(rules.optional)))
+    minted = MINTS[family](AT, BINDING)
+    examination = rules.examine(minted.evidence, Endorsements(), AT, minted.roots)
+    appraisal = appraise(examination, policy, rules)
+    reached = {item.check for item in appraisal.checks if item.finding != Finding.NOT_REACHED}
+    # The documents of Nitro and the reports of NVIDIA bring their own chains.
+    whole = family in (Family.AWS_NITRO, Family.NVIDIA_SPDM, Family.NVIDIA_SET)
+    assert (appraisal.verdict is Verdict.VALID) == whole
+    assert not whole or reached == set(rules.table)
+    for name in set(rules.table) - rules.optional:
+        bold = Policy(name="bold", family=family, skip=(*rules.references, name))
+        with pytest.raises(MalformedError) as caught:
+            appraise(examination, bold, rules)
+        assert caught.value.reason is Reason.MALFORMED_POLICY
 
 
 @pytest.mark.parametrize("family", Family)

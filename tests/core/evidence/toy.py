@@ -39,6 +39,12 @@ def examine(evidence: bytes, _more: Endorsements, at: datetime, _roots: Roots) -
             raise missing("the CRL")
     if "uncrl" in words:
         ledger.skip("X4", Finding.MISSING, "no CRL at hand")
+    elif "unseen" not in words:
+        with ledger.check("X4", b"the CRL"):
+            pass
+    ledger.skip("X5", Finding.NOT_APPLICABLE, "a policy applies the list")
+    with ledger.check("X3"):
+        pass
     for word, finding in (("debug", Found.DEBUG), ("old", Found.OLD)):
         if word in words:
             ledger.find("X3", finding, word)
@@ -68,5 +74,6 @@ RULES = Rules(
     affirms={"hardware": 2, "configuration": 2},
     binding=("report_data", "X3"),
     distrust=(("line", "svn"), "X5"),
+    optional=frozenset(("X2", "X4")),
 )
 POLICY = Policy(name="test", family=Family.AMD_SNP, skip=("measurement",))

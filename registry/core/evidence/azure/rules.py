@@ -57,6 +57,7 @@ SNP_RULES: Final = Rules(
         (*sev_snp.RULES.distrust[0], "attestation_key", "vm_id"),
         sev_snp.RULES.distrust[1],
     ),
+    optional=sev_snp.RULES.optional,
 )
 """Azure confidential VMs on AMD: the privilege level is no reference value, it must be 0."""
 
@@ -76,6 +77,7 @@ TDX_RULES: Final = Rules(
     affirms=intel.RULES.affirms,
     binding=("tpm_nonce", S15),
     distrust=((*intel.RULES.distrust[0], "attestation_key", "vm_id"), intel.RULES.distrust[1]),
+    optional=intel.RULES.optional,
     second_opinion=_second_opinion,
 )
 """Azure confidential VMs on Intel."""

@@ -44,6 +44,7 @@ RULES: Final = Rules(
     affirms={"hardware": 2, "configuration": 3, "runtime-opaque": 2},
     binding=("report_data", "I22"),
     distrust=(("fmspc", "ppid", "piid", "pck_authority_sha256", "tcb_status"), "I23"),
+    optional=frozenset(("I6", "I24")),
     second_opinion=second_opinion,
 )
 """SGX enclaves and TDX trust domains."""

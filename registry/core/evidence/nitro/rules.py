@@ -25,5 +25,6 @@ RULES: Final = Rules(
     affirms={"hardware": 2, "configuration": 2, "runtime-opaque": 2},
     binding=("user_data", "N8"),
     distrust=(("product_line", "module_id", "pcr0", "pcr8"), "N9"),
+    optional=frozenset(("N9",)),
 )
 """AWS Nitro."""

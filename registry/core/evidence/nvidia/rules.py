@@ -21,6 +21,7 @@ _WEIGHTS: Final[Mapping[StrEnum, Weight]] = {
     Found.MEASUREMENT_MISMATCH: Weight("fatal", {"executables": 96}),
     Found.MEASUREMENT_MISSING: Weight("fatal", {"executables": 96}),
 }
+_OPTIONAL: Final = frozenset(("G5", "G6", "G7", "G8"))
 _AFFIRMS: Final[Mapping[TrustClaim, int]] = {"hardware": 2, "executables": 3}
 """Genuine hardware that booted what its vendor signed. Whether confidential computing is switched
 on, and developer tools off, is in no report, so configuration and memory are not affirmed."""
@@ -51,6 +52,7 @@ DEVICE_RULES: Final = Rules(
         ),
         "G2",
     ),
+    optional=_OPTIONAL,
 )
 """One GPU or switch."""
 
@@ -72,6 +74,7 @@ SET_RULES: Final = Rules(
     affirms=_AFFIRMS,
     binding=("nonce", "G11"),
     distrust=(("product_line", "driver_version", "vbios_version", "switch_bios_version"), "G2"),
+    optional=_OPTIONAL,
 )
 """The GPUs and switches of one machine."""
 

@@ -61,5 +61,6 @@ RULES: Final = Rules(
     affirms=AFFIRMS,
     binding=("report_data", "S12"),
     distrust=(("product_line", "chip_id", *(f"tcb_{name}" for name in COMPONENTS)), "S16"),
+    optional=frozenset(("S5",)),
 )
 """AMD SEV-SNP reports under VCEK or VLEK."""
