@@ -83,9 +83,16 @@ class AnswerReader:
         ended: Whether the protocol's own end was seen; what follows it is only hashed.
     """
 
-    def __init__(self, kind: Kind, headers: Mapping[str, str]) -> None:
-        """Take the kind of the path, and the headers of the answer by lowercase name."""
+    def __init__(self, kind: Kind, headers: Mapping[str, str], *, framed: bool = True) -> None:
+        """Take what is known of the answer before its first byte.
+
+        Args:
+            kind: That of the path.
+            headers: By lowercase name.
+            framed: Whether the transport says where the answer ends.
+        """
         self.ended = False
+        self._framed = framed
         self._kind = kind
         self._names = _Names()
         self._inflate, known = _decoder(headers.get("content-encoding", ""))
@@ -173,7 +180,8 @@ class AnswerReader:
             profile=raw.NAME,
             content_digest=self._names.content.hexdigest(),
             wire_digest=self._names.wire.hexdigest(),
-            complete=complete,
+            # JSON says where it ends; of mere bytes nobody knows whether a connection lost some.
+            complete=complete and (self.ended or self._framed),
         )
         return Named(response, (), self._events, self._error, self._problem)
 

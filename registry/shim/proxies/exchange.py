@@ -57,13 +57,35 @@ class Exchange:
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
-        self.headers = forwarded(scope["headers"])
+        self._headers: Headers = scope["headers"]
         self._receive = receive
         self._send = send
         self._gone: asyncio.Future[None] | None = None
         self._started = False
         self._size = 0
         self._hash = hashlib.sha256()
+
+    def forwarded(self) -> list[tuple[str, str]]:
+        """Headers of the request that go on to the model server, as they came.
+
+        Raises:
+            MalformedError: ``MALFORMED_FIELD`` for a value that is no UTF-8: it cannot go on as it
+                is.
+        """
+        named = _connection_named(self._headers)
+        dropped = {"host", "content-length", "accept-encoding", "expect", *ASKED_HEADERS}
+        kept = []
+        for raw_name, value in self._headers:
+            name = raw_name.decode("ascii")
+            if name.lower() in _HOP | dropped | named:
+                continue
+            try:
+                kept.append((name, value.decode()))
+            except UnicodeDecodeError as error:
+                raise MalformedError(
+                    Reason.MALFORMED_FIELD, "this header is not UTF-8", where=name[:80]
+                ) from error
+        return kept
 
     async def body(self) -> bytes:
         """The whole body of the request.
@@ -194,24 +216,13 @@ class Exchange:
             pass
 
 
-def forwarded(headers: Headers) -> Headers:
-    """Headers of a request that go on to the model server."""
-    named = _connection_named(headers)
-    dropped = {"host", "content-length", "accept-encoding", "expect", *ASKED_HEADERS}
-    return [
-        (name, value)
-        for name, value in headers
-        if name.decode("latin-1").lower() not in _HOP | dropped | named
-    ]
-
-
-def passing(headers: Any) -> Headers:
-    """Headers of an answer that go on to the client."""
-    named = _connection_named(headers)
+def passing(headers: Any, *, dropped: frozenset[str] = frozenset()) -> Headers:
+    """Headers of an answer that go on to the client, all but those of a connection and these."""
+    stay = _HOP | _connection_named(headers) | dropped
     return [
         (bytes(name), bytes(value))
         for name, value in headers
-        if name.decode("latin-1").lower() not in _HOP | named
+        if name.decode("latin-1").lower() not in stay
     ]
 
 

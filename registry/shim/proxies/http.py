@@ -8,6 +8,7 @@ whole of another answer, is held until its record is durable.
 Changed on the way are only what belongs to one connection (RFC 9110 §7.6.1), ``host``, and
 ``accept-encoding``, so that answers come uncompressed. Added to answers are ``x-receipt-id``, and
 ``x-output-sha256`` as a header if the answer is small enough to be held, else as a trailer.
+Trailers of the model server do not pass: what asks it here does not read them.
 """
 
 import asyncio
@@ -22,13 +23,16 @@ from registry.core.digest import sha256
 from registry.errors import Reason, RegistryError
 from registry.shim.proxies.answer_readers import kind_of
 from registry.shim.proxies.exchange import Exchange, GoneError, Headers, Receive, Send, passing
-from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step
+from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
 from registry.shim.proxies.request_params import params_of
-from registry.shim.recorder.asking import REACHED, Asked
+from registry.shim.recorder.asking import OUTPUT, REACHED, RECEIPT, TOLD, Asked
 from registry.shim.recorder.calls import Call, Calls
 
 CONNECT_SECONDS = 10.0
 """How long the model server may take to accept a connection."""
+
+
+_RECEIPT, _OUTPUT = RECEIPT.encode(), OUTPUT.encode()
 
 
 class HttpProxy:
@@ -59,7 +63,7 @@ class HttpProxy:
     async def _pass(self, exchange: "Exchange", body: bytes) -> None:
         """Forward a request that asks nothing of the model."""
         try:
-            async with self._ask(exchange, body) as response:
+            async with self._ask(exchange, exchange.forwarded(), body) as response:
                 await exchange.begin(response.status, passing(response.raw_headers))
                 async for piece in response.content.iter_any():
                     await exchange.write(piece)
@@ -69,9 +73,10 @@ class HttpProxy:
 
     async def _record(self, exchange: "Exchange", body: bytes) -> None:
         asked = Asked.read(exchange.all_headers, params_of(body))
+        headers = exchange.forwarded()
         call = await self._calls.begin(sha256(body), asked)
         try:
-            async with self._ask(exchange, body) as response:
+            async with self._ask(exchange, headers, body) as response:
                 named = {name.lower(): value for name, value in response.headers.items()}
                 strict = self._calls.mode == "strict"
                 passage = Passage(
@@ -79,6 +84,7 @@ class HttpProxy:
                     named,
                     response.status,
                     strict=strict,
+                    framed=is_framed(named, response.status),
                     gathering=self._calls.gathering(body),
                 )
                 await _go(exchange, call, passage, response)
@@ -90,12 +96,11 @@ class HttpProxy:
             raise
 
     @contextlib.asynccontextmanager
-    async def _ask(self, exchange: "Exchange", body: bytes) -> AsyncIterator[Any]:
+    async def _ask(
+        self, exchange: "Exchange", headers: list[tuple[str, str]], body: bytes
+    ) -> AsyncIterator[Any]:
         """Ask the model server, and give up as soon as whoever asked is gone."""
         url = URL(self._upstream + exchange.target, encoded=True)
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in exchange.headers
-        ]
         asking = self._session.request(
             exchange.method,
             url,
@@ -125,9 +130,9 @@ def _kind(error: aiohttp.ClientError) -> str:
 
 async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -> None:
     """Pass an answer on, read it, and write down how it ended."""
-    headers = passing(response.raw_headers)
+    headers = passing(response.raw_headers, dropped=TOLD)
     if call.receipt_id:
-        headers.append((b"x-receipt-id", call.receipt_id.encode()))
+        headers.append((_RECEIPT, call.receipt_id.encode()))
     pieces: list[bytes] = []
     if passage.is_document:
         room = MAX_HELD_BYTES
@@ -141,7 +146,7 @@ async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -
             await _hold(exchange, call, passage, b"".join(pieces), (response.status, headers))
             return
     headers = [item for item in headers if item[0].lower() != b"content-length"]
-    told = b"x-output-sha256" + (b"" if call.wish is None else b", " + REACHED.encode())
+    told = _OUTPUT + (b"" if call.wish is None else b", " + REACHED.encode())
     await exchange.begin(response.status, [*headers, (b"trailer", told)])
     for piece in pieces:
         await _do(exchange, call, passage.piece(piece))
@@ -154,7 +159,7 @@ async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -
         with contextlib.suppress(GoneError):
             await _do(exchange, call, passage.piece(piece))
     await _do(exchange, call, passage.end())
-    digest = (b"x-output-sha256", passage.content_digest.encode())
+    digest = (_OUTPUT, passage.content_digest.encode())
     with contextlib.suppress(GoneError):
         await exchange.end((digest, *await _proven(exchange, call)))
 
@@ -169,7 +174,7 @@ async def _hold(
     if first:
         await _write_down(exchange, call, outcome)
         headers += await _proven(exchange, call)
-    await exchange.begin(status, [*headers, (b"x-output-sha256", passage.content_digest.encode())])
+    await exchange.begin(status, [*headers, (_OUTPUT, passage.content_digest.encode())])
     await exchange.write(body)
     await exchange.end(())
     if not first:

@@ -32,10 +32,10 @@ from registry.core.digest import sha256
 from registry.errors import LimitExceededError, Reason
 from registry.shim.proxies.answer_readers import kind_of
 from registry.shim.proxies.exchange import ASKED_HEADERS, MAX_REQUEST_BYTES
-from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step
+from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
 from registry.shim.proxies.request_params import params_of
 from registry.shim.recorder.answer import Answer
-from registry.shim.recorder.asking import Asked, Proven
+from registry.shim.recorder.asking import OUTPUT, RECEIPT, TOLD, Asked, Proven
 from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.recorder import Sent
 
@@ -193,10 +193,12 @@ class _Passing:
         self.call = call
         self.passage = passage
         self._headers = response.headers
+        for name in TOLD:
+            self._headers.pop(name, None)
         self._size = 0
         self._hash = hashlib.sha256()
         if call.receipt_id:
-            self._headers["x-receipt-id"] = call.receipt_id
+            self._headers[RECEIPT] = call.receipt_id
 
     def document(self, body: bytes) -> Answer | None:
         """What is to be written down of an answer that came whole; None if it is no answer."""
@@ -229,7 +231,7 @@ class _Passing:
         self.call.abandoned(self._sent())
 
     def _said(self, outcome: Outcome) -> Answer | None:
-        self._headers["x-output-sha256"] = self.passage.content_digest
+        self._headers[OUTPUT] = self.passage.content_digest
         if isinstance(outcome, Failed):
             self.call.failed(outcome.error, self._sent())
             return None
@@ -371,10 +373,12 @@ def _asked(request: Any, body: bytes) -> Asked:
 def _passage(request: Any, body: bytes, response: Any, calls: Calls) -> Passage:
     named = {name.lower(): value for name, value in response.headers.items()}
     kind = kind_of(request.url.path)
+    http2 = response.extensions.get("http_version") == b"HTTP/2"
     return Passage(
         kind,
         named,
         response.status_code,
         strict=calls.mode == "strict",
+        framed=http2 or is_framed(named, response.status_code),
         gathering=calls.gathering(body),
     )

@@ -12,6 +12,7 @@ from registry.errors import MalformedError
 from registry.shim.privacy.gathering import Gathering
 from registry.shim.privacy.keeping import Content
 from registry.shim.recorder.answer import Answer
+from registry.shim.recorder.asking import OUTPUT, RECEIPT
 from registry.shim.recorder.calls import Call, Calls
 from registry.wire import open_inference
 
@@ -60,8 +61,12 @@ class Read:
 
     def metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
         """What tells the caller of the record."""
-        named = (("x-receipt-id", call.receipt_id),) if call.receipt_id else ()
-        return (*named, ("x-output-sha256", self.content.hex()))
+        return (*receipt_of(call), (OUTPUT, self.content.hex()))
+
+
+def receipt_of(call: Call) -> tuple[tuple[str, str], ...]:
+    """What names the record of a call, if it has one."""
+    return ((RECEIPT, call.receipt_id),) if call.receipt_id else ()
 
 
 def read_answers(messages: Sequence[bytes], read: Callable[[bytes], open_inference.Answer]) -> Read:

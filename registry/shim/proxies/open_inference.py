@@ -8,7 +8,7 @@ request says which is the last (``triton_final_response``); if it does not, each
 recorded as a call of its own. Nothing that goes out is without a record.
 
 Answers carry ``x-receipt-id`` and ``x-output-sha256`` in their trailing metadata, where they are
-known in time; in a stream, of the last answer.
+known in time; in a stream, of the last answer. A call that the model server refuses has the former.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ from registry.shim.proxies.message_answers import (
     frames_digest,
     gathering_of,
     read_answers,
+    receipt_of,
 )
-from registry.shim.recorder.asking import Asked
+from registry.shim.recorder.asking import TOLD, Asked
 from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.recorder import Sent
 from registry.wire import open_inference
@@ -60,8 +61,15 @@ OPTIONS: Final = (
 
 # Calls with one message each way; everything else passes as a stream, which looks the same.
 _UNARY = frozenset({INFER})
-_OWN = ("grpc-", "x-provreg-", ":")
-_DROPPED = frozenset({"content-type", "te", "user-agent", "accept-encoding", "grpc-timeout"})
+_OWN = ("x-provreg-", ":")
+# What each connection says anew; other names that begin with "grpc-" are a caller's.
+_DROPPED = frozenset(
+    (
+        *("content-type", "te", "user-agent", "accept-encoding"),
+        *("grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "grpc-message-type"),
+        "grpc-previous-rpc-attempts",
+    )
+)
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -105,11 +113,12 @@ class _Unary:
         try:
             answer: bytes = await upstream
             call.received()
-            await context.send_initial_metadata(await upstream.initial_metadata())
-            trailing = await upstream.trailing_metadata()
+            await context.send_initial_metadata(_theirs(await upstream.initial_metadata()))
+            trailing = _theirs(await upstream.trailing_metadata())
         except grpc.aio.AioRpcError as error:
             call.failed(f"grpc status {error.code().name}")
-            await _abort(context, error)
+            trailing = (*_theirs(error.trailing_metadata()), *receipt_of(call))
+            await _abort(context, error.code(), error.details(), trailing)
         except BaseException:
             upstream.cancel()
             call.abandoned()
@@ -237,16 +246,17 @@ class _Stream:
         try:
             # Answers may end before the requests do, and then nobody sends any more.
             await _until_answered(answering, asking)
-            trailing = await upstream.trailing_metadata()
+            trailing = self._theirs(await upstream.trailing_metadata())
             code = await upstream.code()
             if code is not grpc.StatusCode.OK:
-                await _abort_with(context, code, await upstream.details(), trailing)
+                await _abort(context, code, await upstream.details(), trailing)
             told = () if open_ is None else await open_.metadata(_left(context))
             context.set_trailing_metadata((*trailing, *told))
         except grpc.aio.AioRpcError as error:
             if open_ is not None:
                 open_.ended(f"grpc status {error.code().name}")
-            await _abort(context, error)
+            trailing = self._theirs(error.trailing_metadata())
+            await _abort(context, error.code(), error.details(), trailing)
         except RegistryError as error:
             if open_ is not None:
                 open_.ended(error.reason)
@@ -258,8 +268,12 @@ class _Stream:
             if open_ is not None:
                 open_.ended("")
 
+    def _theirs(self, metadata: Any) -> Metadata:
+        """What goes on to the client of what the model server says of an answer."""
+        return tuple(metadata or ()) if self.calls is None else _theirs(metadata)
+
     async def _answer(self, upstream: Any, context: Context, open_: _Open | None) -> None:
-        await context.send_initial_metadata(await upstream.initial_metadata())
+        await context.send_initial_metadata(self._theirs(await upstream.initial_metadata()))
         while (message := await upstream.read()) is not grpc.aio.EOF:
             # In strict mode nothing goes out before its record is durable; else nothing is
             # recorded before it went out.
@@ -319,6 +333,11 @@ def _passing(metadata: Metadata) -> Metadata:
     )
 
 
+def _theirs(metadata: Any) -> Metadata:
+    """What the model server says of a call that has a record: all but what only we may say."""
+    return tuple((key, value) for key, value in metadata or () if key not in TOLD)
+
+
 def _asked(metadata: Metadata) -> Asked:
     """What the caller asks of the record.
 
@@ -341,17 +360,9 @@ async def _refuse(context: Context, error: RegistryError) -> NoReturn:
     raise AssertionError  # abort raises
 
 
-async def _abort(context: Context, error: grpc.aio.AioRpcError) -> NoReturn:
-    await _abort_with(context, error.code(), error.details(), error.trailing_metadata())
-
-
-async def _abort_with(
-    context: Context,
-    code: grpc.StatusCode,
-    details: str | None,
-    trailing: Any,
+async def _abort(
+    context: Context, code: grpc.StatusCode, details: str | None, trailing: Metadata
 ) -> NoReturn:
     """End the call as the model server ended it, its own details included."""
-    kept = tuple((key, value) for key, value in trailing or ())
-    await context.abort(code, details or "", kept)
+    await context.abort(code, details or "", tuple(trailing))
     raise AssertionError  # abort raises

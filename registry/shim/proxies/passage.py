@@ -20,6 +20,15 @@ ANSWERED = range(200, 300)
 """The HTTP statuses of an answer; any other says that there is none (RFC 9110 §15)."""
 
 
+_EMPTY = (204, 304)
+# Answers of these statuses have no body (RFC 9110 §15.3.5, §15.4.5).
+
+
+def is_framed(headers: Mapping[str, str], status: int) -> bool:
+    """Whether HTTP/1.1 says where an answer ends; else only its connection does (RFC 9112 §6.3)."""
+    return status in _EMPTY or "content-length" in headers or "transfer-encoding" in headers
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """Why there is no answer; never anything of the answer itself."""
@@ -62,6 +71,7 @@ class Passage:
         status: int,
         *,
         strict: bool,
+        framed: bool = True,
         gathering: Gathering | None = None,
     ) -> None:
         """Take what is known of the answer before its first byte.
@@ -71,11 +81,13 @@ class Passage:
             headers: Its headers by lowercase name.
             status: Its status.
             strict: See the attribute.
+            framed: Whether the transport says where the answer ends. Else it may have been cut off,
+                unless its own form tells.
             gathering: Holds what the call says; None if nothing of it is kept.
         """
         self.settled = False
         self.content_digest = ""
-        self._reader = AnswerReader(kind, headers)
+        self._reader = AnswerReader(kind, headers, framed=framed)
         self._kind = kind
         self._status = status
         self.strict = strict
@@ -86,6 +98,8 @@ class Passage:
     @property
     def is_document(self) -> bool:
         """Whether the answer says nothing before its end, and may be small enough to be held."""
+        if self._status in _EMPTY:
+            return True
         if self._reader.streamed:
             return False
         # Of a document whose length is not announced one learns only by reading.

@@ -6,6 +6,11 @@
     x-provreg-deadline-ms: 500           by when, after the request; 0 waits for nothing
     x-provreg-level-reached: logged      tells, in headers, trailers or trailing metadata
     x-provreg-level-missed: UNATTESTED   tells why the level will never be reached
+    x-receipt-id: 3f…/17                 names the record: shim id, and number of the call's intent
+    x-output-sha256: 9c…                 the content digest, which names the answer
+
+A model server that says any of the last four itself is not heard: it may be another shim, and
+whoever asks this one must not take one record for the other.
 
 An answer that reached less than was asked and names nothing missed went out while the level is
 still awaited; a later record of the same call says what became of it.
@@ -31,6 +36,15 @@ REACHED: Final = "x-provreg-level-reached"
 
 MISSED: Final = "x-provreg-level-missed"
 """What tells why the level will not be reached."""
+
+RECEIPT: Final = "x-receipt-id"
+"""What names the record."""
+
+OUTPUT: Final = "x-output-sha256"
+"""What names the answer."""
+
+TOLD: Final = frozenset((RECEIPT, OUTPUT, REACHED, MISSED))
+"""What only the shim that wrote the record may tell of it."""
 
 MAX_DEADLINE_MS: Final = 24 * 3600 * 1000
 """The longest that anything is waited for, in milliseconds: a day."""

@@ -111,11 +111,14 @@ class Server:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
-        await context.send_initial_metadata((("server", "small"),))
-        context.set_trailing_metadata((("cost", "1"),))
+        # As another shim would, behind the one that is asked.
+        told = (("x-receipt-id", "another/1"),) if name == b"another" else ()
+        await context.send_initial_metadata((("server", "small"), *told))
+        context.set_trailing_metadata((("cost", "1"), *told))
         return self.run(data)
 
     async def stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        context.set_trailing_metadata((("cost", "1"), ("x-receipt-id", "another/1")))
         async for data in requests:
             name = fields(data).get(3, [b""])[0]
             if name == b"error":

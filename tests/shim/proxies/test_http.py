@@ -613,6 +613,108 @@ def test_headers_of_a_connection_stay_with_it(tmp_path: Path) -> None:
     run(tmp_path, script, act)
 
 
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_headers_pass_byte_for_byte_or_not_at_all(tmp_path: Path, method: bytes) -> None:
+    answer = plain(b"x", "x-said: Été".encode(), b"x-latin: \xe9")
+    script = Script([answer])
+
+    async def act(client: Client) -> None:
+        _, headers, _ = await client.ask(method + b" /", b"", "x-title: Été 🙂".encode())
+        assert "\r\nx-title: Été 🙂\r\n".encode() in script.heads[0]
+        assert headers[b"x-said"] == "Été".encode().lower()
+        assert headers[b"x-latin"] == b"\xe9"
+        status, _, rest = await client.ask(method + b" /", b"", b"x-title: \xe9")
+        assert (status, json.loads(rest)["error"]["code"]) == (400, "MALFORMED_FIELD")
+        assert len(script.heads) == 1
+
+    # What is refused here has no record: nothing was asked.
+    assert len(run(tmp_path, script, act)) == (2 if method == b"POST" else 0)
+
+
+TOLD = (
+    *(b"x-receipt-id: another/1", b"x-output-sha256: 00"),
+    *(b"x-provreg-level-reached: recomputed", b"x-provreg-level-missed: UNATTESTED"),
+)
+
+
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/audio/speech"])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_only_the_shim_may_say_of_a_record_is_not_the_model_servers(
+    tmp_path: Path, mode: Mode, path: bytes
+) -> None:
+    body = CHAT % b"x"
+    script = Script([plain(body, *TOLD)])
+
+    async def act(client: Client) -> None:
+        reader, writer = await client.send(b"POST " + path, b"{}")
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        named = [line for line in answer.split(b"\r\n") if line.startswith(b"x-receipt-id")]
+        assert named == [b"x-receipt-id: " + f"{client.shim.shim_id}/1".encode()]
+        assert answer.count(b"x-output-sha256: ") == 1
+        assert b"x-output-sha256: 00" not in answer
+        assert b"x-provreg-level" not in answer
+
+    run(tmp_path, script, act, mode)
+
+
+def test_what_has_no_record_keeps_what_the_model_server_says(tmp_path: Path) -> None:
+    async def act(client: Client) -> None:
+        _, headers, _ = await client.ask(b"GET /v1/models")
+        assert headers[b"x-receipt-id"] == b"another/1"
+
+    assert run(tmp_path, Script([plain(b"x", *TOLD)]), act) == []
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/load"])
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_without_a_body_ends_with_its_head(
+    tmp_path: Path, mode: Mode, path: bytes, status: bytes
+) -> None:
+    script = Script([b"HTTP/1.1 " + status + b"\r\n\r\n"])
+    other = Script([plain(CHAT % b"x", JSON)])
+
+    async def act(client: Client) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        head = b"POST " + path + b" HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n"
+        writer.write(head + b"\r\n{}")
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b"transfer-encoding" not in answer
+        assert b"trailer" not in answer
+        # The connection is good for the next question.
+        script.pieces = other.pieces
+        writer.write(head + b"connection: close\r\n\r\n{}")
+        answer = await asyncio.wait_for(reader.read(), 20)
+        assert answer.startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    outcomes = [item for item in run(tmp_path, script, act, mode) if hasattr(item, "intent_n")]
+    expected = inference.Completion if status.startswith(b"204") else inference.Failure
+    assert [type(item) for item in outcomes] == [expected, inference.Completion]
+
+
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/audio/speech"])
+@pytest.mark.parametrize("framing", [b"connection: close", b"content-length: %d"])
+def test_bytes_that_only_the_end_of_a_connection_ends_are_not_said_to_be_whole(
+    tmp_path: Path, path: bytes, framing: bytes
+) -> None:
+    body = CHAT % b"x"
+    length = framing % len(body) if b"%" in framing else framing
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + length + b"\r\n\r\n"
+
+    async def act(client: Client) -> None:
+        _, _, rest = await client.ask(b"POST " + path, b"{}")
+        assert body in rest
+
+    [_, completion] = run(tmp_path, Script([head + body]), act)
+    assert isinstance(completion, inference.Completion)
+    # JSON says itself where it ends.
+    is_document = path.endswith(b"completions")
+    assert completion.response.complete is (is_document or b"%" in framing)
+
+
 def test_many_streams_at_once_are_kept_apart(tmp_path: Path) -> None:
     data = STREAMS["four characters"]
     script = Script(

@@ -313,6 +313,36 @@ def test_a_level_that_nobody_knows_is_refused_before_anything_is_asked(tmp_path:
     assert script.heads == []
 
 
+@LIBRARIES
+def test_what_only_the_shim_may_say_of_a_record_is_not_the_model_servers(
+    tmp_path: Path, library: Any
+) -> None:
+    told = (b"x-receipt-id: another/1", b"x-output-sha256: 00", b"x-provreg-level-reached: signed")
+
+    def act(bench: Bench) -> None:
+        with bench.client(library) as client:
+            answer = client.post(PATH, content=ASKED)
+        assert answer.headers.get_list("x-receipt-id") == [f"{bench.shim.shim_id}/1"]
+        assert answer.headers.get_list("x-output-sha256") == [LOAN_DIGEST]
+        assert "x-provreg-level-reached" not in answer.headers
+
+    run(tmp_path, Script([plain(WHOLE, JSON, *told)]), act)
+
+
+@LIBRARIES
+def test_bytes_that_only_the_end_of_a_connection_ends_are_not_said_to_be_whole(
+    tmp_path: Path, library: Any
+) -> None:
+    def act(bench: Bench) -> None:
+        with bench.client(library) as client:
+            assert client.post("/v1/audio/speech", content=ASKED).content == b"half of"
+
+    script = Script([b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhalf of"])
+    [_, completion] = run(tmp_path, script, act)
+    assert isinstance(completion, inference.Completion)
+    assert not completion.response.complete
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_large_answer_is_not_held(tmp_path: Path, mode: Mode) -> None:
     body = bytes(range(256)) * (MAX_HELD_BYTES // 256 + 1)

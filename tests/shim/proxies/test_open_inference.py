@@ -191,11 +191,15 @@ def test_an_answer_passes_untouched_and_is_recorded(tmp_path: Path, mode: Mode) 
     assert inference.commit_request(key, asked).hex() == intent.request
 
 
-def test_the_traceparent_goes_on_to_the_model_server(tmp_path: Path) -> None:
+def test_metadata_go_on_to_the_model_server_as_they_came(tmp_path: Path) -> None:
     async def act(bench: Bench) -> None:
-        await bench.infer(request([1.0, 2.0]), metadata=(("traceparent", "t"), ("bin-bin", b"\0")))
-        assert bench.server.metadata["traceparent"] == "t"
-        assert bench.server.metadata["bin-bin"] == b"\0"
+        said = (("traceparent", "t"), ("bin-bin", b"\0"), ("grpc-own", "1"), ("x-a", "b, c"))
+        for asked in (bench.straight(INFER), bench.unary(INFER)):
+            await asked(request([1.0, 2.0]), metadata=said, compression=grpc.Compression.Gzip)
+            told = bench.server.metadata
+            # It is another program that asks; all else is as it came.
+            assert told.pop("user-agent").startswith("grpc-python-asyncio")
+            assert told == dict(said)
 
     run(tmp_path, act)
 
@@ -214,10 +218,27 @@ def test_an_error_of_the_model_server_passes_with_its_details(tmp_path: Path) ->
         said = dict(caught.value.trailing_metadata())
         assert said["why"] == "because"
         assert said["grpc-status-details-bin"] == b"\x08\x09"
+        assert said["x-receipt-id"] == f"{bench.shim.shim_id}/1"
 
     [_, failure] = run(tmp_path, act)
     assert isinstance(failure, inference.Failure)
     assert failure.error == "grpc status FAILED_PRECONDITION"
+
+
+def test_what_only_the_shim_may_say_of_a_record_is_not_the_model_servers(tmp_path: Path) -> None:
+    async def act(bench: Bench) -> None:
+        asked = request([1.0, 2.0], b"another")
+        _, call = await bench.infer(asked)
+        assert [item for item in await call.initial_metadata() if item[0] != "server"] == []
+        _, stream = await bench.talk(asked)
+        for n, answered in ((1, call), (3, stream)):
+            said = await answered.trailing_metadata()
+            assert [value for key, value in said if key == "x-receipt-id"] == [
+                f"{bench.shim.shim_id}/{n}"
+            ]
+            assert dict(said)["cost"] == "1"
+
+    run(tmp_path, act)
 
 
 def test_a_deadline_goes_on_to_the_model_server(tmp_path: Path) -> None:
