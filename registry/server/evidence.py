@@ -146,8 +146,10 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
             request.policy,
         )
         who = caller.get()
-        entry = await self._apart(lambda: self._services.appraisals.submit(presented, who))
-        return pb.SubmitResponse(result=self._logged(entry))
+        logged = await self._apart(
+            lambda: self._logged(self._services.appraisals.submit(presented, who))
+        )
+        return pb.SubmitResponse(result=logged)
 
     async def GetResults(  # noqa: N802
         self, request: pb.GetResultsRequest, context: Context

@@ -137,16 +137,17 @@ class Appraisals:
         presenting.check_stated(family, presented.stated)
         _, policy = self._policies.find(presented.policy)
         policy.require_family(family)
-        with self._database.read() as connection:
-            known = attestations.about_bytes(connection, sha256(presented.evidence))
-        original = self._original(known, family, presented, policy)
+        try:
+            challenge, used = self._challenge(family, presented.stated, caller)
+            # A nonce that is new was in no evidence before; that of another is found by its id.
+            original = None if used is None else self._known(family, presented, policy)
+        except RegistryError:
+            # Whatever speaks against it, what was submitted before is told of first.
+            original = self._known(family, presented, policy)
+            if original is None:
+                raise
         if original is not None:
             return original
-        check_fresh(known)
-        challenge, used = self._challenge(presented.stated.nonce or b"", family, caller)
-        presenting.check_session_key(family, presented.stated, challenge, caller, self._keyring)
-        with self._database.read() as connection:
-            presenting.check_gpu(connection, presented.stated)
         question = Question(
             stated=presented.stated,
             expected=replace(
@@ -163,11 +164,11 @@ class Appraisals:
         evidence_id = bytes.fromhex(attestation_result.evidence_name(environment))
         claim = Claim(challenge.nonce, family, evidence_id, caller.name, seconds(now))
         try:
-            # First whether it is known: a copy of it is no evidence of anything else.
-            check_fresh(self.about(evidence_id))
-            if used is not None:
-                raise used
-            presenting.check_binding(environment)
+            against = used or presenting.misbinding(environment)
+            if against is not None:
+                # First whether it is known: a copy of it is no evidence of anything else.
+                check_fresh(self.about(evidence_id))
+                raise against
             return self.record(result, material, claim)
         except ConflictError:
             # The same submission at the same moment: one of them was first.
@@ -229,13 +230,13 @@ class Appraisals:
                 if name not in stored:
                     blobs.append(self._artifacts.stage(data))
                     staged.callback(blobs[-1].abort)
-            receipt = self._operator.say(statement, blobs=tuple(blobs), claim=claim)
+            entry = self._operator.enter(statement, blobs=tuple(blobs), claim=claim)
             staged.pop_all()
-        return self._entry(receipt.index)
+        return entry
 
     def about(self, evidence_id: bytes) -> list[StoredResult]:
         """All results about evidence, oldest first."""
-        with self._database.read() as connection:
+        with self._database.glance() as connection:
             return attestations.about(connection, evidence_id)
 
     def find(
@@ -286,21 +287,42 @@ class Appraisals:
         return self._pool.appraise(Task(family, material, question, at, verifier()))
 
     def _challenge(
-        self, nonce: bytes, family: Family, caller: Principal
+        self, family: Family, stated: Binding, caller: Principal
     ) -> tuple[StoredChallenge, ConflictError | None]:
         """The challenge, and why it cannot be used again, which what came with it may explain.
 
         Raises:
             NotFoundError, ForbiddenError, RefusedError: As :meth:`Challenges.require`.
+            RegistryError: As :func:`presenting.check_session_key` and :func:`presenting.check_gpu`.
         """
+        nonce, used = stated.nonce or b"", None
         try:
-            return self._challenges.require(nonce, family, caller), None
+            found = self._challenges.require(nonce, family, caller)
         except ConflictError as error:
-            with self._database.read() as connection:
-                found = challenges.find(connection, nonce)
-            if found is None:
+            used = error
+            with self._database.glance() as connection:
+                known = challenges.find(connection, nonce)
+            if known is None:
                 raise
-            return found, error
+            found = known
+        presenting.check_session_key(family, stated, found, caller, self._keyring)
+        if stated.gpu is not None:
+            with self._database.read() as connection:
+                presenting.check_gpu(connection, stated)
+        return found, used
+
+    def _known(self, family: Family, presented: Presented, policy: Policy) -> StoredEntry | None:
+        """The entry of the identical submission, if there was one.
+
+        Raises:
+            ConflictError: ``EVIDENCE_REPLAYED`` if the same bytes were submitted for another thing.
+        """
+        with self._database.glance() as connection:
+            known = attestations.about_bytes(connection, sha256(presented.evidence))
+        original = self._original(known, family, presented, policy)
+        if original is None:
+            check_fresh(known)
+        return original
 
     def _original(
         self, known: Sequence[StoredResult], family: Family, presented: Presented, policy: Policy
@@ -319,7 +341,7 @@ class Appraisals:
         return None
 
     def _entry(self, index: int) -> StoredEntry:
-        with self._database.read() as connection:
+        with self._database.glance() as connection:
             entry = log.entry(connection, index)
         if entry is None:
             raise AssertionError("what is listed is in the log")

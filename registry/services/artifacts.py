@@ -63,7 +63,7 @@ class Artifacts:
 
     def stat_all(self, digests: Sequence[bytes]) -> dict[bytes, BlobInfo]:
         """What is known of these blobs; unknown ones are left out."""
-        with self._database.read() as connection:
+        with self._database.glance() as connection:
             return catalog.blobs(connection, digests)
 
     def stat(self, sha256: bytes) -> BlobInfo:

@@ -112,7 +112,7 @@ class Challenges:
         Raises:
             NotFoundError, ForbiddenError, RefusedError, ConflictError: As :func:`check`.
         """
-        with self._database.read() as connection:
+        with self._database.glance() as connection:
             return check(connection, nonce, family, caller.name, seconds(self._clock()))
 
 

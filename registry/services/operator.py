@@ -9,8 +9,10 @@ from registry.services.challenges import Claim
 from registry.services.keyring import Keyring
 from registry.services.registration import Opened, submission
 from registry.services.sequencing import Sequencer
+from registry.services.submission import Submission
 from registry.signing.file import StatementSigner
 from registry.storage.blobs.port import BlobWriter
+from registry.storage.sql.log import StoredEntry
 
 OPERATOR = "operator"
 """The principal that the operator's key speaks for."""
@@ -25,19 +27,28 @@ class Operator:
         self._sequencer = sequencer
         self.public_key = signer.public_key
 
-    def say(
+    def say(self, statement: Statement[Any], *, genesis: bool = False) -> Receipt:
+        """Sign and log a statement. Only entry 0, the ``genesis``, admits the key by itself.
+
+        Raises:
+            VerificationError: ``UNKNOWN_SIGNER`` if another operator's key started the log.
+            UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
+        """
+        if not genesis:
+            self._check_granted()
+        return self._sequencer.submit(self._signed(statement)).result()
+
+    def enter(
         self,
         statement: Statement[Any],
         *,
-        genesis: bool = False,
         blobs: tuple[BlobWriter, ...] = (),
         claim: Claim | None = None,
-    ) -> Receipt:
-        """Sign and log a statement. Only entry 0, the ``genesis``, admits the key by itself.
+    ) -> StoredEntry:
+        """Sign and log a statement; gives the entry that it became.
 
         Args:
             statement: What is said.
-            genesis: Whether this starts the log.
             blobs: What becomes visible with it, or not at all; they are the log's from here on.
             claim: What it uses up.
 
@@ -46,13 +57,23 @@ class Operator:
             VerificationError: ``UNKNOWN_SIGNER`` if another operator's key started the log.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
+        self._check_granted()
+        said = self._signed(statement, blobs, claim)
+        index = self._sequencer.submit(said).result().index
+        return StoredEntry(index, said.leaf_hash, said.record_id, said.body, said.envelope)
+
+    def _check_granted(self) -> None:
+        if self._keyring.grant(self.public_key.key_id).principal != OPERATOR:
+            raise VerificationError(
+                Reason.UNKNOWN_SIGNER, "the log was started by another operator's key"
+            )
+
+    def _signed(
+        self,
+        statement: Statement[Any],
+        blobs: tuple[BlobWriter, ...] = (),
+        claim: Claim | None = None,
+    ) -> Submission:
         envelope = self._signer.sign(statement)
-        if not genesis:
-            granted = self._keyring.grant(self.public_key.key_id)
-            if granted.principal != OPERATOR:
-                raise VerificationError(
-                    Reason.UNKNOWN_SIGNER, "the log was started by another operator's key"
-                )
         opened = Opened(envelope.to_bytes(), envelope, statement, self.public_key, OPERATOR)
-        entry = submission(opened, blobs=blobs, claim=claim)
-        return self._sequencer.submit(entry).result()
+        return submission(opened, blobs=blobs, claim=claim)

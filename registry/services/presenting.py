@@ -145,19 +145,19 @@ def check_readable(environment: Environment) -> None:
     )
 
 
-def check_binding(environment: Environment) -> None:
-    """Refuse evidence about something else than it was submitted for.
+def misbinding(environment: Environment) -> VerificationError | None:
+    """The refusal of evidence about something else than it was submitted for.
 
-    Raises:
-        VerificationError: ``WRONG_COMMITMENT``, ``WRONG_NONCE``, ``WRONG_SESSION_KEY``,
-            ``WRONG_MODEL``, ``WRONG_GPU`` or ``WRONG_CONTEXT``.
+    ``WRONG_COMMITMENT``, ``WRONG_NONCE``, ``WRONG_SESSION_KEY``, ``WRONG_MODEL``, ``WRONG_GPU`` or
+    ``WRONG_CONTEXT``; None if it is about that.
     """
     for item in environment.checks:
         reason = _REASONS.get(item.finding)
         if item.outcome == "fail" and reason is not None:
-            raise VerificationError(
+            return VerificationError(
                 reason,
                 "this evidence is about something else than it is submitted for",
                 where=f"check {item.check}",
                 actual=item.detail[:400],
             )
+    return None

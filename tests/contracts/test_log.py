@@ -169,6 +169,29 @@ def test_a_reader_keeps_its_snapshot_while_others_write(database: Database) -> N
         assert (before, log.size(connection)) == (0, 0)
 
 
+def test_a_glance_sees_what_was_committed_between_two_questions(database: Database) -> None:
+    with database.glance() as connection:
+        assert log.size(connection) == 0
+        fill(database, 1)
+        assert log.size(connection) == 1
+
+
+def test_a_glance_sees_nothing_that_is_not_committed(database: Database) -> None:
+    with database.write() as connection:
+        log.append(connection, [row(0)], [])
+        with database.glance() as glance:
+            assert log.size(glance) == 0
+
+
+def test_readers_keep_their_snapshot_on_a_connection_that_glanced(database: Database) -> None:
+    with database.glance() as connection:
+        assert log.size(connection) == 0
+    with database.read() as connection:
+        assert log.size(connection) == 0
+        fill(database, 1)
+        assert log.size(connection) == 0
+
+
 def test_what_was_committed_is_there_after_opening_again(url: str) -> None:
     database = Database(url)
     migrate.upgrade(database)

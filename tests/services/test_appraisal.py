@@ -172,6 +172,21 @@ def test_a_copy_is_no_evidence_for_another_challenge(world: Attesting) -> None:
     assert refused(world, lambda: world.present(copy, other)) is Reason.EVIDENCE_REPLAYED
 
 
+def test_a_copy_with_an_unknown_nonce_is_a_replay_too(world: Attesting) -> None:
+    binding = world.binding()
+    evidence = document(binding).evidence
+    world.present(evidence, binding)
+    stated = replace(binding, nonce=bytes(32))
+    assert refused(world, lambda: world.present(evidence, stated)) is Reason.EVIDENCE_REPLAYED
+
+
+def test_the_same_bytes_for_a_new_challenge_are_a_replay(world: Attesting) -> None:
+    binding, other = world.binding(), world.binding()
+    evidence = document(binding).evidence
+    world.present(evidence, binding)
+    assert refused(world, lambda: world.present(evidence, other)) is Reason.EVIDENCE_REPLAYED
+
+
 def test_of_two_spellings_at_once_one_is_refused(world: Attesting) -> None:
     binding = world.binding()
     outcomes: list[Reason | None] = []

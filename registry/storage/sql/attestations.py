@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+)
 
 from registry.storage.sql import tables as t
 
@@ -62,12 +72,12 @@ def add(connection: Connection, rows: Sequence[StoredResult]) -> None:
 
 def about(connection: Connection, evidence: bytes) -> list[StoredResult]:
     """All results about evidence with this id, oldest first."""
-    return _rows(connection, t.results.c.evidence == evidence)
+    return _all(connection, _ABOUT, evidence)
 
 
 def about_bytes(connection: Connection, raw_evidence: bytes) -> list[StoredResult]:
     """All results about exactly these bytes, oldest first."""
-    return _rows(connection, t.results.c.raw_evidence == raw_evidence)
+    return _all(connection, _ABOUT_BYTES, raw_evidence)
 
 
 def of_key(connection: Connection, key_id: str) -> list[StoredResult]:
@@ -155,8 +165,20 @@ def replace(connection: Connection, index: int, rows: Sequence[StoredResult]) ->
 def _rows(
     connection: Connection, wanted: ColumnElement[bool], limit: int | None = None
 ) -> list[StoredResult]:
-    query = select(t.results).where(wanted).order_by(t.results.c.entry_index, t.results.c.family)
-    return [_stored(row) for row in connection.execute(query.limit(limit))]
+    return [_stored(row) for row in connection.execute(_query(wanted).limit(limit))]
+
+
+def _query(wanted: ColumnElement[bool]) -> Select[Any]:
+    return select(t.results).where(wanted).order_by(t.results.c.entry_index, t.results.c.family)
+
+
+def _all(connection: Connection, query: Select[Any], wanted: bytes) -> list[StoredResult]:
+    return [_stored(row) for row in connection.execute(query, {"wanted": wanted})]
+
+
+# Asked for each piece of evidence: making a query costs more than asking it.
+_ABOUT = _query(t.results.c.evidence == bindparam("wanted"))
+_ABOUT_BYTES = _query(t.results.c.raw_evidence == bindparam("wanted"))
 
 
 def _stored(row: Sequence[Any]) -> StoredResult:

@@ -25,6 +25,7 @@ _FIND_VERSIONS = select(
     t.versions.c.name.in_(bindparam("names", expanding=True)),
     t.versions.c.version.in_(bindparam("versions", expanding=True)),
 )
+_FIND_BLOBS = select(t.blobs).where(t.blobs.c.sha256.in_(bindparam("wanted", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,10 +322,7 @@ def blobs(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, BlobI
     """Which of these blobs are stored."""
     found = {}
     for start in range(0, len(digests), _LOOKUP):
-        rows = connection.execute(
-            select(t.blobs).where(t.blobs.c.sha256.in_(digests[start : start + _LOOKUP]))
-        )
-        for row in rows:
+        for row in connection.execute(_FIND_BLOBS, {"wanted": digests[start : start + _LOOKUP]}):
             info = BlobInfo(bytes(row.sha256), bytes(row.sha512), row.size)
             found[info.sha256] = info
     return found

@@ -5,9 +5,14 @@ A row stays for a while after its time, so that whoever comes too late is told s
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from registry.storage.sql import tables as t
+
+_FIND = select(t.challenges).where(t.challenges.c.nonce == bindparam("nonce"))
+_OUTSTANDING = select(func.count()).where(
+    t.challenges.c.principal == bindparam("principal"), t.challenges.c.expires_at > bindparam("at")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ def add(connection: Connection, row: StoredChallenge) -> None:
 
 def find(connection: Connection, nonce: bytes) -> StoredChallenge | None:
     """The challenge with this nonce."""
-    row = connection.execute(select(t.challenges).where(t.challenges.c.nonce == nonce)).first()
+    row = connection.execute(_FIND, {"nonce": nonce}).first()
     if row is None:
         return None
     return StoredChallenge(
@@ -76,13 +81,8 @@ def use(connection: Connection, nonce: bytes, entry: int, *, gpu: bool) -> bool:
 
 def outstanding(connection: Connection, principal: str, at: int) -> int:
     """How many challenges of a principal have not ended."""
-    return int(
-        connection.execute(
-            select(func.count()).where(
-                t.challenges.c.principal == principal, t.challenges.c.expires_at > at
-            )
-        ).scalar_one()
-    )
+    found = connection.execute(_OUTSTANDING, {"principal": principal, "at": at})
+    return int(found.scalar_one())
 
 
 def forget(connection: Connection, before: int) -> None:

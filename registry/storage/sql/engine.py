@@ -37,6 +37,7 @@ ADVISORY_LOCK = 0x70726F7672656731
 """The PostgreSQL advisory lock of the one sequencer: ``provreg1`` in ASCII."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
+_ALONE = "provreg_alone"
 
 POSTGRES_OPTIONS = "-c lock_timeout=4000 -c statement_timeout=60000 -c synchronous_commit=on"
 """Milliseconds that a statement may wait for a lock, and run; and durable commits."""
@@ -71,6 +72,9 @@ class Database:
                 expected="sqlite:///… or postgresql+psycopg://…",
                 actual=self.dialect,
             )
+        self._alone: dict[str, Any] = (
+            {_ALONE: True} if self.dialect == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+        )
         self._lock = threading.Lock()
         self._exclusive: Connection | None = None
 
@@ -85,6 +89,16 @@ class Database:
         """A consistent snapshot."""
         with _reachable(), self._readers.connect() as connection:
             yield connection
+
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """For one SELECT, which sees one state by itself; two of them may see two.
+
+        Beginning and ending a transaction costs more than what it is for: each step of a driver
+        makes the threads of this process wait for each other.
+        """
+        with _reachable(), self._readers.connect() as connection:
+            yield connection.execution_options(**self._alone)
 
     def lock_exclusively(self) -> None:
         """Be the only sequencer on this database, until closed; for SQLite, see the folder's lock.
@@ -199,7 +213,8 @@ def _sqlite(url: URL) -> tuple[Engine, Engine]:
 
     @event.listens_for(readers, "begin")
     def begin_deferred(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN DEFERRED")
+        if not connection.get_execution_options().get(_ALONE):
+            connection.exec_driver_sql("BEGIN DEFERRED")
 
     return writer, readers
 

@@ -35,6 +35,8 @@ ENTRIES = t.entries.outerjoin(t.attachments, t.attachments.c.entry_index == t.en
 
 _ENTRIES = select(*ENTRY).select_from(ENTRIES)
 
+_ENTRY = _ENTRIES.where(t.entries.c.entry_index == bindparam("wanted"))
+
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
@@ -192,7 +194,7 @@ def _stored(row: Sequence[Any]) -> StoredEntry:
 
 def entry(connection: Connection, index: int) -> StoredEntry | None:
     """Entry number ``index``."""
-    row = connection.execute(_ENTRIES.where(t.entries.c.entry_index == index)).first()
+    row = connection.execute(_ENTRY, {"wanted": index}).first()
     return None if row is None else _stored(row)
 
 
