@@ -29,7 +29,7 @@ NOUNS = {
     "trace": "Find where an output comes from.",
     "verify": "Judge a capsule, offline.",
     "receipt": "Look at one inference receipt.",
-    "payload": "Open, disclose, check and erase what shims keep of calls.",
+    "payload": "Open, disclose, check, replay and erase what shims keep of calls.",
     "replay": "Run a recorded call again, and log how the outputs compare.",
     "costs": "Sum what verification cost.",
     "audit": "Check that every call has its record.",

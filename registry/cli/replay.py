@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,6 @@ import click
 import msgspec
 
 from registry.cli.connection import connect
-from registry.cli.duration import seconds
 from registry.cli.output import (
     INDETERMINATE,
     REFUSED,
@@ -22,19 +21,17 @@ from registry.cli.output import (
     say,
     show,
 )
+from registry.cli.replay_choices import choice_options
 from registry.cli.signing import KEY_HELP, load_signer
 from registry.cli.verify import digests_of
 from registry.client import replay
-from registry.client.closeness import DEFAULT_TOLERANCE
 from registry.client.journals import ProvenRecord
 from registry.client.registry import RegistryClient
 from registry.client.replay import Brought, Choices
 from registry.client.replay_material import MAX_FILE_BYTES, SALT_BYTES
 from registry.core.encoding import Count, Value, hex_bytes
-from registry.core.records.replay import Outcome, Replay, Tolerance, statement
-from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
-from registry.inspection.rerun import MEMORY_BYTES, TIME_LIMIT, Limits
-from registry.inspection.session import OPT_LEVELS
+from registry.core.records.replay import Outcome, Replay, spelled, statement
+from registry.errors import LimitExceededError, Reason, RegistryError
 from registry.signing.signer import Signer
 
 STATUS: Final[dict[Outcome, int]] = {
@@ -48,7 +45,6 @@ STATUS: Final[dict[Outcome, int]] = {
 _OPEN: Final = frozenset({Reason.NOT_REPLAYABLE, Reason.REPLAY_LIMIT, Reason.REPLAY_FAILED})
 """Reasons that say nothing about the output: neither proved nor refuted."""
 
-_MIB: Final = 1024 * 1024
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -89,39 +85,7 @@ class Answer(Value, frozen=True):
     help="Where the version's files are, or are fetched to. Without it they are fetched and "
     "removed again.",
 )
-@click.option("--model-file", help="Which file of the version ran, if it has several.")
-@click.option("--opt-level", type=click.Choice(OPT_LEVELS), help="Instead of the recorded one.")
-@click.option("--threads", type=click.IntRange(min=0), help="Instead of the recorded ones.")
-@click.option(
-    "--abs-tolerance",
-    default=DEFAULT_TOLERANCE.abs,
-    show_default=True,
-    help="How far apart two numbers may be, in the unit of the output,",
-)
-@click.option(
-    "--rel-tolerance",
-    default=DEFAULT_TOLERANCE.rel,
-    show_default=True,
-    help="or by which part of the larger of the two.",
-)
-@click.option("--any-top1", is_flag=True, help="Let another element of a row be the largest.")
-@click.option(
-    "--timeout",
-    type=float,
-    callback=seconds,
-    default=TIME_LIMIT.total_seconds(),
-    show_default=True,
-    metavar="SECONDS",
-    help="How long the run may take.",
-)
-@click.option(
-    "--memory",
-    type=click.IntRange(min=1),
-    default=MEMORY_BYTES // _MIB,
-    show_default=True,
-    metavar="MIB",
-    help="How much memory it may have, beside three copies of the model.",
-)
+@choice_options
 @click.option("--number", type=click.IntRange(min=1), default=1, help="Which of several receipts.")
 @click.option("--key", metavar="FILE|URI", help=f"Log the result. {KEY_HELP}")
 @json_option
@@ -135,14 +99,7 @@ def command(
     output: Path | None,
     disclosure: Path | None,
     files: Path | None,
-    model_file: str | None,
-    opt_level: str | None,
-    threads: int | None,
-    abs_tolerance: str,
-    rel_tolerance: str,
-    any_top1: bool,
-    timeout: float,
-    memory: int,
+    choices: Choices,
     number: int,
     key: str | None,
     as_json: bool,
@@ -162,13 +119,6 @@ def command(
         None if output is None else _read(output),
         None if disclosure is None else _read(disclosure),
     )
-    choices = Choices(
-        model_file,
-        opt_level,
-        threads,
-        _tolerance(abs_tolerance, rel_tolerance, top1=not any_top1),
-        Limits(timedelta(seconds=timeout), memory * _MIB),
-    )
     signer = None if key is None else load_signer(key)
     at: datetime = ctx.obj["now"]()
     try:
@@ -180,7 +130,7 @@ def command(
             said = replay.run_again(
                 client, found, brought, choices, folder=folder, at=at, stages=progress
             )
-            answer = Answer(replay=said) if signer is None else _log(client, said, signer)
+            answer = Answer(replay=said) if signer is None else log_replay(client, said, signer)
     except RegistryError as error:
         if error.reason not in _OPEN:
             raise
@@ -199,7 +149,8 @@ def _find(client: RegistryClient, receipt: str, number: int) -> ProvenRecord:
     return replay.find_output(client, digests_of(receipt), number)
 
 
-def _log(client: RegistryClient, said: Replay, signer: Signer) -> Answer:
+def log_replay(client: RegistryClient, said: Replay, signer: Signer) -> Answer:
+    """Log what an auditor says of a replay."""
     envelope = signer.sign(statement(said))
     receipt = client.register(envelope, signer.public_key)
     record_id = f"sha256:{envelope.record_id.hex()}"
@@ -227,24 +178,11 @@ def _salt(given: str) -> bytes:
     return hex_bytes(text, SALT_BYTES)
 
 
-def _tolerance(abs_: str, rel: str, *, top1: bool) -> Tolerance:
-    try:
-        return msgspec.convert({"abs": abs_, "rel": rel, "top1": top1}, Tolerance)
-    except msgspec.ValidationError as error:
-        raise MalformedError(
-            Reason.BAD_SETTING,
-            "this is no tolerance",
-            where="--abs-tolerance, --rel-tolerance",
-            expected="a decimal number from 0 on, such as 0.00001",
-            actual=f"{abs_[:40]}, {rel[:40]}",
-        ) from error
-
-
 def _lines(answer: Answer) -> Sequence[str]:
     said = answer.replay
     model, ran = said.model, said.replayed
     lines = [
-        f"{said.outcome}  {said.receipt.shim_id}/{said.receipt.intent_n}",
+        f"{spelled(said)}  {said.receipt.shim_id}/{said.receipt.intent_n}",
         f"model       {model.name}@{model.version}, {said.model_file}",
         f"ran with    {ran.engine} {ran.version}, {ran.provider}, {ran.opt_level}, {ran.isa}",
         f"took        {said.run_us} us, with {ran.threads or 'its own number of'} threads",

@@ -152,7 +152,7 @@ def completion_of(found: ProvenRecord) -> inference.Completion:
             actual=type(record).__name__.lower(),
         )
     response = record.response
-    if response.profile != tensor.NAME or not response.complete:
+    if not replay.is_comparable(response):
         raise UnsupportedError(
             Reason.NOT_REPLAYABLE,
             "only whole outputs of named tensors can be compared",

@@ -6,6 +6,7 @@ for this one call, it opens the commitment of the intent. The output is proven b
 
 import hmac
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,7 +56,8 @@ class Input:
         """Read an input in any form that can be told apart by how it begins.
 
         JSON is a request of the Open Inference Protocol over HTTP, or what an in-process caller
-        fed; an ``.npz`` archive is the latter; anything else is a ``ModelInferRequest`` message.
+        fed; an ``.npz`` archive is the latter; anything else is a ``ModelInferRequest`` message,
+        as it was sent or framed as shims keep it.
 
         Raises:
             MalformedError: ``REPLAY_INPUT``, or ``UNSUPPORTED_TENSOR``.
@@ -67,7 +69,8 @@ class Input:
                 said = InferenceRequest.parse(data, _json_bytes(data))
                 fed = cls._in_process(said.inputs, said.asked)
                 return cls(fed.tensors, fed.asked, (sha256(data), *fed.digests))
-            call = open_inference.read_request(data)
+            message = _message(data)
+            call = open_inference.read_request(message)
             for item in tensor.by_name(call.inputs):
                 item.validate()
         except MalformedError as error:
@@ -77,7 +80,7 @@ class Input:
                 expected="JSON or ModelInferRequest of the Open Inference Protocol, or .npz",
                 actual=str(error)[:300],
             ) from error
-        framed = sha256(_FRAME.pack(len(data)) + data)
+        framed = sha256(_FRAME.pack(len(message)) + message)
         fed = cls._in_process(call.inputs, call.asked)
         return cls(fed.tensors, fed.asked, (framed, *fed.digests))
 
@@ -165,32 +168,50 @@ def read_output(data: bytes, content_digest: str) -> tuple[Tensor, ...]:
         MalformedError: ``REPLAY_OUTPUT`` for what is no output of named tensors.
         VerificationError: ``REPLAY_OUTPUT`` for another output.
     """
-    try:
-        tensors = _outputs(data)
-        actual = tensor.content_digest(tensors).hex()
-    except RegistryError as error:
+    actual: list[str] = []
+    fault: RegistryError | None = None
+    for read in _readers(data):
+        try:
+            tensors = read(data)
+            digest = tensor.content_digest(tensors).hex()
+        except RegistryError as error:
+            fault = fault or error
+            continue
+        if digest == content_digest:
+            return tensors
+        actual.append(f"sha256:{digest}")
+    if not actual:
         raise MalformedError(
             Reason.REPLAY_OUTPUT,
             "this is no output of named tensors",
             expected="JSON or ModelInferResponse of the Open Inference Protocol, or .npz",
-            actual=str(error)[:300],
-        ) from error
-    if actual != content_digest:
-        raise VerificationError(
-            Reason.REPLAY_OUTPUT,
-            "this output is not the one that was recorded",
-            expected=f"sha256:{content_digest}",
-            actual=f"sha256:{actual}",
-        )
-    return tensors
+            actual=str(fault)[:300],
+        ) from fault
+    raise VerificationError(
+        Reason.REPLAY_OUTPUT,
+        "this output is not the one that was recorded",
+        expected=f"sha256:{content_digest}",
+        actual=" or ".join(actual),
+    )
 
 
-def _outputs(data: bytes) -> tuple[Tensor, ...]:
+def _readers(data: bytes) -> tuple[Callable[[bytes], tuple[Tensor, ...]], ...]:
+    """In which ways an output may be meant: a message does not say whether it is of a stream."""
     if data.startswith(npz.MAGIC):
-        return npz.read_tensors(data)
+        return (npz.read_tensors,)
     if data.lstrip()[:1] == b"{":
-        return InferenceResponse.parse(data, _json_bytes(data)).outputs
-    return open_inference.read_response(data).tensors
+        return (lambda body: InferenceResponse.parse(body, _json_bytes(body)).outputs,)
+    return (
+        lambda kept: open_inference.read_response(_message(kept)).tensors,
+        lambda kept: open_inference.read_stream_response(_message(kept)).tensors,
+    )
+
+
+def _message(data: bytes) -> bytes:
+    """One gRPC message, as it was sent or framed as it is kept: no message begins with a zero."""
+    if len(data) > _FRAME.size and _FRAME.unpack_from(data)[0] == len(data) - _FRAME.size:
+        return data[_FRAME.size :]
+    return data
 
 
 def _json_bytes(data: bytes) -> int | None:

@@ -24,11 +24,12 @@ from registry.errors import RegistryError
 from registry.shim.attestation import Attesting, KeyAttestation
 from registry.shim.durable import make_folder
 from registry.shim.ports import Registry
-from registry.shim.recorder.awaited_folder import AwaitedFolder
+from registry.shim.recorder.awaited_folder import AWAITED, AwaitedFolder
 from registry.shim.recorder.batch_folder import BatchFolder, StoredBatch
 from registry.shim.recorder.heartbeat import Heartbeat
 from registry.shim.recorder.journal import SEGMENT_BYTES
-from registry.shim.recorder.levels import DEFAULT_PATIENCE, Levels, Patience, Replays
+from registry.shim.recorder.levels import Levels, Replays
+from registry.shim.recorder.patience import DEFAULT_PATIENCE, Patience
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Clock, Sequence
@@ -174,7 +175,7 @@ def open_shim(
         recorder = Recorder(sequence, request_key)
         levels = Levels(
             recorder,
-            AwaitedFolder(folder / "awaited"),
+            AwaitedFolder(folder / AWAITED),
             sequence.awaited,
             replays,
             clock=clock,

@@ -68,6 +68,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield Place(running, folder, publisher, node)
 
 
+@pytest.fixture(scope="session")
+def auditor(place: Place) -> Caller:
+    """An auditor with a token and a key, in files beside those of the others."""
+    caller = place.running.admit("auditor-cli", "auditor")
+    (place.folder / "auditor.token").write_text(caller.token + "\n")
+    caller.signer.save(place.folder / "auditor.pem")
+    return caller
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Sit in an empty folder, with an empty configuration."""

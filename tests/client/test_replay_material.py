@@ -32,8 +32,13 @@ def typed() -> bytes:
     return field(1, b"m") + field(5, field(1, b"x") + field(2, b"FP32") + shape + contents)
 
 
+def kept(message: bytes) -> bytes:
+    """A message as shims keep it."""
+    return len(message).to_bytes(8, "big") + message
+
+
 def framed(message: bytes) -> bytes:
-    return sha256(len(message).to_bytes(8, "big") + message)
+    return sha256(kept(message))
 
 
 @pytest.mark.parametrize(
@@ -43,9 +48,10 @@ def framed(message: bytes) -> bytes:
         (over_json(id="7"), sha256(over_json(id="7"))),
         (request([0.1, 2.5]), framed(request([0.1, 2.5]))),
         (typed(), framed(typed())),
+        (kept(typed()), framed(typed())),
         (npz(x=np.array([[0.1, 2.5]], np.float32)), IN_PROCESS),
     ],
-    ids=["JSON", "JSON with an id", "raw message", "typed message", "archive"],
+    ids=["JSON", "JSON with an id", "raw message", "typed message", "kept message", "archive"],
 )
 def test_an_input_has_the_digest_of_its_bytes_and_of_its_meaning(
     data: bytes, digest: bytes
@@ -84,8 +90,10 @@ def test_what_is_asked_is_part_of_what_was_asked_in_process() -> None:
         request([0.1]) + field(7, b"1234"),
         field(5, field(1, b"x") + field(2, b"FP99")),
         request([0.1]) + field(5, field(1, b"x")),
+        kept(request([0.1])) * 2,
+        kept(request([0.1]))[:-1],
     ],
-    ids=["nothing", "no elements", "more raw than inputs", "no type", "twice"],
+    ids=["nothing", "no elements", "more raw than inputs", "no type", "twice", "two", "cut"],
 )
 def test_a_message_that_asks_nothing_that_can_be_run_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedError) as caught:
@@ -102,6 +110,9 @@ def test_an_output_is_read_over_every_transport() -> None:
         json.dumps({"model_name": "m", "outputs": [{**said, "data": [0.1, 2.5]}]}).encode(),
         json.dumps({"model_name": "m", "outputs": [raw]}).encode() + y.raw,
         response([[0.1, 2.5]], b"7"),
+        kept(response([[0.1, 2.5]], b"7")),
+        kept(response([[0.1, 2.5]], b"7", field(2, b"1"))),
+        kept(field(2, response([[0.1, 2.5]], b"7"))),
         npz(y=np.array([[0.1, 2.5]], np.float32)),
     ]
     for document in documents:

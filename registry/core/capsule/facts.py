@@ -103,6 +103,7 @@ class ReplayFact(Value, frozen=True):
 
     Attributes:
         outcome: ``bit_exact``, ``within_tolerance``, ``mismatch`` or ``indeterminate``.
+        spelled: The same for people, with the tolerance that it is about.
         input: Whether the auditor had the very input that was recorded.
         reasons: What must be known beside the outcome.
         claimed_at: The auditor's clock.
@@ -113,6 +114,7 @@ class ReplayFact(Value, frozen=True):
     auditor: str
     index: int
     outcome: str
+    spelled: str
     input: str
     model_file: str
     ran_with: str

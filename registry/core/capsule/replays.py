@@ -9,7 +9,7 @@ from registry.core.capsule.facts import ReplayFact
 from registry.core.capsule.links import Link, judge
 from registry.core.capsule.signers import Read
 from registry.core.records import inference
-from registry.core.records.replay import Replay
+from registry.core.records.replay import Replay, spelled
 from registry.core.verdict import Verdict
 from registry.errors import Reason, VerificationError
 
@@ -39,6 +39,7 @@ def fact(item: Read, auditor: str) -> ReplayFact:
         auditor=auditor,
         index=item.index,
         outcome=said.outcome,
+        spelled=spelled(said),
         input=said.input,
         model_file=said.model_file,
         ran_with=f"{ran.engine} {ran.version}, {ran.provider}, {ran.opt_level}, {ran.isa}",
@@ -58,4 +59,4 @@ def _about(said: Replay, record: inference.Completion, leaf: bytes) -> str:
             actual=f"record {actual[0]}",
         )
     why = f" ({', '.join(said.reasons)})" if said.reasons else ""
-    return f"{said.outcome}, input {said.input}{why}, when {said.model_file} was run again"
+    return f"{spelled(said)}, input {said.input}{why}, when {said.model_file} was run again"

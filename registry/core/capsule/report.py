@@ -293,7 +293,7 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
     for replay in facts.replays:
         because = f" ({', '.join(replay.reasons)})" if replay.reasons else ""
         rows += [
-            ("replay", f"{replay.outcome}, input {replay.input}, by {replay.auditor}{because}"),
+            ("replay", f"{replay.spelled}, input {replay.input}, by {replay.auditor}{because}"),
             ("  ran with", replay.ran_with),
         ]
     for proof in facts.foreign:

@@ -25,8 +25,9 @@ import msgspec
 
 from registry.core.attestation.statement import STATEMENT_TYPE, Statement, Subject, check_subject
 from registry.core.encoding import Count, Hex16, Hex32, Text, Time, Value
+from registry.core.profiles import tensor
 from registry.core.records import NAMESPACE
-from registry.core.records.inference import Model, Runtime
+from registry.core.records.inference import Model, Response, Runtime
 from registry.core.records.manifest import check_path
 from registry.errors import MalformedError, Reason
 
@@ -158,6 +159,14 @@ class Replay(Value, frozen=True):
     difference: Difference | msgspec.UnsetType = msgspec.UNSET
 
 
+def spelled(said: Replay) -> str:
+    """The outcome for people: ``within_tolerance`` with the tolerance that it is about."""
+    near = said.tolerance
+    if said.outcome != "within_tolerance" or isinstance(near, msgspec.UnsetType):
+        return said.outcome
+    return f"{said.outcome}(abs={near.abs}, rel={near.rel}{', top1' if near.top1 else ''})"
+
+
 def statement(said: Replay) -> Statement[Replay]:
     """The statement of a replay."""
     return Statement(
@@ -166,6 +175,11 @@ def statement(said: Replay) -> Statement[Replay]:
         predicate_type=PREDICATE_TYPE,
         subject=(Subject.named(SUBJECT, bytes.fromhex(said.receipt.leaf)),),
     )
+
+
+def is_comparable(response: Response) -> bool:
+    """Whether replays compare outputs of this kind: whole ones of named tensors."""
+    return response.profile == tensor.NAME and response.complete
 
 
 def is_near(difference: Difference, tolerance: Tolerance) -> bool:

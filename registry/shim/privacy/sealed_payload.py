@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from registry.core import encoding
 from registry.core.digest import sha256
 from registry.core.encoding import Value
-from registry.core.records.disclosure import commit_output
+from registry.core.records.disclosure import DisclosedOutput, commit_output
 from registry.core.records.field_commitments import FieldTree, Json
 from registry.errors import (
     LimitExceededError,
@@ -123,6 +123,15 @@ class Opened:
         """The salted commitment to all of it."""
         salt = hmac.digest(self.key, _PAYLOAD_SALT, "sha256")
         return sha256(_PAYLOAD + salt + _write(self.payload))
+
+    @property
+    def disclosed_output(self) -> DisclosedOutput:
+        """The digests of the output, and the salt with which its record commits to them."""
+        return DisclosedOutput(
+            content_digest=self.payload.content_digest.hex(),
+            wire_digest=self.payload.wire_digest.hex(),
+            salt=self.output_salt.hex(),
+        )
 
     @property
     def output_salt(self) -> bytes:

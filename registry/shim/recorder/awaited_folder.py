@@ -13,6 +13,9 @@ from registry.errors import DamagedError, MalformedError, Reason
 from registry.shim.durable import make_folder, replace_file
 from registry.shim.recorder.sequence import Awaited
 
+AWAITED: Final = "awaited"
+"""The name of that folder in a shim's folder."""
+
 _NAME: Final = re.compile(r"[0-9]{20}\.json")
 
 
@@ -40,7 +43,12 @@ class AwaitedFolder:
         paths = self._folder.iterdir() if self._folder.exists() else ()
         for path in sorted(path for path in paths if _NAME.fullmatch(path.name)):
             try:
-                awaited = encoding.read_json(path.read_bytes(), Awaited, what="call that waits")
+                data = path.read_bytes()
+            except FileNotFoundError:
+                # Whoever only reads may meet one that waits no more.
+                continue
+            try:
+                awaited = encoding.read_json(data, Awaited, what="call that waits")
             except MalformedError as error:
                 raise DamagedError(
                     Reason.JOURNAL_DAMAGED,

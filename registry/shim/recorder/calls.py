@@ -257,8 +257,8 @@ class Calls:
 
 
 def _written(call: "Call", open_: Open, ticket: Ticket) -> int:
-    if call.wish is not None:
-        call.wish.written(open_, ticket)
+    if call.wish is not None and call.response is not None:
+        call.wish.written(open_, ticket, call.response)
     return ticket.n
 
 

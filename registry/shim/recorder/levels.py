@@ -14,7 +14,8 @@ An answer waits for its level until the caller's deadline at most, and goes out 
 reached. Every call that asked for more than a logged record gets one ``attached`` record in the
 end: with what proves the level, or with why it was missed. ``signed`` and ``attested`` may come
 after the deadline, for a while: a registry that is down comes back. ``recomputed`` is waited for
-until the deadline, which may be a day, and never by the answer itself.
+until the deadline, which may be a day; the answer itself waits only if that is soon, and not at all
+if replays cannot compare such an output.
 
 Nothing is forgotten by a crash: the journal tells which calls still lack their ``attached`` record,
 and for those that wait long a file beside it does.
@@ -33,17 +34,16 @@ import msgspec
 from registry.core.records import inference
 from registry.core.records.inference import Level
 from registry.errors import Reason, RegistryError, UnavailableError
+from registry.shim.recorder.asking import MAX_HELD_SECONDS
 from registry.shim.recorder.awaited_folder import AwaitedFolder
 from registry.shim.recorder.batch import Registered
+from registry.shim.recorder.patience import DEFAULT_PATIENCE, Patience
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.sequence import Awaited, Clock
 from registry.shim.recorder.ticket import Ticket
 
 MAX_WAITING: Final = 1024
 """Calls that wait for their level at once; more are told that they missed it."""
-
-POLL_SECONDS: Final = 5.0
-"""Between two rounds of questions about replays."""
 
 MAX_POLLED: Final = 16
 """Questions about replays in one round."""
@@ -94,23 +94,6 @@ class Replays(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long what was asked for is waited for, in seconds.
-
-    Attributes:
-        grace: For ``signed`` and ``attested``, after the caller's deadline.
-        poll: Between two rounds of questions about replays.
-    """
-
-    grace: float = 3600.0
-    poll: float = POLL_SECONDS
-
-
-DEFAULT_PATIENCE = Patience()
-"""An hour for a registry to come back."""
-
-
-@dataclass(frozen=True, slots=True)
 class Proof:
     """What proves a level: its digest in hexadecimal, and how many bytes whoever checks it reads.
 
@@ -141,6 +124,17 @@ class Waiting:
     reached: "Future[Reached]" = field(default_factory=Future)
     signed: bool = False
     kept: bool = False
+
+    @property
+    def replayed(self) -> bool:
+        """Whether it waits for a replay."""
+        return self.awaited.level == "recomputed"
+
+    @property
+    def hurried(self) -> bool:
+        """Whether it waits for a replay, and the answer with it."""
+        ends_us = self.awaited.deadline_ms * 1000
+        return self.replayed and ends_us - self.awaited.since_us <= MAX_HELD_SECONDS * 1_000_000
 
 
 class Levels:
@@ -216,8 +210,13 @@ class Levels:
         """The moment in so many seconds, in milliseconds of Unix time."""
         return self._now_ms() + int(seconds * 1000)
 
-    def ask(self, awaited: Awaited) -> Waiting:
-        """Wait for the level of a call whose outcome has its place in the journal."""
+    def ask(self, awaited: Awaited, never: str = "") -> Waiting:
+        """Wait for the level of a call whose outcome has its place in the journal.
+
+        Args:
+            awaited: The call.
+            never: Why it will not reach its level, if that is known by now.
+        """
         waiting = Waiting(awaited)
         with self._changed:
             full = len(self._waiting) >= MAX_WAITING
@@ -229,8 +228,10 @@ class Levels:
             self._settle(waiting, missed=Reason.LEVELS_BUSY)
         elif awaited.level == "attested" and not awaited.evidence:
             self._settle(waiting, missed=Reason.UNATTESTED)
+        elif never:
+            self._settle(waiting, missed=never)
         elif self._uploads is not None:
-            if awaited.level != "recomputed":
+            if waiting.hurried or not waiting.replayed:
                 self._uploads.hasten(awaited.n + 1)
             # It may have come into the log before anybody waited for it.
             if (batch := self._uploads.batch_of(awaited.n)) is not None:
@@ -301,20 +302,25 @@ class Levels:
                 waiting = list(self._waiting.values())
             for each in waiting:
                 self._look_at(each)
-            self._poll([each for each in waiting if each.awaited.level == "recomputed"])
+            self._poll([each for each in waiting if each.replayed])
 
     def _pause(self) -> float:
         """Seconds until something has to be looked at again; with the lock held."""
         now = self._now_ms()
         pauses = [(self._ends_ms(each) - now) / 1000 for each in self._waiting.values()]
-        if any(each.awaited.level == "recomputed" for each in self._waiting.values()):
-            pauses.append(self._patience.poll)
+        if replayed := [each for each in self._waiting.values() if each.replayed]:
+            pauses.append(self._between(replayed))
         return max(0.0, min([*pauses, IDLE_SECONDS]))
+
+    def _between(self, waiting: Iterable[Waiting]) -> float:
+        """Seconds between two rounds of questions about the replays of these calls."""
+        hurried = any(each.hurried for each in waiting)
+        return self._patience.hurried if hurried else self._patience.poll
 
     def _ends_ms(self, waiting: Waiting) -> int:
         """When a wait is given up."""
         awaited = waiting.awaited
-        if awaited.level == "recomputed" or self._refused() is not None:
+        if waiting.replayed or self._refused() is not None:
             return awaited.deadline_ms
         return awaited.deadline_ms + int(self._patience.grace * 1000)
 
@@ -332,7 +338,7 @@ class Levels:
         if self._now_ms() >= self._ends_ms(waiting):
             refused = self._refused()
             self._settle(waiting, missed=Reason.DEADLINE if refused is None else refused.reason)
-        elif waiting.awaited.level == "recomputed" and not waiting.kept:
+        elif waiting.replayed and not waiting.kept:
             # A full disk shows elsewhere; until it is kept here the journal keeps it.
             with contextlib.suppress(OSError):
                 self._folder.put(waiting.awaited)
@@ -348,12 +354,16 @@ class Levels:
             self._folder.remove(intent_n)
 
     def _poll(self, waiting: list[Waiting]) -> None:
-        """Ask for replays of some of these calls, and of the others in the next rounds."""
+        """Ask for replays of some of these calls, and of the others in the next rounds.
+
+        First of those whose answers are held back.
+        """
         now = time.monotonic()
-        if self._replays is None or now < self._polled_at + self._patience.poll:
+        if self._replays is None or now < self._polled_at + self._between(waiting):
             return
         self._polled_at = now
-        for each in [item for item in waiting if item.signed][:MAX_POLLED]:
+        signed = [each for each in waiting if each.signed]
+        for each in sorted(signed, key=lambda each: not each.hurried)[:MAX_POLLED]:
             if self._stopping:
                 return
             try:

@@ -145,10 +145,17 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=[each for each in TRANSPORTS if each.startswith("grpc")])
+def in_tensors(request: pytest.FixtureRequest) -> str:
+    """A transport whose answers are named tensors."""
+    return str(request.param)
+
+
 async def settled(bench: Bench) -> None:
     """Wait until it is durable what became of everything."""
+    levels = bench.shim.levels
     async with asyncio.timeout(SECONDS):
-        while bench.shim.levels.oldest() is not None or bench.shim.levels._waiting:  # noqa: ASYNC110
+        while levels.oldest() is not None or levels._waiting or any(levels._folder.read()):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -194,11 +201,39 @@ def test_an_unattested_key_is_told_at_once(world: World, transport: str) -> None
     assert said.missed == "UNATTESTED"
 
 
-def test_a_replay_is_not_waited_for_and_attached_when_it_comes(
-    world: World, transport: str
+@pytest.mark.parametrize("agrees", [True, False], ids=["agrees", "differs"])
+@pytest.mark.parametrize("mode", ["strict", "stream", "best_effort"])
+def test_an_answer_waits_for_a_replay_that_is_wanted_soon(
+    world: World, in_tensors: str, mode: Mode, *, agrees: bool
 ) -> None:
     async def act(bench: Bench) -> None:
-        told = await bench.ask("recomputed")
+        answer = asyncio.ensure_future(bench.ask("recomputed"))
+        async with asyncio.timeout(SECONDS):
+            while not world.auditors.asked:  # noqa: ASYNC110 - another thread
+                await asyncio.sleep(0.005)
+        assert not answer.done()
+        world.auditors.said[world.auditors.asked[0]] = Said(b"r" * 32, agrees=agrees)
+        told = await answer
+        if agrees:
+            assert told["x-provreg-level-reached"] == "recomputed"
+            assert "x-provreg-level-missed" not in told
+        else:
+            assert told["x-provreg-level-reached"] == "signed"
+            assert told["x-provreg-level-missed"].upper() == "REPLAY_MISMATCH"
+        await settled(bench)
+
+    # Its batch is closed at once.
+    [said] = attached(run(world, in_tensors, act, mode=mode))
+    missed = "" if agrees else "REPLAY_MISMATCH"
+    assert (said.level, said.proof, said.missed) == ("recomputed", (b"r" * 32).hex(), missed)
+    assert said.late_us == 0
+
+
+def test_a_replay_that_has_longer_is_not_waited_for_and_attached_when_it_comes(
+    world: World, in_tensors: str
+) -> None:
+    async def act(bench: Bench) -> None:
+        told = await bench.ask("recomputed", 60_000)
         assert told["x-provreg-level-reached"] in ("logged", "signed")
         assert "x-provreg-level-missed" not in told
         async with asyncio.timeout(SECONDS):
@@ -208,19 +243,32 @@ def test_a_replay_is_not_waited_for_and_attached_when_it_comes(
         await settled(bench)
 
     world.pace = QUICK
-    [said] = attached(run(world, transport, act))
+    [said] = attached(run(world, in_tensors, act))
     assert (said.level, said.proof, said.late_us) == ("recomputed", (b"r" * 32).hex(), 0)
 
 
 def test_a_replay_that_does_not_come_is_missed_at_the_deadline(
-    world: World, transport: str
+    world: World, in_tensors: str
 ) -> None:
     async def act(bench: Bench) -> None:
-        await bench.ask("recomputed", 30)
+        told = await bench.ask("recomputed", 150)
+        assert told["x-provreg-level-missed"].upper() == "DEADLINE"
         await settled(bench)
 
-    [said] = attached(run(world, transport, act))
+    [said] = attached(run(world, in_tensors, act))
     assert (said.level, said.missed) == ("recomputed", "DEADLINE")
+
+
+@pytest.mark.parametrize("transport", ["unary", "sse"])
+def test_an_output_that_no_replay_compares_misses_it_at_once(world: World, transport: str) -> None:
+    async def act(bench: Bench) -> None:
+        told = await bench.ask("recomputed")
+        assert told["x-provreg-level-reached"] == "logged"
+        assert told["x-provreg-level-missed"].upper() == "NOT_REPLAYABLE"
+
+    [said] = attached(run(world, transport, act))
+    assert (said.level, said.missed, said.late_us) == ("recomputed", "NOT_REPLAYABLE", 0)
+    assert world.auditors.asked == []
 
 
 def test_with_deadline_0_nothing_is_waited_for(world: World, transport: str) -> None:
