@@ -11,7 +11,8 @@ from registry.client.evidence import EvidenceCalls
 from registry.client.statements import LoggedStatement
 from registry.core.encoding import time_text
 from registry.core.evidence.claims import Family
-from registry.core.evidence.distrust import Entry, Selector, check
+from registry.core.evidence.distrust import Entry, Selector, check, check_names
+from registry.core.evidence.families import rules_of
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 
@@ -26,10 +27,28 @@ command.add_command(starter)
 
 @command.command()
 @click.argument("family", type=click.Choice([item.value for item in Family]))
-@click.option("--claim", "claims", multiple=True, nargs=2, metavar="NAME VALUE")
-@click.option("--below", multiple=True, type=(str, click.IntRange(min=0)), metavar="NAME NUMBER")
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    nargs=2,
+    metavar="NAME VALUE",
+    help="A claim and its value, as evidence verify --json shows them.",
+)
+@click.option(
+    "--below",
+    multiple=True,
+    type=(str, click.IntRange(min=0)),
+    metavar="NAME NUMBER",
+    help="A claim that is a smaller number, such as tcb_snp 24.",
+)
 @click.option("--verifier", "verifiers", multiple=True, metavar="NAME VERSION", help="Who judged.")
-@click.option("--since", type=_TIME, help="From when on (UTC); now if absent.")
+@click.option(
+    "--since",
+    type=_TIME,
+    metavar="YYYY-MM-DD[THH:MM:SSZ]",
+    help="From when on (UTC); now if absent.",
+)
 @click.option("--retroactive", is_flag=True, help="It never should have been believed.")
 @click.option("--reason", required=True)
 @click.option("--reference", default="", help="Where it was published.")
@@ -63,6 +82,7 @@ def add(
         reference=reference,
     )
     check(entry)
+    check_names(entry, rules_of(family))
     with connect(ctx) as client:
         logged = EvidenceCalls(client).put_distrust(entry)
     show(_value(logged), _lines(logged), as_json=as_json)

@@ -10,7 +10,8 @@ from registry.cli.input_file import read_input
 from registry.cli.policy_file import MAX_POLICY_BYTES
 from registry.core import encoding
 from registry.core.evidence.claims import Family
-from registry.core.evidence.distrust import Entry, Selector, check
+from registry.core.evidence.distrust import Entry, Selector, check, check_names
+from registry.core.evidence.families import rules_of
 from registry.errors import MalformedError, Reason
 
 MAX_ENTRIES: Final = 1024
@@ -61,6 +62,7 @@ def read_distrust(path: Path) -> tuple[Entry, ...]:
             raise _no_list(path)
         entry = encoding.convert(members, Entry)
         check(entry)
+        check_names(entry, rules_of(entry.selector.family))
         entries.append(entry)
     return tuple(entries)
 

@@ -41,6 +41,13 @@ def _read(text: str) -> Iterator[tuple[Role, bytes]]:
         yield Role(name), _data(Path(rest))
         return
     path = Path(text)
+    if not path.exists():
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "there is no such file or folder",
+            where=text,
+            expected="a folder, a file named by its role, or ROLE=FILE",
+        )
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     for file in files:
         yield role_of(file), _data(file)

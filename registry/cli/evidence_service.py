@@ -1,5 +1,6 @@
 """Evidence at a registry: get a nonce, submit, show results, and have all judged again."""
 
+import re
 from pathlib import Path
 
 import click
@@ -8,7 +9,7 @@ from registry.cli.bound import about_options, binding_of, read_key
 from registry.cli.connection import connect
 from registry.cli.endorsement_files import endorsements_option, read_endorsements
 from registry.cli.evidence_text import environment_lines, next_step
-from registry.cli.output import json_option, show
+from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.client.evidence import Change, EvidenceCalls, result_of
 from registry.client.statements import LoggedStatement
 from registry.core import digest
@@ -17,7 +18,9 @@ from registry.core.evidence.binding import NONCE_BYTES
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.recognise import recognise, unwrap
 from registry.core.keys import PublicKey
+from registry.errors import MalformedError, Reason
 
+_KEY_ID = re.compile("[0-9a-f]{64}")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -77,8 +80,12 @@ def submit(
     context: str | None,
     endorsements: tuple[str, ...],
     as_json: bool,
-) -> None:
-    """Have the evidence in FILE judged by a policy, archived and logged."""
+) -> int:
+    """Have the evidence in FILE judged by a policy, archived and logged.
+
+    Whatever comes of it is logged; the exit status is that of the verdict: 0 valid, 1 invalid, 4
+    indeterminate.
+    """
     with file.open("rb") as opened:
         evidence = unwrap(opened.read(3 * MAX_EVIDENCE_BYTES))
     known = Family(family) if family else recognise(evidence, ctx.obj["now"]()).family
@@ -87,6 +94,7 @@ def submit(
     with connect(ctx) as client:
         logged = EvidenceCalls(client).submit(known, evidence, binding, policy, given)
     show(_value(logged), _lines(logged), as_json=as_json)
+    return VERDICT_STATUS[result_of(logged).submods[known].verdict]
 
 
 @click.command("show")
@@ -155,6 +163,14 @@ def reappraise(
 def _key_id(key: str) -> str:
     path = Path(key)
     if not path.is_file():
+        if not _KEY_ID.fullmatch(key):
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "this is neither a file nor the id of a key",
+                where="--key",
+                expected="64 lowercase hexadecimal digits, as provreg key show prints them",
+                actual=key[:200],
+            )
         return key
     der = read_key(path)
     return "" if der is None else PublicKey.parse(der).key_id
@@ -173,7 +189,7 @@ def _lines(logged: LoggedStatement) -> list[str]:
     lines: list[str] = []
     for family, environment in said.submods.items():
         lines += environment_lines(said, family, environment)
-        step = next_step(environment.checks)
+        step = next_step(environment.checks, at_registry=True)
         lines += [f"  next: {step}"] if step else []
     return [*lines, f"  record      {logged.record_id} (entry {logged.index})"]
 

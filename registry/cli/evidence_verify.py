@@ -25,6 +25,7 @@ from registry.core.evidence.recognise import recognise, unwrap
 from registry.core.evidence.roots import Vendor
 from registry.core.evidence.rules import Rules
 from registry.core.evidence.starters import starter
+from registry.core.evidence.trust import tier_of
 from registry.core.evidence.validity import Validity
 from registry.errors import MalformedError, Reason
 
@@ -46,7 +47,12 @@ root_option = click.option(
 
 @click.command()
 @click.argument("file", type=_FILE)
-@click.option("--at", type=_TIME, help="The moment that counts (UTC); now if absent.")
+@click.option(
+    "--at",
+    type=_TIME,
+    metavar="YYYY-MM-DD[THH:MM:SSZ]",
+    help="The moment that counts (UTC); now if absent.",
+)
 @click.option(
     "--family",
     type=click.Choice([item.value for item in Family]),
@@ -79,7 +85,7 @@ def command(
     distrust_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Judge the evidence in FILE: bytes as the device made them, or hexadecimal text.
+    """Judge the evidence in FILE: bytes as the device made them, or as hexadecimal or base64 text.
 
     The first answer is as of the moment of --at, the second as of now; the exit status is that of
     the first: 0 valid, 1 invalid, 4 indeterminate. A second engine is asked where one is installed
@@ -88,7 +94,7 @@ def command(
     now: datetime = ctx.obj["now"]()
     moment = now if at is None else at.replace(tzinfo=UTC)
     with file.open("rb") as opened:
-        # Twice the limit, since it may be hexadecimal text, and room for line ends.
+        # Twice the limit, since it may be text, and room for line ends.
         evidence = unwrap(opened.read(3 * MAX_EVIDENCE_BYTES))
     if policy_file is not None:
         policy = read_policy(policy_file)
@@ -177,16 +183,28 @@ def _value(then: Appraisal, again: Appraisal, policy: Policy) -> dict[str, objec
 
 def _answer(appraisal: Appraisal) -> dict[str, object]:
     window = appraisal.examination.window
+    usable = window is not None and window.start <= window.end
     return {
         "at": Validity.text(appraisal.examination.at),
         "verdict": appraisal.verdict,
         "tier": appraisal.tier,
         "trust": dict(appraisal.trust),
-        "valid_from": "" if window is None else Validity.text(window.start),
-        "valid_until": "" if window is None else Validity.text(window.end),
+        "valid_from": Validity.text(window.start) if window is not None and usable else "",
+        "valid_until": Validity.text(window.end) if window is not None and usable else "",
         "checks": appraisal.checks,
         "disputed": appraisal.disputed,
     }
+
+
+def _not_compared(then: Appraisal, rules: Rules, policy: Policy) -> list[str]:
+    """What the policy skips, with the values that it could list."""
+    claims = then.examination.claims
+    skipped = [name for name in policy.skip if name in rules.references]
+    absent = [name for name in skipped if name not in claims]
+    lines = [
+        f"  not compared: {name} {written(claims[name])}" for name in skipped if name in claims
+    ]
+    return [*lines, f"  not compared, nor stated: {', '.join(absent)}"] if absent else lines
 
 
 def _name(appraisal: Appraisal) -> str:
@@ -207,10 +225,14 @@ def _lines(then: Appraisal, again: Appraisal, rules: Rules, policy: Policy) -> l
     ]
     lines += [f"  ROOT OF NO VENDOR  {item}" for item in then.examination.configured_roots]
     lines += [f"  DISPUTED    {item.disputed}" for item in (then, again) if item.disputed][:1]
-    lines += [f"  trust       {claim} {value}" for claim, value in sorted(then.trust.items())]
+    lines += [
+        f"  trust       {claim} {value} ({tier_of(value)})"
+        for claim, value in sorted(then.trust.items())
+    ]
     lines += check_lines(then.checks, rules.table)
-    skipped = [name for name in policy.skip if name in rules.references]
-    if skipped:
-        lines.append(f"  not compared: {', '.join(skipped)}")
+    later = [item for item in again.findings() if item not in then.checks]
+    if later:
+        lines += ["  as of now, besides:", *check_lines(later, rules.table)]
+    lines += _not_compared(then, rules, policy)
     step = next_step(then.checks)
     return [*lines, f"next: {step}"] if step else lines

@@ -23,7 +23,7 @@ def read_input(path: Path, max_bytes: int, what: str) -> bytes:
     if len(data) > max_bytes:
         raise LimitExceededError(
             Reason.MESSAGE_TOO_LARGE,
-            f"this is too large for a {what}",
+            f"this {what} is too large",
             where=str(path),
             expected=f"at most {max_bytes} bytes",
         )

@@ -4,7 +4,6 @@ Nouns are imported when they are used: ``provreg verify`` runs without the code 
 and database, and starts in a fraction of the time.
 """
 
-import os
 import re
 import sys
 import traceback
@@ -109,8 +108,7 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         status = output.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; at its end Python would try to write the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.let_go()
         status = output.VERIFIED
     except Exception as error:  # noqa: BLE001 - no traceback reaches the user
         refusal = _refusal(error, arguments)

@@ -1,5 +1,6 @@
 """Text or JSON on standard output, never both; everything else goes to standard error."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -42,11 +43,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON f
 
 def show(value: object, text: Iterable[str], *, as_json: bool) -> None:
     """Write one answer: ``value`` as JSON, or ``text`` line by line."""
-    if as_json:
-        click.echo(encoding.write_json(value).decode())
-    else:
-        for line in text:
-            click.echo(plain(line))
+    try:
+        if as_json:
+            click.echo(encoding.write_json(value).decode())
+        else:
+            for line in text:
+                click.echo(plain(line))
+    except BrokenPipeError:
+        # Whoever read has seen enough; what was found out is still the exit status.
+        let_go()
+
+
+def let_go() -> None:
+    """Write to nobody: at its end Python would try to write the rest to a reader that is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(line: str) -> None:

@@ -35,7 +35,9 @@ def read_record(path: Path, kind: type[T], what: str) -> T:
     data = read_input(path, MAX_POLICY_BYTES, what)
     members = encoding.read_foreign_json(data, what=what)
     if not isinstance(members, dict):
-        raise MalformedError(Reason.MALFORMED_JSON, f"a {what} is a JSON object", where=str(path))
+        raise MalformedError(
+            Reason.MALFORMED_JSON, f"this {what} is no JSON object", where=str(path)
+        )
     return encoding.convert(members, kind)
 
 

@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import click
+import msgspec
 
 from registry.cli.connection import connect
 from registry.cli.output import json_option, show
 from registry.cli.policy_file import file_argument, policy_lines, read_policy
 from registry.client.evidence import EvidenceCalls
 from registry.client.statements import LoggedStatement
+from registry.core.encoding import write_json
 from registry.core.evidence.appraisal import policy_digest
 from registry.core.evidence.policy import Policy
+from registry.errors import NotFoundError, Reason
 
 
 @click.command()
@@ -23,6 +26,29 @@ def register(ctx: click.Context, *, file: Path, as_json: bool) -> None:
     with connect(ctx) as client:
         logged = EvidenceCalls(client).put_policy(policy)
     show(_value(logged), _lines(logged), as_json=as_json)
+
+
+@click.command("show")
+@click.argument("policy", metavar="NAME|sha256:HEX")
+@click.pass_context
+def show_one(ctx: click.Context, *, policy: str) -> None:
+    """Print a policy as provreg policy register takes it: the newest of a name, or a certain one.
+
+    It is named by the record that register said, or by the digest that results name it by.
+    """
+    with connect(ctx) as client:
+        found = EvidenceCalls(client).policies()
+    for item in reversed(found):
+        said: Policy = item.statement.predicate
+        if policy in (said.name, item.record_id, f"sha256:{policy_digest(said)}"):
+            click.echo(msgspec.json.format(write_json(said), indent=2).decode())
+            return
+    raise NotFoundError(
+        Reason.UNKNOWN_APPRAISAL_POLICY,
+        "no such appraisal policy is registered here",
+        where=policy[:200],
+        hint="run: provreg policy list",
+    )
 
 
 @click.command("list")

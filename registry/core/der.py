@@ -25,7 +25,7 @@ def read(kind: type[T], data: bytes, *, what: str) -> T:
         again = asn1.encode_der(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise MalformedError(
-            Reason.MALFORMED_DER, f"this is not a {what}", actual=str(error)[:200]
+            Reason.MALFORMED_DER, f"this is no {what}", actual=str(error)[:200]
         ) from error
     if again != data:
         raise MalformedError(Reason.MALFORMED_DER, f"this {what} is not spelled as DER spells it")

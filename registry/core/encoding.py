@@ -104,7 +104,7 @@ def read_json(data: bytes, kind: type[T], *, what: str = "value") -> T:
         value: T = _decoder(kind).decode(data)  # type: ignore[arg-type]  # types are hashable
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(
-            Reason.MALFORMED_JSON, f"this is not a {what}", actual=str(error)
+            Reason.MALFORMED_JSON, f"this is no {what}", actual=str(error)
         ) from error
     if _encoder.encode(value) != data:
         raise MalformedError(
@@ -153,7 +153,7 @@ def read_proto_json(data: bytes, kind: type[T], *, what: str) -> T:
     """
     value = _without_nulls(read_foreign_json(data, what=what))
     if not isinstance(value, dict):
-        raise MalformedError(Reason.MALFORMED_JSON, f"this is not a {what}")
+        raise MalformedError(Reason.MALFORMED_JSON, f"this is no {what}")
     return convert(value, kind)
 
 
@@ -187,7 +187,7 @@ def _read_foreign(
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise MalformedError(
-            Reason.MALFORMED_JSON, f"this is not a {what}", actual=_one_line(error)
+            Reason.MALFORMED_JSON, f"this is no {what}", actual=_one_line(error)
         ) from error
     level = [value]
     for _ in range(max_depth):

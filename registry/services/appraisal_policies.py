@@ -11,7 +11,7 @@ from registry.core import digest
 from registry.core.attestation.dsse import Envelope
 from registry.core.encoding import read_json
 from registry.core.evidence.appraisal import policy_digest
-from registry.core.evidence.distrust import Entry
+from registry.core.evidence.distrust import Entry, check_names
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.policy import Policy, check
 from registry.core.records import appraisal_policy, distrust_entry, predicate
@@ -109,14 +109,15 @@ class AppraisalPolicies:
         """Put an entry on the distrust list; the same one again keeps its place.
 
         Raises:
-            MalformedError: ``MALFORMED_FIELD`` for one that would match everything, or what is
-                wrong with the JSON.
+            MalformedError: ``MALFORMED_FIELD`` for one that would match everything, or nothing, or
+                what is wrong with the JSON.
             LimitExceededError: ``MESSAGE_TOO_LARGE``.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
         said = read_json(_bounded(data), Entry, what="distrust entry")
         statement = distrust_entry.build(said)
         distrust_entry.validate(statement.subject, said)
+        check_names(said, rules_of(said.selector.family))
         with self._lock:
             for entry, known in self._distrust:
                 if known == said:

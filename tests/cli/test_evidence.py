@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from registry.cli.evidence_verify import VENDORS
+from registry.core.encoding import base64_text
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Role
@@ -19,7 +23,8 @@ from registry.core.evidence.starters import starter
 from registry.errors import MalformedError, Reason
 from tests.cli.conftest import Place, Said, Shell
 from tests.core.evidence.sev_snp.rows import FOLDER, WHY_NOT, Row, rows
-from tools.fake_vendor import amd, azure, intel, nitro
+from tests.running import REPOSITORY
+from tools.fake_vendor import amd, azure, intel, nitro, nvidia
 from tools.fake_vendor.nitro import NOON, Minted, Spec
 
 AT = NOON.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -81,6 +86,17 @@ def test_what_was_valid_then_may_be_open_now(shell: Shell, file: Path, root: str
     assert "next: ask for a moment inside the windows" in after.out
 
 
+def test_a_verdict_is_the_exit_status_even_if_nobody_reads_on(file: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    words = [sys.executable, "-m", "registry", "evidence", "verify", str(file), "--at", AT]
+    done = subprocess.run(
+        words, stdout=write_end, stderr=subprocess.PIPE, cwd=REPOSITORY, check=False, text=True
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_a_root_that_nobody_named_makes_it_invalid(shell: Shell, file: Path) -> None:
     said = shell("evidence", "verify", file, "--at", AT)
     assert said.status == 1
@@ -92,6 +108,73 @@ def test_hexadecimal_text_is_evidence_too(shell: Shell, file: Path, root: str) -
     text = file.read_bytes().hex().upper()
     file.write_text("\n".join(text[at : at + 64] for at in range(0, len(text), 64)) + "\n")
     assert shell("evidence", "verify", file, "--at", AT, "--root", root).status == 0
+
+
+def test_base64_text_is_evidence_too(shell: Shell, file: Path, root: str) -> None:
+    text = base64_text(file.read_bytes())
+    file.write_text("\n".join(text[at : at + 76] for at in range(0, len(text), 76)) + "\n")
+    assert shell("evidence", "verify", file, "--at", AT, "--root", root).status == 0
+
+
+def test_what_is_missing_is_called_by_the_role_in_which_it_can_be_given(
+    shell: Shell, home: Path
+) -> None:
+    file = home / "evidence.bin"
+    for evidence, roles in (
+        (amd.mint().evidence, ["amd-vek"]),
+        (
+            intel.mint().evidence,
+            ["intel-root-crl", "intel-pck-crl", "intel-tcb-info", "intel-qe-identity", "event-log"],
+        ),
+        (nvidia.mint().evidence, ["nvidia-ocsp", "nvidia-rim"]),
+    ):
+        file.write_bytes(evidence)
+        roots = [
+            f"--root={name}={sha256}"
+            for minted in (amd.roots(), intel.mint().roots, nvidia.mint().roots)
+            for vendor, sha256 in minted.named
+            for name, known in VENDORS.items()
+            if known == vendor
+        ]
+        said = shell("evidence", "verify", file, "--at", AT, *roots)
+        assert said.status == 4
+        for role in roles:
+            assert f"at hand ({role})" in said.out
+        assert "--endorsements" in said.out.splitlines()[-1]
+
+
+def test_the_next_step_is_about_the_gravest_failure(shell: Shell, home: Path) -> None:
+    minted = nitro.mint(Spec(pcrs=dict.fromkeys(range(16), bytes(48))))
+    path = home / "debug.cbor"
+    path.write_bytes(minted.evidence)
+    [(_, sha256)] = minted.roots.named
+    named = ("--root", f"aws-nitro={sha256}")
+    for more, step in (
+        ((), "name it with --root"),
+        (named, "a policy may weigh them"),
+        ((*named, "--nonce", "00" * 32), "ask the device again"),
+    ):
+        said = shell("evidence", "verify", path, "--at", AT, *more)
+        assert said.status == 1
+        assert step in said.out.splitlines()[-1]
+
+
+def test_what_speaks_against_it_now_is_told_beside_what_was_good_then(
+    shell: Shell, file: Path, root: str
+) -> None:
+    said = shell("evidence", "verify", file, "--at", AT, "--root", root)
+    assert said.status == 0
+    before, _, besides = said.out.partition("  as of now, besides:\n")
+    assert "FAILED" not in before
+    assert "EXPIRED" in besides
+
+
+def test_what_a_starter_does_not_compare_is_shown_to_be_listed(
+    shell: Shell, file: Path, root: str
+) -> None:
+    said = shell("evidence", "verify", file, "--at", AT, "--root", root)
+    assert f"  not compared: pcr0 {'01' * 48}\n" in said.out
+    assert "  not compared, nor stated: pcr16, " in said.out
 
 
 def test_a_binding_is_compared_if_it_is_given(shell: Shell, home: Path, root: str) -> None:
@@ -184,8 +267,12 @@ def test_the_longest_role_that_a_name_begins_with_is_meant(home: Path) -> None:
         (("--at", "yesterday"), 2),
         (("--at", "1970-01-01"), 1),
         (("--family", "intel-dcap"), 1),
+        (("--endorsements", "no-such-folder"), 2),
     ],
-    ids=["root", "vendor", "digest", "nonce", "family", "time", "epoch", "another family"],
+    ids=[
+        *("root", "vendor", "digest", "nonce", "family", "time", "epoch", "another family"),
+        "no folder",
+    ],
 )
 def test_what_is_not_understood_is_refused(
     shell: Shell, file: Path, arguments: tuple[str, ...], status: int
@@ -318,6 +405,41 @@ def test_evidence_goes_all_the_way_to_the_log_and_back(
     assert node("evidence", "show", "--verifier", "provreg 0.1.0").status == 0
     assert node("evidence", "show", "00" * 32).status == 1
     assert node("evidence", "show").status == 2
+    assert node("evidence", "show", "--key", "no-such.pem").status == 2
+
+
+def test_the_verdict_of_what_is_submitted_is_the_exit_status(
+    node: Shell, admin: Shell, policy: str, submission: Submission, home: Path
+) -> None:
+    members = json.loads(admin("policy", "show", policy).out)
+    path = home / "strict.json"
+    path.write_text(json.dumps(members | {"name": "acme/strict", "roots": []}))
+    assert admin("policy", "register", path).status == 0
+    bound = ("--session-key", submission.key)
+    common = ("evidence", "submit", submission.file, "--nonce", submission.nonce)
+    refused = node(*common, "--policy", "acme/strict", *bound)
+    assert refused.status == 1
+    assert refused.out.startswith("INVALID, contraindicated\n")
+    assert "in force    never" in refused.out
+    assert "next: if you trust this root, register a policy" in refused.out
+
+
+def test_a_registered_policy_is_shown_as_it_can_be_registered_again(
+    admin: Shell, policy: str, home: Path
+) -> None:
+    [listed] = [each for each in admin("policy", "list", "--json").value if each["name"] == policy]
+    path = home / "again.json"
+    for name in (policy, listed["record_id"], f"sha256:{listed['sha256']}"):
+        path.write_text(admin("policy", "show", name).out)
+        assert admin("policy", "register", path, "--json").value["index"] == listed["index"]
+    assert admin("policy", "show", "acme/nothing").status == 1
+
+
+def test_a_distrust_entry_that_could_match_nothing_is_refused(admin: Shell) -> None:
+    for name in (("--claim", "modul_id", "x"), ("--below", "pcr0", "3")):
+        refused = admin("distrust", "add", "aws-nitro", *name, "--reason", "typo", "--json")
+        assert (refused.status, refused.error["reason"]) == (1, "MALFORMED_FIELD")
+        assert name[1] in refused.error["actual"]
 
 
 def test_a_distrust_entry_changes_the_verdict_when_all_is_judged_again(

@@ -103,9 +103,15 @@ class CheckError(VerificationError):
         return "; ".join(parts)[:_DETAIL_CHARACTERS]
 
 
-def missing(what: str) -> CheckError:
-    """The failure that says: this endorsement is needed and is not at hand."""
-    return CheckError(Finding.MISSING, f"{what} is not at hand", severity=Severity.TIME)
+def missing(what: str, role: str = "") -> CheckError:
+    """The failure that says: this endorsement is needed and is not at hand.
+
+    Args:
+        what: What is missing.
+        role: The role in which an endorsement can be given; empty if it is none.
+    """
+    text = f"{what} is not at hand" + (f" ({role})" if role else "")
+    return CheckError(Finding.MISSING, text, severity=Severity.TIME)
 
 
 class Ledger:

@@ -13,6 +13,7 @@ import msgspec
 
 from registry.core.encoding import AsciiKey, Count, Text, Time, Value
 from registry.core.evidence.claims import ClaimValue, Examination, Family
+from registry.core.evidence.rules import Rules
 from registry.core.evidence.validity import seconds
 from registry.errors import MalformedError, Reason
 
@@ -66,6 +67,27 @@ def check(entry: Entry) -> None:
             "a distrust entry must select something",
             expected="claims, below or verifiers",
         )
+
+
+def check_names(entry: Entry, rules: Rules) -> None:
+    """Refuse an entry that no evidence could match, since its family makes no such claim.
+
+    Raises:
+        MalformedError: ``MALFORMED_FIELD``.
+    """
+    named = {*rules.references, *rules.distrust[0]}
+    for where, said, known in (
+        ("claims", set(entry.selector.claims), {*named, *rules.minimums}),
+        ("below", set(entry.selector.below), set(rules.minimums)),
+    ):
+        if said - known:
+            raise MalformedError(
+                Reason.MALFORMED_FIELD,
+                f"evidence of {rules.family} makes no such claim: this entry would match nothing",
+                where=where,
+                expected=", ".join(sorted(known))[:1000] or "no name",
+                actual=", ".join(sorted(said - known))[:400],
+            )
 
 
 def written(value: ClaimValue) -> str:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from registry.core.encoding import base64_text
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.nvidia.container import write_device, write_set
 from registry.core.evidence.recognise import recognise, unwrap
@@ -36,6 +37,21 @@ def test_evidence_is_recognised_as_bytes_and_as_hexadecimal(family: Family) -> N
     assert recognise(unwrap(evidence), NOON).family is family
     for text in (evidence.hex(), f"{evidence.hex().upper()}\r\n"):
         assert recognise(unwrap(text.encode()), NOON).family is family
+
+
+@pytest.mark.parametrize("family", Family)
+def test_evidence_is_recognised_as_base64_in_lines(family: Family) -> None:
+    text = base64_text(ONE_OF_EACH[family])
+    lines = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    assert unwrap(f"{lines}\n".encode()) == ONE_OF_EACH[family]
+    for stray in (f"{text}=", text + "*", text[:-1]):
+        assert unwrap(stray.encode()) == stray.encode()
+
+
+def test_what_is_broken_behind_its_beginning_is_of_the_family_that_can_say_so() -> None:
+    unsigned = nvidia_token.mint(nvidia_token.Spec(algorithm="none")).evidence
+    assert recognise(unsigned, NOON).family is Family.NVIDIA_EAT
+    assert recognise(ONE_OF_EACH[Family.INTEL_DCAP][:-1], NOON).family is Family.INTEL_DCAP
 
 
 def test_a_single_device_is_what_it_is_submitted_as() -> None:

@@ -115,7 +115,7 @@ def _event_logs(inputs: Inputs, domain: TDReport) -> dict[str, ClaimValue]:
     ledger = inputs.ledger
     logs = inputs.endorsements.all(Role.EVENT_LOG)[:MAX_CANDIDATES]
     if not logs:
-        ledger.skip("I24", Finding.MISSING, "no event log is at hand")
+        ledger.skip("I24", Finding.MISSING, f"no event log is at hand ({Role.EVENT_LOG})")
     claims: dict[str, ClaimValue] = {}
     for data in logs:
         inputs.use(data)

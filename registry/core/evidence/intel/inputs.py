@@ -7,7 +7,7 @@ what it says, before anything is verified: what then does not verify fails.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from cryptography import x509
 
@@ -34,6 +34,8 @@ from registry.core.evidence.validity import Validity
 
 MAX_CANDIDATES = 16
 """Endorsements that are looked at in one role; one is what is needed."""
+
+_CALLED: Final = {Role.INTEL_TCB_INFO: "TCB info", Role.INTEL_QE_IDENTITY: "QE identity"}
 
 T = TypeVar("T", TCBInfo, QEIdentity)
 
@@ -111,7 +113,7 @@ class Inputs:
 
         chosen: RevocationList | None = None
         with self.ledger.check("I6"):
-            chosen = _choose(self._held(role), crls.read, rank, what)
+            chosen = _choose(self._held(role), crls.read, rank, missing(what, role))
         if chosen is None:
             return None
         verified: RevocationList | None = None
@@ -152,7 +154,7 @@ class Inputs:
             meant: Whether it is for this quote.
             like: The quote's own chain.
         """
-        what = roles[0].value.removeprefix("intel-").replace("-", " ")
+        what = _CALLED[roles[0]]
 
         def rank(item: Signed[T]) -> tuple[int, ...]:
             current = self.ledger.at in item.window
@@ -160,14 +162,14 @@ class Inputs:
 
         chosen: Signed[T] | None = None
         with self.ledger.check(check):
-            chosen = _choose(self._held(roles[0]), read, rank, f"the {what}")
+            chosen = _choose(self._held(roles[0]), read, rank, missing(f"the {what}", roles[0]))
         if chosen is None:
             return None
         self.use(chosen.body)
         pem = self._signer(roles[1], chosen)
         if pem is None:
             with self.ledger.check(check):
-                raise missing(f"the chain of the {what}'s signer")
+                raise missing(f"the chain of the {what}'s signer", roles[1])
             return None
         self.use(pem)
         chain = self.chain(check, pem, 2, like)
@@ -219,14 +221,14 @@ def _choose(
     held: Iterable[bytes],
     read: Callable[[bytes], R],
     rank: Callable[[R], tuple[int, ...]],
-    what: str,
+    absent: CheckError,
 ) -> R:
     """The endorsement of the highest rank, of those that can be read.
 
     Raises:
         CheckError: ``MISSING``, or why none can be read.
     """
-    error = missing(what)
+    error = absent
     found: list[R] = []
     for number, data in enumerate(held):
         try:

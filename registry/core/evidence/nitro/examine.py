@@ -178,7 +178,8 @@ def _check_revocation(ledger: Ledger, chain: Sequence[Link], data: Sequence[byte
             raise failure
     if absent or not used:
         # Not a pass for what was checked: a policy that requires N9 requires all of it.
-        ledger.skip("N9", Finding.MISSING, f"no CRL at hand for {'; '.join(absent)}"[:1000])
+        text = f"no CRL at hand ({Role.NITRO_CRL}) for {'; '.join(absent)}"[:1000]
+        ledger.skip("N9", Finding.MISSING, text)
     else:
         with ledger.check("N9", *used):
             pass

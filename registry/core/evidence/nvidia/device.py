@@ -246,7 +246,7 @@ def examine_software(examined: Examined, material: Material) -> None:
         with ledger.check("G6", examined.report.data):
             found = measurements.choose(wanted, material.manifests, material.unclaimed)
         if not found:
-            absent.append(missing(f"the manifest {wanted.name}"))
+            absent.append(missing(f"the manifest {wanted.name}", Role.NVIDIA_RIM))
             continue
         trial = _Trial(ledger.at, material)
         manifest = min(found, key=trial.rank) if len(found) > 1 else found[0]

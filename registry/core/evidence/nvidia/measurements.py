@@ -7,6 +7,7 @@ from typing import Final
 
 from registry.core.evidence.checks import CheckError, Severity, missing
 from registry.core.evidence.claims import ClaimValue
+from registry.core.evidence.endorsements import Role
 from registry.core.evidence.nvidia.chain import Architecture, Identity
 from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.nvidia.rim import Manifest
@@ -151,7 +152,7 @@ def choose(
         return found
     near = [item for item in unclaimed if wanted.is_near(item)]
     if not near:
-        raise missing(f"the manifest {wanted.name}")
+        raise missing(f"the manifest {wanted.name}", Role.NVIDIA_RIM)
     raise CheckError(
         Found.RIM_VERSION,
         "the manifest is for another version than the report",

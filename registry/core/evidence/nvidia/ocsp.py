@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from registry.core.certificates.chain import find
 from registry.core.evidence.checks import CheckError, Finding, Ledger, Severity, missing
+from registry.core.evidence.endorsements import Role
 from registry.core.evidence.nvidia import chain
 from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.validity import Validity, seconds
@@ -311,7 +312,7 @@ def _nothing(subject: Subject, strays: Sequence[Answer]) -> CheckError:
         if item.serial == certificate.serial_number or _by(item, subject.issuer)
     ]
     if not near:
-        return missing(f"the OCSP answer about {who}")
+        return missing(f"the OCSP answer about {who}", Role.NVIDIA_OCSP)
     return CheckError(
         Found.OCSP_OTHER_CERTIFICATE,
         "an OCSP answer is about another certificate",

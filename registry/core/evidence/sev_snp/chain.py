@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 from registry.core.certificates import pem
 from registry.core.certificates.chain import check_critical, find, load
 from registry.core.evidence.checks import CheckError, Severity, missing
+from registry.core.evidence.endorsements import Role
 from registry.core.evidence.sev_snp.certificate import EndorsementKey, KeyKind, endorsement_key
 from registry.core.evidence.sev_snp.findings import SNPFinding
 from registry.core.evidence.sev_snp.product import ProductLine
@@ -98,7 +99,7 @@ def find_path(key: EndorsementKey, known: Iterable[Authority]) -> Path:
     """
     candidates = tuple(known)
     if not candidates:
-        raise missing("the vendor's chain")
+        raise missing("the vendor's chain", Role.AMD_CHAIN)
     refusal: CheckError | None = None
     for signer in candidates:
         if signer.subject != key.issuer:

@@ -195,7 +195,11 @@ def _check_chain(
         with ledger.check("S5", *lists):
             used.append(check_revocation(ledger, path, lists))
     else:
-        ledger.skip("S5", Finding.MISSING, f"no revocation list of {path.root.name} is at hand")
+        ledger.skip(
+            "S5",
+            Finding.MISSING,
+            f"no revocation list of {path.root.name} is at hand ({Role.AMD_CRL})",
+        )
     seen.used.update(sha256(data).hex() for data in used)
     return path
 
@@ -203,7 +207,7 @@ def _check_chain(
 def _choose(report: Report, given: Sequence[bytes]) -> EndorsementKey:
     """The endorsement key for this report, or any, so that what does not fit is named."""
     if not given:
-        raise missing("the certificate of the endorsement key")
+        raise missing("the certificate of the endorsement key", Role.AMD_VEK)
     if len(given) == 1:
         return endorsement_key(given[0])
     first: EndorsementKey | None = None
@@ -222,7 +226,7 @@ def _choose(report: Report, given: Sequence[bytes]) -> EndorsementKey:
             return key
     if first is not None:
         return first
-    raise refusal or missing("the certificate of the endorsement key")
+    raise refusal or missing("the certificate of the endorsement key", Role.AMD_VEK)
 
 
 def _check_kind(ledger: Ledger, report: Report, path: Path) -> None:
