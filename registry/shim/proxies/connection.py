@@ -5,7 +5,7 @@ Trailers (RFC 9112 §7.1.2) carry what is known of a stream only at its end. The
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -15,8 +15,11 @@ MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
 """How long the head of a request may take to arrive."""
 
-TRAILERS = "http.response.trailers"
+TRAILERS: Final = "http.response.trailers"
 """The ASGI message that ends a chunked answer with further header fields."""
+
+CUT: Final = "provreg.http.response.cut"
+"""The message that breaks off an answer, so that nobody takes what went out for all of it."""
 
 
 class _Cycle(RequestResponseCycle):
@@ -24,6 +27,9 @@ class _Cycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:
         """Send a message of the application."""
+        if message["type"] == CUT:
+            self._cut()
+            return
         if message["type"] != TRAILERS:
             await super().send(message)
             return
@@ -42,6 +48,14 @@ class _Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+    def _cut(self) -> None:
+        """Close the connection before the answer is complete."""
+        # Else uvicorn would say, with a traceback, that the application forgot to complete it.
+        self.response_complete = True
+        self.message_event.set()
+        if not self.disconnected:
+            self.transport.close()
 
 
 class ProxyProtocol(HttpToolsProtocol):

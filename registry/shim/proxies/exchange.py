@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from registry.core import encoding
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
-from registry.shim.proxies.connection import TRAILERS
+from registry.shim.proxies.connection import CUT, TRAILERS
 from registry.shim.recorder.asking import DEADLINE, LEVEL
 from registry.shim.recorder.recorder import Sent
 
@@ -195,7 +195,9 @@ class Exchange:
     async def _say(self, status: int, message: str, code: str) -> None:
         if self._started:
             # Too late to say anything: an answer that is cut must not look whole.
-            raise ConnectionAbortedError
+            await self._send({"type": CUT})
+            self.close()
+            return
         said = {"error": {"code": code, "message": message, "type": "provreg"}}
         body = encoding.write_json(said)
         headers = [
