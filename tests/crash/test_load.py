@@ -8,7 +8,9 @@ import pytest
 from registry.core.verdict import Verdict
 from tests.shim_story import Story
 from tools.load.clients import Received
-from tools.load.judging import Journal, Sample, grown
+from tools.load.hour import worth
+from tools.load.judging import Journal
+from tools.load.memory import MAX_GROWTH_BYTES, Sample, grown, line, problem
 from tools.load.processes import MODES
 from tools.load.run import run
 
@@ -79,13 +81,45 @@ def test_a_whole_answer_without_a_completion_is_found_in_strict(story: Story) ->
     assert "completions" in Journal(story.records).problem(received(story, n, "strict", "0" * 64))
 
 
-def test_memory_that_grows_is_found_and_the_beginning_of_a_life_is_not() -> None:
-    def life(each: int, at_the_end: int) -> list[Sample]:
-        warm = [Sample("strict", each, age / 10, age << 20) for age in range(20)]
-        return warm + [
-            Sample("strict", each, age / 10, (20 << 20) + at_the_end * (age - 20))
-            for age in range(20, 100)
-        ]
+def life(number: int, *, each_second: int, seconds: int = 90) -> list[Sample]:
+    """A life whose memory grows while it warms up, and then by so many bytes each second."""
+    warm = seconds // 3
+    return [
+        Sample("shim", number, age, (min(age, warm) << 20) + each_second * max(0, age - warm))
+        for age in range(seconds + 1)
+    ]
 
-    assert abs(grown([*life(1, 1 << 20), *life(2, 0)], "strict")) < 1 << 20
-    assert grown([*life(1, 0), *life(2, 1 << 20)], "strict") > 30 << 20
+
+def test_memory_that_grows_is_found_and_the_beginning_of_a_life_is_not() -> None:
+    leaking, flat = life(1, each_second=1 << 20), life(2, each_second=0)
+    assert grown([*leaking, *flat], "shim") == 0
+    assert problem([*leaking, *flat], "shim") == ""
+    # A third of a life, from middle to middle.
+    leaking = life(3, each_second=1 << 20)
+    assert round(grown([*flat, *leaking], "shim") / (1 << 20), 1) == 30.5
+    assert "grew" in problem([*flat, *leaking], "shim")
+    assert "+30.5" in line([*flat, *leaking], "shim")
+
+
+def test_what_the_bound_sees_is_a_kilobyte_of_each_call() -> None:
+    calls_a_second, seconds = 130, int(20 * 60 * 0.4)
+    kept = life(1, each_second=calls_a_second * 1000, seconds=seconds)
+    assert grown(kept, "shim") > MAX_GROWTH_BYTES
+
+
+def test_memory_that_nobody_looked_at_is_not_flat() -> None:
+    assert "nobody" in problem([], "shim")
+
+
+def test_a_run_is_worth_as_many_hours_as_it_has_calls_and_deaths() -> None:
+    hours = worth(calls=230_400, clients=64, deaths=60)
+    assert (hours.by_calls, hours.by_deaths) == (1.0, 0.5)
+
+
+def test_an_answer_that_was_told_to_be_signed_and_is_not_is_found(story: Story) -> None:
+    told = Received("stream", f"{story.shim_id}/1", told="signed")
+    assert "told to be signed" in Journal(story.records).problem(told)
+    story.attached(1)
+    assert Journal(story.records).problem(told) == ""
+    story.attached(1)
+    assert "told to be signed" in Journal(story.records).problem(told)

@@ -6,9 +6,10 @@
 
 A registry, a model server and two shims (modes ``strict`` and ``stream``) run as processes of their
 own. All are killed as ``kill -9`` does it, at random, and started again, while 64 clients ask
-without end. In the end everything is judged, see :mod:`tools.load.judging`. The seed is printed; it
-repeats who is killed when and what is asked, not how threads take turns. Exits 1 if anything is
-not as it must be.
+without end. In the end everything is judged, see :mod:`tools.load.judging` and
+:mod:`tools.load.memory`; :mod:`tools.load.hour` says how much of an hour it was. The seed is
+printed; it repeats who is killed when and what is asked, not how threads take turns. Exits 1 if
+anything is not as it must be.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.load.judging import grown, line
+from tools.load.hour import worth
+from tools.load.judging import line
+from tools.load.memory import line as memory_line
 from tools.load.processes import MODES
 from tools.load.run import Report, run
 
@@ -38,32 +41,28 @@ def main() -> int:
         report = asyncio.run(
             run(folder, seconds=given.seconds, clients=given.clients, seed=seed, say=_say)
         )
-    tell(report)
+    tell(report, given.clients)
     return 1 if report.problems else 0
 
 
-def tell(report: Report) -> None:
+def tell(report: Report, clients: int) -> None:
     """Print a report."""
     memory = report.memory
     for mode in MODES:
         whole = sum(1 for _ in memory.whole(mode))
-        print(f"{mode}: {whole} answers came whole; memory {_mib(report, mode)}")
+        signed = sum(1 for each in memory.whole(mode) if each.told == "signed")
+        print(f"{mode}: {whole} answers came whole, {signed} of them told to be signed")
     print("killed: " + ", ".join(f"{name} {count}x" for name, count in report.kills.items()))
+    calls = len(memory.received) + memory.failed
+    hours = worth(calls, clients, min(report.kills.values(), default=0))
+    print(f"worth {hours.by_calls:.1f} hours by its {calls} calls, {hours.by_deaths:.1f} by deaths")
+    for name in dict.fromkeys(each.name for each in report.samples):
+        print(memory_line(report.samples, name))
     for audit in report.audits:
         print(line(audit))
     for problem in report.problems[:20]:
         print(f"WRONG {problem}")
     print(f"{len(report.problems)} problems, seed {report.seed}")
-
-
-def _mib(report: Report, mode: str) -> str:
-    lives: dict[int, list[int]] = {}
-    for each in report.samples:
-        if each.mode == mode:
-            lives.setdefault(each.life, []).append(each.resident_bytes)
-    largest = max(max(values) for values in lives.values()) / 2**20
-    more = grown(report.samples, mode) / 2**20
-    return f"at most {largest:.0f} MiB in {len(lives)} lives, {more:+.1f} MiB in the last half life"
 
 
 def _say(text: str) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 
 from registry.core import encoding
 from registry.shim.proxies.answer_readers import AnswerReader
+from registry.shim.recorder.asking import DEADLINE, LEVEL, REACHED
 
 SECONDS = 20.0
 """How long a client waits for an answer."""
@@ -21,6 +22,12 @@ PAUSE_SECONDS = 0.1
 EARLY = 0.03
 """Which part of the streams a client leaves before their end."""
 
+SIGNED = 0.05
+"""Which part of the calls asks for a signed record."""
+
+SIGNED_HEADERS = {LEVEL: "signed", DEADLINE: "2000"}
+"""What asks for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -30,12 +37,14 @@ class Received:
         receipt_id: As the answer names its record.
         content_digest: What names the answer, computed by the client; empty unless it came whole.
         left: Whether the client left before the end.
+        told: The level that the answer says it reached; empty if nobody asked.
     """
 
     mode: str
     receipt_id: str
     content_digest: str = ""
     left: bool = False
+    told: str = ""
 
 
 @dataclass
@@ -64,9 +73,12 @@ async def ask(
             stream = chance.random() < 0.5  # noqa: PLR2004 - half of them
             body = {"stream": stream, "messages": [{"content": f"{number}-{count}"}]}
             early = stream and chance.random() < EARLY
+            headers = SIGNED_HEADERS if chance.random() < SIGNED else {}
             url = f"http://127.0.0.1:{ports[mode]}/v1/chat/completions"
             try:
-                async with session.post(url, data=encoding.write_json(body)) as answer:
+                async with session.post(
+                    url, data=encoding.write_json(body), headers=headers
+                ) as answer:
                     memory.received.append(await _read(answer, mode, early=early))
             except (aiohttp.ClientError, OSError, TimeoutError):
                 memory.failed += 1
@@ -79,6 +91,7 @@ async def _read(answer: aiohttp.ClientResponse, mode: str, *, early: bool) -> Re
     receipt_id = answer.headers.get("x-receipt-id", "")
     if answer.status != 200 or not receipt_id:  # noqa: PLR2004 - OK
         raise aiohttp.ClientPayloadError
+    told = answer.headers.get(REACHED, "")
     reader = AnswerReader("chat", {name.lower(): value for name, value in answer.headers.items()})
     try:
         async for piece in answer.content.iter_any():
@@ -93,4 +106,4 @@ async def _read(answer: aiohttp.ClientResponse, mode: str, *, early: bool) -> Re
     named = reader.named(whole=True)
     if not named.response.complete:
         return Received(mode, receipt_id)
-    return Received(mode, receipt_id, named.response.content_digest)
+    return Received(mode, receipt_id, named.response.content_digest, told=told)

@@ -3,13 +3,13 @@
 * ``strict``: each answer that came whole has exactly one completion, with its content digest, under
   the number that it named; each record is proven in a signed batch in the log.
 * ``stream``: each answer of which anything came has at least its intent under that number.
-* Both: ``audit gaps`` finds the journal complete, with no number missing.
-* The memory of a shim does not grow while it works.
+* Both: ``audit gaps`` finds the journal complete, with no number missing; whoever asked for a
+  signed record has exactly one answer to that, and it is the one that the client was told.
+* Memory is flat, see :mod:`tools.load.memory`; and no process told its user of a bug of its own.
 """
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from registry.client.auditing import Auditor
@@ -25,19 +25,6 @@ from tools.load.clients import Memory, Received
 SAMPLE = 50
 """Answers of each mode whose record is also asked for alone, with its own proof."""
 
-MAX_GROWTH_BYTES = 16 * 1024 * 1024
-"""By how much the memory of a shim may grow from the middle of its last life to the end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The memory of a shim at one moment of one of its lives."""
-
-    mode: str
-    life: int
-    age: float
-    resident_bytes: int
-
 
 class Journal:
     """What the records of one shim say of its calls."""
@@ -45,23 +32,36 @@ class Journal:
     def __init__(self, records: Iterable[inference.Record]) -> None:
         self.intents: set[int] = set()
         self.completions: dict[int, list[inference.Completion]] = {}
+        self.attached: dict[int, list[inference.Attached]] = {}
         for record in records:
             if isinstance(record, inference.Intent):
                 self.intents.add(record.sequence.n)
             elif isinstance(record, inference.Completion):
                 self.completions.setdefault(record.intent_n, []).append(record)
+            elif isinstance(record, inference.Attached):
+                self.attached.setdefault(record.intent_n, []).append(record)
 
     def problem(self, received: Received) -> str:
         """What is wrong with the record of an answer; empty if nothing is."""
         n = int(received.receipt_id.partition("/")[2])
         if n not in self.intents:
             return f"{received.receipt_id} has no intent"
+        if received.told == "signed" and [each.missed for each in self.attached.get(n, [])] != [""]:
+            return f"{received.receipt_id} was told to be signed, and has {self.attached.get(n)}"
         if received.mode != "strict" or not received.content_digest:
             return ""
         found = [each.response.content_digest for each in self.completions.get(n, [])]
         if found != [received.content_digest]:
             return f"{received.receipt_id} has completions {found}, not {received.content_digest}"
         return ""
+
+    def unanswered(self) -> list[int]:
+        """The calls whose callers asked for a signed record, and have not one answer to that."""
+        return [
+            n
+            for n, found in self.completions.items()
+            if found[0].asked == "signed" and len(self.attached.get(n, [])) != 1
+        ]
 
 
 def proven_records(client: RegistryClient, shim_id: str) -> Iterator[inference.Record]:
@@ -90,6 +90,7 @@ def judge(client: RegistryClient, memory: Memory, seed: int) -> tuple[list[ShimA
             problems.append(f"shim {shim_id} is {audit.verdict}: {told}, missing {audit.missing}")
         journal = Journal(proven_records(client, shim_id))
         problems += filter(None, map(journal.problem, answers))
+        problems += [f"{shim_id}/{n} asked, and is not answered" for n in journal.unanswered()]
         problems += _proven(client, answers, random.Random(seed))  # noqa: S311 - a sample
     return audits, problems
 
@@ -109,17 +110,6 @@ def _proven(
         if len(found) != 1:
             problems.append(f"{received.receipt_id} is found {len(found)} times by its output")
     return problems
-
-
-def grown(samples: Sequence[Sample], mode: str) -> int:
-    """By how many bytes the memory of a shim grew in the second half of its last life."""
-    last = max(each.life for each in samples if each.mode == mode)
-    life = [each for each in samples if (each.mode, each.life) == (mode, last)]
-    half = [each.resident_bytes for each in life if each.age >= life[-1].age / 2]
-    quarter = max(1, len(half) // 4)
-    # Of each end the middle one of some: a single moment says little.
-    begin, end = (sorted(part)[len(part) // 2] for part in (half[:quarter], half[-quarter:]))
-    return end - begin
 
 
 def line(audit: ShimAudit) -> str:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 from registry.core.records.completeness import ShimAudit
 from tools.load.clients import Memory, ask
-from tools.load.judging import MAX_GROWTH_BYTES, Sample, grown, judge
-from tools.load.processes import MODES, Process, World, running
+from tools.load.judging import judge
+from tools.load.memory import Sample, problem
+from tools.load.processes import Process, World, running
 
 QUIET_PART = 0.4
 """The last part of a run, in which no shim is killed: its memory is measured there."""
+
+REGISTRY_QUIET_PART = 0.25
+"""The same for the registry: until then the shims live with one that comes and goes."""
 
 PAUSES_SECONDS = (0.3, 3.0)
 """The shortest and the longest time for which a process may work before it is killed again."""
@@ -24,7 +28,10 @@ DOWN_SECONDS = 0.5
 """How long a process stays dead, at most."""
 
 SAMPLE_SECONDS = 0.1
-"""Between two looks at the memory of the shims."""
+"""Between two looks at the memory of the processes."""
+
+BUG = b"Traceback (most recent call last)"
+"""What no process may say."""
 
 DRAIN_SECONDS = 60.0
 """How long the shims may take to bring everything into the log once nobody asks any more."""
@@ -87,17 +94,25 @@ async def run(
         with world.client("auditor") as client:
             report.audits, found = await asyncio.to_thread(judge, client, report.memory, seed)
         report.problems += found
-    for mode in MODES:
-        more = grown(report.samples, mode)
-        if more > MAX_GROWTH_BYTES:
-            report.problems.append(f"the {mode} shim grew by {more} bytes")
+        for each in _watched(world):
+            report.problems += filter(None, [problem(report.samples, each.name)])
+            if BUG in each.said.read_bytes():
+                report.problems.append(f"the {each.name} said: {each.last_words()}")
     return report
 
 
+def _watched(world: World) -> list[Process]:
+    """Ours."""
+    return [world.registry, *world.shims.values()]
+
+
 async def _kill(world: World, report: Report, seconds: float, chance: random.Random) -> None:
-    """Kill every process again and again, each in its own time; the shims not in the quiet part."""
-    whole, loud = seconds, seconds * (1 - QUIET_PART)
-    ends = {world.registry.name: whole, world.model_server.name: whole}
+    """Kill every process again and again, each in its own time; ours not in their quiet parts."""
+    loud = seconds * (1 - QUIET_PART)
+    ends = {
+        world.registry.name: seconds * (1 - REGISTRY_QUIET_PART),
+        world.model_server.name: seconds,
+    }
     processes = (world.registry, world.model_server, *world.shims.values())
     began = time.monotonic()
     await asyncio.gather(
@@ -126,12 +141,12 @@ async def _again(process: Process, report: Report, share: float) -> None:
 
 
 async def _watch(world: World, report: Report) -> None:
-    """Look at the memory of the shims, again and again."""
+    """Look at the memory of our processes, again and again."""
     while True:
-        for mode, each in world.shims.items():
+        for each in _watched(world):
             if each.ready_at and (resident := each.resident_bytes()):
                 age = time.monotonic() - each.ready_at
-                report.samples.append(Sample(mode, each.lives, age, resident))
+                report.samples.append(Sample(each.name, each.lives, age, resident))
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
