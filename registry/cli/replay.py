@@ -42,8 +42,16 @@ STATUS: Final[dict[Outcome, int]] = {
 }
 """The exit status of each outcome."""
 
-_OPEN: Final = frozenset({Reason.NOT_REPLAYABLE, Reason.REPLAY_LIMIT, Reason.REPLAY_FAILED})
-"""Reasons that say nothing about the output: neither proved nor refuted."""
+_OPEN: Final = frozenset(
+    {
+        Reason.MALFORMED_ONNX,
+        Reason.NOT_REPLAYABLE,
+        Reason.REPLAY_FAILED,
+        Reason.REPLAY_LIMIT,
+        Reason.UNSUPPORTED_TENSOR,
+    }
+)
+"""Reasons that say nothing about the output, but that it cannot be had, or compared, here."""
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 

@@ -3,7 +3,7 @@
 Numbers are rounded up before they are written down, so that nothing looks nearer than it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Context, Decimal
 from typing import Final
@@ -20,6 +20,9 @@ and the same first of each row. Graph optimisation alone moves values by about 1
 
 MIN_WRITTEN: Final = Decimal("1e-45")
 """The smallest distance that is written down; what is smaller is rounded up to it."""
+
+BLOCK_ELEMENTS: Final = 1 << 20
+"""Elements that are compared at once."""
 
 _DIGITS = Context(prec=4, rounding=ROUND_UP)
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
@@ -57,13 +60,13 @@ def compare(
             if one.raw != other.raw:
                 return Comparison((Why.EXACT_TYPE_DIFFERS,), None)
             continue
-        a, b = _widened(one), _widened(other)
-        distances = _distances(a, b)
-        if distances is None:
-            return Comparison((Why.NOT_FINITE,), None)
-        elements += a.size
-        top1 = top1 and _same_first(a, b)
-        if a.size:
+        whole, beside = to_array(one), to_array(other)
+        elements += whole.size
+        top1 = top1 and _same_first(whole, beside)
+        for a, b in _blocks(whole, beside):
+            distances = _distances(a, b)
+            if distances is None:
+                return Comparison((Why.NOT_FINITE,), None)
             largest = max(largest, float(distances.max()))
             relative = max(relative, _relative(a, b, distances, least))
     difference = Difference(
@@ -91,9 +94,15 @@ def _kind(item: Tensor) -> tuple[str, str, tuple[int, ...]]:
     return item.name, item.datatype, item.shape
 
 
-def _widened(item: Tensor) -> Array:
-    # Differences of half and single precision are exact, or nearly, in double precision.
-    return to_array(item).astype(np.float64)
+def _blocks(a: Array, b: Array) -> Iterator[tuple[Array, Array]]:
+    """Two arrays block by block, widened: memory does not grow with them.
+
+    Differences of half and single precision are exact, or nearly, in double precision.
+    """
+    flat, other = a.ravel(), b.ravel()
+    for start in range(0, flat.size, BLOCK_ELEMENTS):
+        end = start + BLOCK_ELEMENTS
+        yield flat[start:end].astype(np.float64), other[start:end].astype(np.float64)
 
 
 def _distances(a: Array, b: Array) -> Array | None:

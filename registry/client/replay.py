@@ -210,7 +210,9 @@ def run_again(
         model,
         weights,
         given.tensors,
-        given.asked,
+        # What is asked for twice is given once.
+        tuple(dict.fromkeys(given.asked)),
+        expected=bytes.fromhex(recorded.content_digest),
         settings=settings,
         limits=choices.limits,
     )
@@ -220,7 +222,12 @@ def run_again(
         compared = compare(held, ran.outputs, choices.tolerance)
     runtime = _runtime(ran, settings)
     proven = brought.salt is not None
-    said = _judge(record, runtime, output, compared, proven=proven)
+    reasons = set(replay.settings_reasons(record.runtime, runtime))
+    if not proven:
+        reasons.add(Why.INPUT_UNPROVEN)
+    if not ran.repeats:
+        reasons.add(Why.NOT_REPEATABLE)
+    said = _judge(reasons, compared, same=output == record.response.content_digest)
     compares = compared is not None and compared.difference is not None
     return Replay(
         receipt=Receipt(
@@ -252,29 +259,25 @@ class _Judged:
     difference: Difference | msgspec.UnsetType
 
 
-def _judge(
-    record: inference.Completion,
-    runtime: inference.Runtime,
-    output: str,
-    compared: Comparison | None,
-    *,
-    proven: bool,
-) -> _Judged:
-    reasons = set(replay.settings_reasons(record.runtime, runtime))
-    if not proven:
-        reasons.add(Why.INPUT_UNPROVEN)
+def _judge(reasons: set[Why], compared: Comparison | None, *, same: bool) -> _Judged:
+    """What a comparison came to, and with what is known beside it.
+
+    Args:
+        reasons: What is known beside it.
+        compared: How the outputs compare; None if that was not needed, or cannot be known.
+        same: Whether they have the same digest.
+    """
     difference: Difference | msgspec.UnsetType = msgspec.UNSET
     outcome: Outcome = "bit_exact"
-    if output != record.response.content_digest:
-        if compared is None:
-            # Under the same settings the same bits were to be expected; under others they were not.
-            outcome = "indeterminate" if reasons else "mismatch"
-            reasons.add(Why.OUTPUT_NOT_GIVEN)
-        else:
-            reasons.update(compared.apart)
-            difference = compared.difference or msgspec.UNSET
-            refuted: Outcome = "mismatch" if proven else "indeterminate"
-            outcome = refuted if compared.apart else "within_tolerance"
+    if not same and compared is None:
+        # Under the same settings the same bits were to be expected; under others they were not.
+        outcome = "indeterminate" if reasons else "mismatch"
+        reasons.add(Why.OUTPUT_NOT_GIVEN)
+    elif not same and compared is not None:
+        refuted: Outcome = "indeterminate" if reasons & replay.UNKNOWN else "mismatch"
+        reasons.update(compared.apart)
+        difference = compared.difference or msgspec.UNSET
+        outcome = refuted if compared.apart else "within_tolerance"
     return _Judged(outcome, tuple(sorted(reasons)), difference)
 
 

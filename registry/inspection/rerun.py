@@ -105,11 +105,13 @@ class Ran:
     Attributes:
         version: Of ONNX Runtime.
         run_us: How long the run took, loading not included, in microseconds.
+        repeats: Whether the model gave the same a second time; true if it was not asked to.
     """
 
     outputs: tuple[Tensor, ...]
     version: str
     run_us: int
+    repeats: bool = True
 
 
 def run(
@@ -119,6 +121,7 @@ def run(
     inputs: Sequence[Tensor],
     asked: Sequence[str] = (),
     *,
+    expected: bytes,
     settings: Settings,
     limits: Limits,
 ) -> Ran:
@@ -130,6 +133,8 @@ def run(
         weights: Files that hold weights of it.
         inputs: What is fed to it.
         asked: The outputs that are wanted, in order; none means all.
+        expected: The content digest that the outputs should have. If they have another one the
+            model is run a second time, to see whether it repeats itself.
         settings: What decides about the last bits.
         limits: What the run may take.
 
@@ -167,6 +172,7 @@ def run(
             threads=settings.threads,
             memory_bytes=limits.memory_bytes + 3 * sum(part.size for part in parts),
             cpu_seconds=seconds * max(settings.threads, os.cpu_count() or 1),
+            expected=expected.hex(),
         )
         try:
             raw = converse(
@@ -203,7 +209,7 @@ def _read(raw: bytes) -> Ran:
         raise _failure("an answer that cannot be read") from error
     refusal = answer.refusal
     if refusal is None:
-        return Ran(outputs, answer.version, answer.run_us)
+        return Ran(outputs, answer.version, answer.run_us, answer.repeats)
     kind = _CLASSES.get(refusal.reason, MalformedError)
     raise kind(
         refusal.reason,

@@ -62,6 +62,8 @@ class Request(Value, frozen=True):
         threads: For one run; 0 leaves it to ONNX Runtime.
         memory_bytes: Address space of the process.
         cpu_seconds: Its processor time.
+        expected: The content digest that the outputs should have, in hexadecimal; if they have
+            another one the model is run twice.
     """
 
     model: ModelFile
@@ -72,6 +74,7 @@ class Request(Value, frozen=True):
     threads: Count
     memory_bytes: Count
     cpu_seconds: Count
+    expected: Hex32
 
     @property
     def tensors(self) -> Tensors:
@@ -85,11 +88,13 @@ class Answer(Value, frozen=True):
     Attributes:
         version: Of ONNX Runtime.
         run_us: How long the run took, in microseconds.
+        repeats: Whether a second run gave the same; true if there was none.
     """
 
     outputs: Tensors = ()
     version: str = ""
     run_us: Count = 0
+    repeats: bool = True
     refusal: Refusal | None = None
 
     @property

@@ -26,7 +26,7 @@ from registry.inspection.cpu import instruction_set
 from registry.shim.proxies.open_inference import INFER
 from tests.cli.conftest import Place, Said, Shell
 from tests.cli.test_shim import Proxy, arguments, shim
-from tests.inspection.runnable import scorer, scorer_input
+from tests.inspection.runnable import elsewhere, scorer, scorer_input
 from tests.replaying import NOON
 from tests.shim.proxies import oip_server
 from tests.shim.proxies.test_onnx import linear
@@ -324,6 +324,19 @@ def test_a_call_of_an_engine_that_nobody_named_is_replayed_with_reasons(
         "OPT_LEVEL_UNRECORDED",
         "PROVIDER_UNRECORDED",
     ]
+
+
+def test_a_model_that_cannot_be_loaded_here_refutes_nobody(
+    place: Place, acme: Shell, name: str, published: Publish
+) -> None:
+    # Where it ran there was an operator that is not in ONNX Runtime.
+    reference = published(elsewhere())
+    message = oip_server.request([1.0, 2.0], name.encode(), oip_server.field(6, b"\n\x01y"))
+    Path("request").write_bytes(message)
+    with grpc_server() as url, shim(*arguments(place, reference, url)) as proxy:
+        receipt, _ = asked(proxy, message)
+    said = Recorded(receipt, acme, place).replay("--json", status=4)
+    assert said.error["reason"] == "MALFORMED_ONNX"
 
 
 @pytest.mark.parametrize("setting", [("threads", "many"), ("threads", "-1")])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.client import closeness
 from registry.client.closeness import compare, decimal_text
 from registry.core.profiles.tensor import Tensor, join_elements
 from registry.core.records.replay import Difference, Tolerance, Why
@@ -74,6 +75,24 @@ def test_what_is_not_finite_must_be_the_same(bad: float) -> None:
     assert not apart([floats(1, bad)], [floats(1, bad)])
     assert apart([floats(1, bad)], [floats(1, 2)]) == {Why.NOT_FINITE}
     assert apart([floats(1, 2)], [floats(1, bad)]) == {Why.NOT_FINITE}
+
+
+def test_zeros_and_nans_of_other_bits_are_not_apart() -> None:
+    one, other = floats(0.0, np.nan, 1), floats(-0.0, -np.nan, 1)
+    assert one.raw != other.raw
+    assert difference(one, other) == Difference(abs="0", rel="0", top1=True, elements=3)
+
+
+def test_all_blocks_of_a_large_output_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closeness, "BLOCK_ELEMENTS", 4)
+    values = np.zeros((3, 5), np.float32)
+    for place in range(15):
+        moved = values.copy()
+        moved.ravel()[place] = 1
+        one, other = to_tensor("y", values), to_tensor("y", moved)
+        assert difference(one, other).abs == "1"
+        moved.ravel()[place] = np.inf
+        assert apart([one], [to_tensor("y", moved)]) == {Why.NOT_FINITE}
 
 
 def test_a_distance_beyond_all_numbers_is_not_finite() -> None:

@@ -28,7 +28,7 @@ from registry.shim.proxies.onnx import Answer, RecordedSession
 from registry.shim.recorder.recorder import Deployment
 from registry.shim.revealing import reveal
 from tests.client.conftest import Place
-from tests.inspection.runnable import endless, outside, scorer, scorer_input
+from tests.inspection.runnable import drawing, endless, outside, scorer, scorer_input
 from tests.replaying import NOON, World, npz, recording
 from tests.running import Caller
 from tests.shim.world import call
@@ -39,6 +39,7 @@ FILES = {
     "model.onnx": scorer(),
     "other/model.onnx": scorer(seed=2),
     "other/endless.onnx": endless(),
+    "other/drawing.onnx": drawing(seed=7.0),
     "README.md": b"a scorer",
 }
 CHOSEN = Choices("model.onnx")
@@ -368,6 +369,33 @@ def test_a_disclosure_of_something_else_is_refused(
         assert refused is Reason.FIELD_COMMITMENT
 
 
+# A model that gives other numbers each time.
+
+
+def test_a_model_that_draws_numbers_refutes_nobody(desk: Desk, world: World) -> None:
+    x = np.zeros(4, np.float32)
+    session = world.session("other/drawing.onnx")
+    session.run(["y"], {"x": x})
+    made = session.run_recorded(["y"], {"x": x})
+    world.shim.flush(SOON)
+    choices = Choices("other/drawing.onnx")
+    brought = desk.brought(made, input=asked_for_y(x))
+    said = desk.replay(made, brought, choices)
+    assert said.outcome == "indeterminate"
+    assert {Why.NOT_REPEATABLE, Why.VALUES} <= set(said.reasons)
+    said = desk.replay(made, replace(brought, output=None), choices)
+    assert (said.outcome, said.reasons) == (
+        "indeterminate",
+        (Why.NOT_REPEATABLE, Why.OUTPUT_NOT_GIVEN),
+    )
+
+
+def asked_for_y(x: Any, times: int = 1) -> bytes:
+    """The input of a call that asked for one output by its name, so many times."""
+    data = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+    return write_json({"inputs": [data], "outputs": [{"name": "y"}] * times})
+
+
 # What cannot be replayed.
 
 
@@ -413,6 +441,12 @@ def test_a_model_that_does_not_end_is_ended(desk: Desk, answer: Answer) -> None:
     choices = Choices("other/endless.onnx", limits=Limits(timedelta(seconds=1)))
     brought = Brought(npz(x=np.zeros(1, np.float32)))
     assert refusal(lambda: desk.replay(answer, brought, choices)) is Reason.REPLAY_LIMIT
+
+
+def test_an_output_that_is_asked_for_twice_is_given_once(desk: Desk, answer: Answer) -> None:
+    brought = Brought(asked_for_y(X, times=2), output=None)
+    said = desk.replay(answer, brought)
+    assert (said.outcome, said.input) == ("indeterminate", "unproven")
 
 
 def test_a_model_that_does_not_take_the_input_has_failed(desk: Desk, answer: Answer) -> None:

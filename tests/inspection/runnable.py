@@ -12,11 +12,17 @@ from registry.inspection.arrays import to_tensor
 
 
 def model(
-    nodes: Sequence[Any], inputs: Sequence[Any], outputs: Sequence[Any], weights: Sequence[Any] = ()
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    weights: Sequence[Any] = (),
+    *,
+    opset: int = 17,
+    domain: str = "",
 ) -> bytes:
     """A model of these parts."""
     graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
-    opsets = [helper.make_opsetid("", 17)]
+    opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
 
 
@@ -63,8 +69,8 @@ def scorer_input(rows: int = 2) -> Tensor:
     return to_tensor("x", values.reshape(rows, 4, 16))
 
 
-def endless() -> bytes:
-    """A model that counts to 2^62."""
+def endless(*, counted: bool = True) -> bytes:
+    """A model that counts to 2^62, or on and on."""
     body = helper.make_graph(
         [
             helper.make_node("Add", ["sum_in", "one"], ["sum_out"]),
@@ -80,7 +86,7 @@ def endless() -> bytes:
         [numpy_helper.from_array(np.array([1], np.float32), "one")],
     )
     return model(
-        [helper.make_node("Loop", ["count", "go", "x"], ["y"], body=body)],
+        [helper.make_node("Loop", ["count" if counted else "", "go", "x"], ["y"], body=body)],
         [port("x", [1])],
         [port("y", [1])],
         [
@@ -119,3 +125,53 @@ def outside(name: str) -> tuple[bytes, bytes]:
         [helper.make_node("Add", ["x", "w"], ["y"])], [port("x", [4])], [port("y", [4])], [weight]
     )
     return made, np.array([1, 2, 3, 4], "<f4").tobytes()
+
+
+def drawing(seed: float | None) -> bytes:
+    """A model that draws random numbers, as many as it gets."""
+    seeded: dict[str, Any] = {} if seed is None else {"seed": seed}
+    return model(
+        [helper.make_node("RandomNormalLike", ["x"], ["y"], **seeded)],
+        [port("x", [4])],
+        [port("y", [4])],
+    )
+
+
+def casting(kind: int, opset: int = 19) -> bytes:
+    """A model that gives what it gets in another type."""
+    return model(
+        [helper.make_node("Cast", ["x"], ["y"], to=kind)],
+        [port("x", [4])],
+        [port("y", [4], kind)],
+        opset=opset,
+    )
+
+
+def pair() -> bytes:
+    """A model that gives a sequence of two."""
+    two = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    return model(
+        [helper.make_node("SequenceConstruct", ["x", "x"], ["y"])], [port("x", [4])], [two]
+    )
+
+
+def elsewhere() -> bytes:
+    """A model with an operator that only somebody else has."""
+    node = helper.make_node("Scale", ["x"], ["y"], domain="com.example")
+    return model([node], [port("x", [4])], [port("y", [4])], domain="com.example")
+
+
+def folding(elements: int) -> bytes:
+    """A model with a constant that is computed from others, three times as many elements."""
+    zero = onnx.helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0])
+    return model(
+        [
+            helper.make_node("ConstantOfShape", ["n"], ["c"], value=zero),
+            helper.make_node("Concat", ["c", "c", "c"], ["d"], axis=0),
+            helper.make_node("ReduceSum", ["d"], ["s"], keepdims=1),
+            helper.make_node("Add", ["x", "s"], ["y"]),
+        ],
+        [port("x", [4])],
+        [port("y", [4])],
+        [numpy_helper.from_array(np.array([elements], np.int64), "n")],
+    )

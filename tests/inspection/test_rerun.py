@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
@@ -28,9 +29,22 @@ from registry.inspection import rerun, session
 from registry.inspection.arrays import to_array, to_tensor
 from registry.inspection.rerun import Limits, Ran, Settings
 from registry.inspection.rerun_exchange import Answer, Request, head_of, read_message, write_message
-from tests.inspection.runnable import echo, endless, outside, scorer, scorer_input, swelling
+from tests.inspection.runnable import (
+    casting,
+    drawing,
+    echo,
+    elsewhere,
+    endless,
+    folding,
+    outside,
+    pair,
+    scorer,
+    scorer_input,
+    swelling,
+)
 
 SMALL = Limits(timedelta(seconds=60), 2**31)
+GIVEN: Any = {"expected": bytes(32), "settings": Settings(threads=1), "limits": SMALL}
 
 
 def laid_out(folder: Path, data: bytes, path: str = "model.onnx") -> File:
@@ -46,12 +60,15 @@ def run(
     inputs: Sequence[Tensor],
     asked: Sequence[str] = (),
     *,
+    expected: bytes = bytes(32),
     settings: Settings | None = None,
     limits: Limits = SMALL,
 ) -> Ran:
     file = laid_out(folder, data)
     chosen = Settings(threads=1) if settings is None else settings
-    return rerun.run(folder, file, (), inputs, asked, settings=chosen, limits=limits)
+    return rerun.run(
+        folder, file, (), inputs, asked, expected=expected, settings=chosen, limits=limits
+    )
 
 
 def refusal(act: object) -> RegistryError:
@@ -96,7 +113,7 @@ def test_weights_in_files_of_their_own_are_handed_over(tmp_path: Path) -> None:
     data, weights = outside("w.bin")
     files = laid_out(tmp_path, data, "m/model.onnx"), laid_out(tmp_path, weights, "m/w.bin")
     x = to_tensor("x", np.zeros(4, np.float32))
-    ran = rerun.run(tmp_path, files[0], files[1:], [x], settings=Settings(threads=1), limits=SMALL)
+    ran = rerun.run(tmp_path, files[0], files[1:], [x], **GIVEN)
     assert to_array(ran.outputs[0]).tolist() == [1, 2, 3, 4]
 
 
@@ -132,11 +149,7 @@ def test_a_file_that_is_not_the_registered_one_is_not_run(tmp_path: Path, change
     data = scorer()
     changed = {"longer": data + b"\0", "shorter": data[:-1], "other": data[:-1] + b"?"}
     (tmp_path / file.path).write_bytes(changed[change])
-    error = refusal(
-        lambda: rerun.run(
-            tmp_path, file, (), [scorer_input()], settings=Settings(threads=1), limits=SMALL
-        )
-    )
+    error = refusal(lambda: rerun.run(tmp_path, file, (), [scorer_input()], **GIVEN))
     assert isinstance(error, VerificationError)
     assert error.reason is Reason.WRONG_MODEL_FILE
 
@@ -145,9 +158,7 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
     file = laid_out(tmp_path, scorer(), "real.onnx")
     (tmp_path / "model.onnx").symlink_to(tmp_path / "real.onnx")
     linked = File(path="model.onnx", size=file.size, digest=file.digest)
-    error = refusal(
-        lambda: rerun.run(tmp_path, linked, (), [], settings=Settings(threads=1), limits=SMALL)
-    )
+    error = refusal(lambda: rerun.run(tmp_path, linked, (), [], **GIVEN))
     assert error.reason is Reason.NOT_A_REGULAR_FILE
 
 
@@ -167,11 +178,11 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     assert refusal(lambda: run(tmp_path, b"nonsense", [])).reason is Reason.MALFORMED_ONNX
 
 
-def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("counted", [True, False], ids=["for", "while"])
+def test_a_run_that_takes_too_long_is_ended(tmp_path: Path, *, counted: bool) -> None:
     x = to_tensor("x", np.zeros(1, np.float32))
-    error = refusal(
-        lambda: run(tmp_path, endless(), [x], limits=Limits(timedelta(seconds=0.8), 2**31))
-    )
+    data = endless(counted=counted)
+    error = refusal(lambda: run(tmp_path, data, [x], limits=Limits(timedelta(seconds=1.5), 2**31)))
     assert isinstance(error, LimitExceededError)
     assert error.reason is Reason.REPLAY_LIMIT
 
@@ -185,6 +196,50 @@ def test_a_run_that_takes_too_much_is_refused(
 ) -> None:
     x = to_tensor("x", np.array([elements], np.int64))
     assert refusal(lambda: run(tmp_path, swelling(), [x])).reason is reason
+
+
+@pytest.mark.parametrize("seed", [None, 7.0], ids=["without a seed", "with a seed"])
+def test_a_model_that_draws_numbers_does_not_repeat_itself(
+    tmp_path: Path, seed: float | None
+) -> None:
+    x = to_tensor("x", np.zeros(4, np.float32))
+    assert not run(tmp_path, drawing(seed), [x]).repeats
+    x = scorer_input()
+    assert run(tmp_path, scorer(), [x]).repeats
+    expected = tensor.content_digest(run(tmp_path, scorer(), [x]).outputs)
+    assert run(tmp_path, scorer(), [x], expected=expected).repeats
+
+
+@pytest.mark.parametrize("what", ["eight-bit floats", "a sequence"])
+def test_an_output_that_is_no_tensor_of_a_known_type_is_refused(tmp_path: Path, what: str) -> None:
+    data = {"eight-bit floats": casting(TensorProto.FLOAT8E4M3FN), "a sequence": pair()}[what]
+    x = to_tensor("x", np.zeros(4, np.float32))
+    assert refusal(lambda: run(tmp_path, data, [x])).reason is Reason.UNSUPPORTED_TENSOR
+
+
+@pytest.mark.parametrize("what", ["an operator", "an operator set"])
+def test_a_model_that_asks_for_what_is_not_here_is_not_loaded(tmp_path: Path, what: str) -> None:
+    data = {
+        "an operator": elsewhere(),
+        "an operator set": casting(TensorProto.FLOAT, opset=99),
+    }[what]
+    x = to_tensor("x", np.zeros(4, np.float32))
+    assert refusal(lambda: run(tmp_path, data, [x])).reason is Reason.MALFORMED_ONNX
+
+
+def test_a_constant_that_takes_too_much_is_not_computed(tmp_path: Path) -> None:
+    # Whether ONNX Runtime computes it while it loads the model is its own choice.
+    x = to_tensor("x", np.zeros(4, np.float32))
+    error = refusal(lambda: run(tmp_path, folding(2**28), [x], limits=Limits(SMALL.time, 2**30)))
+    assert error.reason in {Reason.MALFORMED_ONNX, Reason.REPLAY_FAILED, Reason.REPLAY_LIMIT}
+
+
+def test_bits_that_compare_equal_are_told_apart(tmp_path: Path) -> None:
+    values = np.array([0.0, -0.0, np.nan, -np.nan], np.float32)
+    x = to_tensor("x", values)
+    [y] = run(tmp_path, echo(TensorProto.FLOAT), [x]).outputs
+    assert y.raw == x.raw
+    assert len({y.raw[place : place + 4] for place in range(0, 16, 4)}) == 4
 
 
 def test_a_process_that_dies_is_a_limit(tmp_path: Path) -> None:

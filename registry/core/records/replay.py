@@ -14,7 +14,8 @@ that the numbers of a statement can be checked against its outcome:
 
 What decides about the last bits is the replay key: engine and version, execution provider,
 optimisation level, instruction set, threads. Where it was another one, or was not recorded, a
-reason says so; it is then no mismatch that digests differ, but values may still be far apart.
+reason says so; it is then no mismatch that digests differ, but values may still be far apart. A
+model that draws random numbers gives others each time: that refutes nobody, and a reason says so.
 """
 
 from decimal import Decimal
@@ -61,6 +62,7 @@ class Why(StrEnum):
     ISA_UNRECORDED = "ISA_UNRECORDED"
     THREADS_DIFFER = "THREADS_DIFFER"
     INPUT_UNPROVEN = "INPUT_UNPROVEN"
+    NOT_REPEATABLE = "NOT_REPEATABLE"
     OUTPUT_NOT_GIVEN = "OUTPUT_NOT_GIVEN"
     OUTPUT_SHAPE = "OUTPUT_SHAPE"
     NOT_FINITE = "NOT_FINITE"
@@ -79,7 +81,7 @@ APART: Final = frozenset(
 )
 """Reasons to say that two outputs are not near each other."""
 
-UNKNOWN: Final = frozenset({Why.INPUT_UNPROVEN, Why.OUTPUT_NOT_GIVEN})
+UNKNOWN: Final = frozenset({Why.INPUT_UNPROVEN, Why.NOT_REPEATABLE, Why.OUTPUT_NOT_GIVEN})
 """Reasons not to say so."""
 
 UNKNOWN_ENGINE: Final = "unknown"

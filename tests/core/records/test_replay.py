@@ -112,6 +112,13 @@ GOOD: dict[str, dict[str, Any]] = {
         "replayed": other_version(),
         "reasons": (Why.ENGINE_VERSION_DIFFERS, Why.OUTPUT_NOT_GIVEN),
     },
+    "far, of a model that draws numbers": {
+        "outcome": "indeterminate",
+        "replayed_output": OTHER,
+        "tolerance": TOLERANCE,
+        "difference": FAR,
+        "reasons": (Why.NOT_REPEATABLE, Why.VALUES),
+    },
     "another shape": {
         "outcome": "mismatch",
         "replayed_output": OTHER,
@@ -157,6 +164,8 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     | {"outcome": "mismatch"},
     "digests refute under the same settings": GOOD["other bits under the same settings"]
     | {"outcome": "indeterminate"},
+    "a model that draws numbers refutes nothing": GOOD["far, of a model that draws numbers"]
+    | {"outcome": "mismatch"},
     "values refute": GOOD["far"] | {"outcome": "indeterminate"},
     "a mismatch has a reason": {"outcome": "mismatch", "replayed_output": OTHER},
     "nothing is open without a reason": {"outcome": "indeterminate", "replayed_output": OTHER},
