@@ -180,9 +180,9 @@ def command(
     make_folder(folder)
     with _client(ctx) as client:
         release = _release(client, name, version, PinnedFile(folder / "release.json"))
-        watch = None if files is None else ModelWatch(release, files)
-        count = 0 if watch is None else watch.count
-        described = Description.of(release, said, upstream=upstream, files_verified=count)
+        # First, so that nothing changes unseen between its reading and the first call.
+        watch = ModelWatch(release, files, said.files)
+        described = Description.of(release, said, upstream=upstream, files_verified=watch.count)
         with (
             attesting(attest, client, signer.public_key, release) as attestation,
             open_shim(
@@ -197,7 +197,7 @@ def command(
             spans_to(otlp) as spans,
         ):
             standing = Standing(shim.recorder, described, attestation)
-            healthy = {} if watch is None else {"model": watch.check}
+            healthy = {"model": watch.check} if files is not None or said.files else {}
             allowed = list(healthy.values())
             if attestation is not None:
                 healthy["attestation"] = attestation.check

@@ -24,8 +24,11 @@ from registry.shim.attestation import Attested, KeyAttestation
 from registry.shim.recorder.recorder import Deployment, Recorder
 from registry.shim.release import PinnedRelease
 
-UNCOVERED = ("request.headers", "runtime.hardware", "runtime.weights_in_memory", "time")
-"""What a record of a proxy does not commit to."""
+UNCOVERED = (
+    *("request.headers", "request.target", "response.headers"),
+    *("runtime.hardware", "runtime.weights_in_memory", "time"),
+)
+"""What a record of a proxy does not commit to; gRPC calls headers metadata, and targets methods."""
 
 MAX_NAMED_BYTES = 64 * 1024 * 1024 * 1024
 """Bytes of one adapter, tokenizer or template that is named by its digest."""
@@ -61,6 +64,11 @@ class Engine:
     tokenizer: Path | None = None
     chat_template: Path | None = None
     settings: Mapping[Setting, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is named by its digest."""
+        return (*self.adapters, *filter(None, (self.tokenizer, self.chat_template)))
 
     @property
     def runtime(self) -> inference.Runtime:

@@ -1,12 +1,13 @@
 """Watching the files of a model while it serves: replaced, rewritten or gone, and no call goes on.
 
-The digests are compared once, before the first call. From then on the file system is asked whether
-these are still the same files: device, inode, size and both times of change. That costs two
-microseconds a file, so it is asked for every call, but not more often than every 50 ms.
+So are the files beside it that records name by a digest: adapters, tokenizer, template. Digests are
+compared or made once, before the first call. From then on the file system is asked whether these
+are still the same files: device, inode, size and both times of change. That costs two microseconds
+a file, so it is asked for every call, but not more often than every 50 ms.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from registry.errors import Reason, UnavailableError
@@ -19,29 +20,41 @@ _Seen = tuple[int, int, int, int, int]
 
 
 class ModelWatch:
-    """The files of a release in one folder, as they were when they were compared."""
+    """The files of a release in one folder, as they were when they were compared.
+
+    Attributes:
+        count: How many files of the release are watched.
+    """
 
     def __init__(
-        self, release: PinnedRelease, folder: Path, meter: Callable[[], float] = time.monotonic
+        self,
+        release: PinnedRelease,
+        folder: Path | None,
+        beside: Sequence[Path] = (),
+        meter: Callable[[], float] = time.monotonic,
     ) -> None:
         """Compare every file with the release, and remember what it is.
+
+        Args:
+            release: What is served.
+            folder: Where its files are; None if they are not on this host.
+            beside: Other files to watch; whoever reads them reads them after this.
+            meter: Tells seconds.
 
         Raises:
             VerificationError: ``WRONG_MODEL_FILE``: one differs.
             NotFoundError: ``WRONG_MODEL_FILE``: one is missing.
         """
-        self._paths = [folder / file.path for file in release.manifest.files]
+        files = () if folder is None else [folder / file.path for file in release.manifest.files]
+        self.count = len(files)
+        self._paths = (*files, *beside)
         # Before the comparison: a change while it runs must show afterwards.
         self._seen = [_look(path) for path in self._paths]
-        release.verify_folder(folder)
+        if folder is not None:
+            release.verify_folder(folder)
         self._meter = meter
         self._asked = float("-inf")
         self._changed = ""
-
-    @property
-    def count(self) -> int:
-        """How many files are watched."""
-        return len(self._paths)
 
     def check(self) -> None:
         """Let a call go on only if all files are still those that were compared.
@@ -59,9 +72,9 @@ class ModelWatch:
         if self._changed:
             raise UnavailableError(
                 Reason.WRONG_MODEL_FILE,
-                "a file of the model changed while it was served",
+                "a file of what is served changed meanwhile",
                 where=self._changed,
-                hint="fetch the version again, then start model server and shim again",
+                hint="put it back or fetch it again, then start model server and shim again",
             )
 
 

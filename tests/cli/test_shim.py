@@ -183,6 +183,18 @@ def test_a_model_file_replaced_while_it_serves_stops_the_service(
         assert b"WRONG_MODEL_FILE" in proxy.ask()[2]
 
 
+@pytest.mark.parametrize("option", ["--adapter", "--tokenizer", "--chat-template"])
+def test_a_file_beside_the_model_that_changes_stops_the_service_too(
+    place: Place, home: Path, upstream: str, version: str, option: str
+) -> None:
+    (home / "beside").write_bytes(b"as it was")
+    with shim(*arguments(place, version, upstream, option, "beside")) as proxy:
+        assert proxy.ask()[0] == 200
+        (home / "beside").write_bytes(b"otherwise")
+        until(lambda: proxy.ask()[0] == 503)
+        assert b"WRONG_MODEL_FILE" in proxy.ask()[2]
+
+
 def test_a_wrong_model_is_not_served(place: Place, home: Path, upstream: str, version: str) -> None:
     (home / "files" / "model.gguf").write_bytes(b"weights of a modem")
     with shim(*arguments(place, version, upstream, "--files", "files"), expect=1) as proxy:
