@@ -34,6 +34,7 @@ from registry.shim.privacy.vault import FOLDER as VAULT
 from registry.shim.privacy.vault import Vault
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
+from registry.shim.recorder.journal import MAX_BYTES, SEGMENT_BYTES
 from registry.shim.release import PinnedRelease
 from registry.shim.serving import Listen, Upstream, serving
 from registry.shim.spans import Spans, spans_to
@@ -42,6 +43,12 @@ from registry.signing.file import StatementSigner
 
 DEFAULT_LISTEN = "127.0.0.1:8790"
 """Where the proxy listens unless told otherwise."""
+
+MEBIBYTE = 1024 * 1024
+"""Bytes of a mebibyte."""
+
+MIN_JOURNAL_MIB = 4 * SEGMENT_BYTES // MEBIBYTE
+"""Mebibytes that the journal may need although all is well: it is deleted in whole segments."""
 
 THREAD_SWITCH_SECONDS = 0.0005
 """How long one thread may keep the others waiting."""
@@ -112,6 +119,15 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     metavar="SECONDS",
     help="How long a record may wait to be in the log before health turns red.",
 )
+@click.option(
+    "--max-journal",
+    type=click.IntRange(MIN_JOURNAL_MIB, 2**30),
+    default=MAX_BYTES // MEBIBYTE,
+    show_default=True,
+    metavar="MIB",
+    help="How much may wait here for the registry before no more calls are recorded: strict and "
+    "stream refuse them, best_effort counts them.",
+)
 @click.option("--tokenizer", type=_FILE)
 @click.option("--chat-template", type=_FILE)
 @click.option(
@@ -151,6 +167,7 @@ def command(
     chat_template: Path | None,
     health: str | None,
     max_behind: float,
+    max_journal: int,
     otlp: str | None,
     privacy: Path | None,
     attest: Attest,
@@ -193,6 +210,7 @@ def command(
                 None,
                 log_key=client.log_key,
                 replays=ReplayCalls(client),
+                max_journal_bytes=max_journal * MEBIBYTE,
             ) as shim,
             spans_to(otlp) as spans,
         ):

@@ -27,7 +27,7 @@ from registry.shim.ports import Registry
 from registry.shim.recorder.awaited_folder import AWAITED, AwaitedFolder
 from registry.shim.recorder.batch_folder import BatchFolder, StoredBatch
 from registry.shim.recorder.heartbeat import Heartbeat
-from registry.shim.recorder.journal import SEGMENT_BYTES
+from registry.shim.recorder.journal import MAX_BYTES, SEGMENT_BYTES
 from registry.shim.recorder.levels import Levels, Replays
 from registry.shim.recorder.patience import DEFAULT_PATIENCE, Patience
 from registry.shim.recorder.recorder import Recorder
@@ -137,6 +137,7 @@ def open_shim(
     replays: Replays | None = None,
     patience: Patience = DEFAULT_PATIENCE,
     segment_bytes: int = SEGMENT_BYTES,
+    max_journal_bytes: int = MAX_BYTES,
 ) -> Iterator[Shim]:
     """Run a shim while the block runs.
 
@@ -154,6 +155,7 @@ def open_shim(
         replays: Whom to ask whether an auditor ran a call again; None if nobody can be asked.
         patience: How long callers' wishes are looked after.
         segment_bytes: When the next segment of the journal begins.
+        max_journal_bytes: How many bytes of journal keep further calls from beginning.
 
     Raises:
         VerificationError: ``WRONG_MODEL_FILE``: the files are not the registered ones.
@@ -170,7 +172,9 @@ def open_shim(
     with contextlib.ExitStack() as stack:
         unrecorded = Unrecorded(folder / "unrecorded")
         stack.callback(unrecorded.close)
-        sequence = Sequence(folder / "journal", clock, segment_bytes=segment_bytes)
+        sequence = Sequence(
+            folder / "journal", clock, segment_bytes=segment_bytes, max_bytes=max_journal_bytes
+        )
         stack.callback(sequence.journal.close)
         recorder = Recorder(sequence, request_key)
         levels = Levels(

@@ -4,6 +4,7 @@
 red because of             what it means for calls
 =========================  =================================================================
 the journal                strict and stream take no more; best_effort goes on and counts
+a journal that is full     the same, until the registry has taken some of it
 a heartbeat that is due    the disk hangs: so will every call in strict and stream
 calls that went unwritten  only in best_effort; green again when a record tells of them
 the registry               none; records wait on this disk, unproven, and somebody should look
@@ -108,6 +109,8 @@ class Watched:
     def _journal(self) -> list[Trouble]:
         if latched := self.shim.recorder.latched:
             return [_trouble("journal", Reason.JOURNAL_LATCHED, latched)]
+        if full := self.shim.sequence.journal.full:
+            return [_trouble("journal", Reason.JOURNAL_FULL, full)]
         overdue = self.shim.heartbeat.overdue
         if overdue > OVERDUE_SECONDS:
             detail = f"a heartbeat is not on disk that was due {overdue:.0f} s ago"

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from registry.cli import shim as command
+from registry.errors import Reason, UnavailableError
 from tests.cli.conftest import COMMAND, Place, Shell
 
 WEIGHTS = b"weights of a model"
@@ -202,6 +204,21 @@ def test_a_wrong_model_is_not_served(place: Place, home: Path, upstream: str, ve
         assert any("WRONG_MODEL_FILE" in line for line in proxy.said)
 
 
+def test_how_much_may_wait_is_the_operators_choice(
+    place: Place, acme: Shell, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+
+    def opened(*_arguments: Any, **named: Any) -> None:
+        told.update(named)
+        raise UnavailableError(Reason.JOURNAL_IN_USE, "somebody else has it")
+
+    monkeypatch.setattr(command, "open_shim", opened)
+    words = arguments(place, version, "http://127.0.0.1:9", "--max-journal", 300)
+    assert "JOURNAL_IN_USE" in acme(*words).err
+    assert told["max_journal_bytes"] == 300 * 1024 * 1024
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -210,11 +227,12 @@ def test_a_wrong_model_is_not_served(place: Place, home: Path, upstream: str, ve
         (("--upstream", "ftp://x"), "grpc://"),
         (("--tls-cert", "files/model.gguf"), "--tls-key"),
         (("--upstream-key", "files/model.gguf"), "--upstream-cert"),
+        (("--max-journal", "255"), "256"),
         (("--tls-cert", "files/model.gguf", "--tls-key", "files/model.gguf"), "model.gguf"),
     ],
     ids=[
         *("open to all", "no address", "no model server", "half of TLS"),
-        *("half of who asks", "no certificate"),
+        *("half of who asks", "less than well-being takes", "no certificate"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(

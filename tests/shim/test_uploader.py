@@ -24,6 +24,7 @@ from registry.errors import (
 )
 from registry.shim import uploader
 from registry.shim.app import Shim, Timing
+from registry.shim.health import Watched
 from registry.shim.uploader import Pace
 from registry.signing.file import LogSigner, StatementSigner
 from tests.shim.world import (
@@ -214,6 +215,46 @@ def test_the_segment_of_an_open_call_is_kept(folder: Path, registry: MemoryRegis
         shim.flush(SOON)
     interrupted = [r for r in registry.of(shim.shim_id) if isinstance(r, inference.Interrupted)]
     assert [record.intent_n for record in interrupted] == [opened.n]
+
+
+def test_a_journal_that_waits_too_long_takes_no_more_calls_until_the_registry_is_back(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    registry.down.set()
+    room = 32 * 1024
+    brief = Timing(heartbeat=3600, drain=5, farewell=0.05)
+    with running(
+        folder, registry, timing=brief, segment_bytes=4096, max_journal_bytes=room
+    ) as shim:
+        under_way = shim.recorder.intent(DEPLOYMENT, bytes(32))
+        with pytest.raises(UnavailableError) as caught:
+            for i in range(1000):
+                call(shim.recorder, b"%d" % i)
+        assert caught.value.reason is Reason.JOURNAL_FULL
+        # What is under way is ended in good order.
+        shim.recorder.fail(under_way, "it failed")
+        shim.sequence.beat()
+        on_disk = sum(path.stat().st_size for path in (folder / "journal").glob("*.segment"))
+        assert room <= shim.sequence.journal.size <= on_disk < 2 * room
+        next_n = shim.sequence.journal.next_n
+        health = Watched(shim, "stream", {}).health
+        assert health().troubles[0].reason == Reason.JOURNAL_FULL
+    # A restart makes no room.
+    with running(folder, registry, segment_bytes=4096, max_journal_bytes=room) as shim:
+        with pytest.raises(UnavailableError) as caught:
+            shim.recorder.intent(DEPLOYMENT, bytes(32))
+        assert caught.value.reason is Reason.JOURNAL_FULL
+        registry.down.clear()
+        shim.flush(SOON)
+        end = time.monotonic() + SOON
+        while shim.sequence.journal.full and time.monotonic() < end:
+            time.sleep(0.01)
+        call(shim.recorder, b"again")
+        assert Watched(shim, "stream", {}).health().status == "green"
+    records = registry.of(shim.shim_id)
+    check_history(records)
+    assert len(records) > next_n
+    assert not [record for record in records if isinstance(record, inference.Interrupted)]
 
 
 class Meddler(MemoryRegistry):

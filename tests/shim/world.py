@@ -166,6 +166,7 @@ def running(
     pace: Pace = QUICK,
     timing: Timing = BRIEF,
     segment_bytes: int = 1 << 20,
+    max_journal_bytes: int = 1 << 30,
 ) -> Iterator[Shim]:
     """Run a shim of :data:`RELEASE` in ``folder``."""
     models = lay_out(folder.parent / "models", FILES)
@@ -180,6 +181,7 @@ def running(
         pace=pace,
         timing=timing,
         segment_bytes=segment_bytes,
+        max_journal_bytes=max_journal_bytes,
     ) as shim:
         yield shim
 

@@ -62,7 +62,8 @@ class RecordedTransport:
         """Ask, and record it if it asks something of the model.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``; nothing was asked.
+            UnavailableError: ``JOURNAL_LATCHED``, ``JOURNAL_FULL`` or ``JOURNAL_BUSY``: nothing was
+                asked.
             MalformedError: ``MALFORMED_FIELD``.
             LimitExceededError: ``BODY_TOO_LARGE``.
         """

@@ -193,7 +193,8 @@ class RecordedSession:
         Raises:
             MalformedError: ``UNSUPPORTED_TENSOR`` or ``PROFILE`` for inputs that have no digest, in
                 which case nothing was run, and for outputs that have none.
-            UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``; there is no answer.
+            UnavailableError: ``JOURNAL_LATCHED``, ``JOURNAL_FULL`` or ``JOURNAL_BUSY``: there is no
+                answer.
             RefusedError: ``UNATTESTED`` if no call may be made now, which is written down.
         """
         inputs = {name: np.asarray(value) for name, value in feed.items()}

@@ -86,7 +86,7 @@ class Calls:
             The call. In ``strict`` and ``stream`` its intent is durable.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED`` or ``JOURNAL_BUSY``.
+            UnavailableError: ``JOURNAL_LATCHED``, ``JOURNAL_BUSY`` or ``JOURNAL_FULL``.
             RegistryError: Why no call is allowed now. It must not be forwarded.
         """
         call, deployment = self._allow(request_digest, asked)

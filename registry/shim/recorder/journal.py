@@ -11,6 +11,10 @@ lets all callers go: the more callers, the more records share one sync. A caller
 writes itself if nobody else does, which spares two changes of threads; else the journal's own
 thread does. There is no index: records are read back in order, from where the last reading ended.
 
+A journal that holds more than it may takes no further calls until some of it is forgotten: whatever
+keeps the registry from taking records, the disk is not filled with them. What ends a call that is
+under way is taken all the same.
+
 The first failed write or sync latches the journal. After a failed sync nobody knows what the disk
 holds, so nothing is accepted any more until a new process has read the journal again.
 """
@@ -46,6 +50,9 @@ from registry.shim.recorder.ticket import After, Ticket, Urgency
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Bytes after which the next segment begins."""
 
+MAX_BYTES = 8 * 1024 * 1024 * 1024
+"""Bytes at which no more calls begin, unless told otherwise: some four million of them."""
+
 QUICK_SECONDS = 0.0005
 """A disk that syncs within this is one that an event loop may wait for."""
 
@@ -68,6 +75,7 @@ class Journal:
         replay: Callable[[int, bytes], None],
         *,
         segment_bytes: int = SEGMENT_BYTES,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         """Open the journal in ``folder``, or begin one.
 
@@ -75,6 +83,7 @@ class Journal:
             folder: Where the segments are.
             replay: Called with the number and the bytes of every record still kept, in order.
             segment_bytes: When the next segment begins.
+            max_bytes: When no more calls begin: several segments, since only whole ones go.
 
         Raises:
             UnavailableError: ``JOURNAL_IN_USE``.
@@ -82,6 +91,7 @@ class Journal:
         """
         self._folder = folder
         self._segment_bytes = segment_bytes
+        self._max_bytes = max_bytes
         self._latched = ""
         make_folder(folder)
         with contextlib.ExitStack() as opened:
@@ -90,6 +100,7 @@ class Journal:
             self._next, size, self.torn_bytes = check(self._segments, replay)
             self._reserve_bytes = min(RESERVE_BYTES, segment_bytes)
             self._open = OpenSegment(self._segments[-1].path, size, self._reserve_bytes)
+            self._earlier_bytes = sum(item.path.stat().st_size for item in self._segments[:-1])
             opened.callback(self._close_last)
             # What the last process wrote may still be only in memory; it counts as durable from
             # here on.
@@ -128,6 +139,32 @@ class Journal:
     def durable_n(self) -> int:
         """All records below this number are durable."""
         return self._durable
+
+    @property
+    def size(self) -> int:
+        """Bytes of all frames still kept."""
+        return self._earlier_bytes + self._open.size
+
+    @property
+    def full(self) -> str:
+        """Why no call may begin until some records are forgotten; empty if all is well."""
+        size = self.size
+        return "" if size < self._max_bytes else f"it holds {size} bytes of {self._max_bytes}"
+
+    def check_room(self) -> None:
+        """Let a call begin only if there is room for more.
+
+        Raises:
+            UnavailableError: ``JOURNAL_FULL``.
+        """
+        if full := self.full:
+            raise UnavailableError(
+                Reason.JOURNAL_FULL,
+                "too many records wait for the registry",
+                where=str(self._folder),
+                actual=full,
+                hint="see why it does not take them; calls go on as soon as it does",
+            )
 
     @property
     def quick(self) -> bool:
@@ -236,8 +273,10 @@ class Journal:
         The segment of record ``below - 1`` always stays, so that the journal never looks new.
         """
         while len(self._segments) > 1 and self._segments[1].first < below:
+            size = self._segments[0].path.stat().st_size
             with self._mutex:
                 segment = self._segments.pop(0)
+                self._earlier_bytes -= size
             segment.path.unlink()
 
     def close(self) -> None:
@@ -305,8 +344,9 @@ class Journal:
         segment = create(self._folder, first)
         following = OpenSegment(segment.path, 0, self._reserve_bytes)
         self._open.close()
-        self._open = following
         with self._mutex:
+            self._earlier_bytes += self._open.size
+            self._open = following
             self._segments.append(segment)
 
     def _close_last(self) -> None:

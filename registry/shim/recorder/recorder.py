@@ -10,10 +10,10 @@ mode             before the call                    before its answer goes out
 ``best_effort``  nothing                            nothing; what is lost is counted
 ===============  =================================  ==================================
 
-If the journal fails, ``strict`` and ``stream`` make no more calls. The recorder itself only writes:
-:meth:`Recorder.begin` and the methods that end a call return a ticket at once, and whoever serves
-the call waits for it or does not. :meth:`Recorder.intent`, :meth:`Recorder.complete` and
-:meth:`Recorder.fail` wait.
+If the journal fails or is full, ``strict`` and ``stream`` make no more calls. The recorder itself
+only writes: :meth:`Recorder.begin` and the methods that end a call return a ticket at once, and
+whoever serves the call waits for it or does not. :meth:`Recorder.intent`, :meth:`Recorder.complete`
+and :meth:`Recorder.fail` wait.
 
 A process that dies in between leaves an open intent, and its next start says so. One case remains:
 a completion that reached the disk although the caller was told that it failed. The record then
@@ -165,7 +165,7 @@ class Recorder:
             urgency: Who writes it, and when; see :meth:`Sequence.add`.
 
         Raises:
-            UnavailableError: ``JOURNAL_LATCHED``, or ``JOURNAL_BUSY`` if too many calls are open.
+            UnavailableError: ``JOURNAL_LATCHED``, ``JOURNAL_FULL`` or ``JOURNAL_BUSY``.
             MalformedError: ``MALFORMED_FIELD``.
         """
         if len(request_digest) != SHA256_SIZE:
@@ -205,8 +205,9 @@ class Recorder:
         Raises:
             RegistryError: As :meth:`answered`. The answer must not be given away.
         """
-        answer = Answered(response, private=private)
-        return self._waited(self.answered(open_, answer, urgency="mine"))
+        ticket = self.answered(open_, Answered(response, private=private), urgency="mine")
+        self._sequence.journal.commit(ticket)
+        return ticket.n
 
     def answered(
         self,
@@ -236,7 +237,9 @@ class Recorder:
 
     def fail(self, open_: Open, error: str) -> int:
         """As :meth:`failed`, of a call that gave nothing; waits, and returns the number."""
-        return self._waited(self.failed(open_, error))
+        ticket = self.failed(open_, error)
+        self._sequence.journal.commit(ticket)
+        return ticket.n
 
     def failed(
         self, open_: Open, error: str, sent: Sent = NOTHING, after: After | None = None
@@ -336,6 +339,7 @@ class Recorder:
     def _check_room(self) -> None:
         if self._closing:
             raise UnavailableError(Reason.JOURNAL_LATCHED, "the shim is stopping")
+        self._sequence.journal.check_room()
         if len(self._unsettled) >= inference.MAX_OPEN_INTENTS:
             raise UnavailableError(
                 Reason.JOURNAL_BUSY,
@@ -343,10 +347,6 @@ class Recorder:
                 expected=f"at most {inference.MAX_OPEN_INTENTS}",
                 hint="try again when some have been answered",
             )
-
-    def _waited(self, ticket: Ticket) -> int:
-        self._sequence.journal.commit(ticket)
-        return ticket.n
 
     def _end(
         self, open_: Open, build: Build, after: After | None, urgency: Urgency = "now"

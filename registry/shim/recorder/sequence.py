@@ -22,7 +22,7 @@ from registry.core.records import inference
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
 from registry.shim.recorder.clocks import read_clocks
-from registry.shim.recorder.journal import SEGMENT_BYTES, Journal
+from registry.shim.recorder.journal import MAX_BYTES, SEGMENT_BYTES, Journal
 from registry.shim.recorder.ticket import After, Ticket, Urgency
 
 Clock = Callable[[], datetime]
@@ -147,7 +147,14 @@ class Sequence:
         awaited: Calls that wait for a level since an earlier run.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
         """Open the journal in ``folder``. Nothing is written yet, so it can still be judged.
 
         Raises:
@@ -158,7 +165,7 @@ class Sequence:
         self._clock = clock
         self._mutex = threading.Lock()
         self.boot_id = secrets.token_hex(ID_BYTES)
-        self.journal = Journal(folder, history, segment_bytes=segment_bytes)
+        self.journal = Journal(folder, history, segment_bytes=segment_bytes, max_bytes=max_bytes)
         self._previous = history.previous
         self._last = last = history.last
         self.shim_id = last.sequence.shim_id if last else secrets.token_hex(ID_BYTES)
