@@ -279,6 +279,7 @@ class Reason(StrEnum):
     UNKNOWN_FAMILY = "UNKNOWN_FAMILY"
     POLICY_UNSET = "POLICY_UNSET"
     POLICY_EMPTY = "POLICY_EMPTY"
+    POLICY_REPLACED = "POLICY_REPLACED"
     RESULT_MISMATCH = "RESULT_MISMATCH"
 
     # What an output's environment is attested to be.

@@ -15,7 +15,13 @@ from registry.core.evidence.distrust import Entry, check_names
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.policy import Policy, check
 from registry.core.records import appraisal_policy, distrust_entry, predicate
-from registry.errors import LimitExceededError, NotFoundError, Reason, UnavailableError
+from registry.errors import (
+    ConflictError,
+    LimitExceededError,
+    NotFoundError,
+    Reason,
+    UnavailableError,
+)
 from registry.services.operator import Operator
 from registry.storage.sql import catalog
 from registry.storage.sql.engine import Connection, Database
@@ -63,6 +69,7 @@ class AppraisalPolicies:
         Raises:
             MalformedError: ``POLICY_UNSET``, ``POLICY_EMPTY``, ``MALFORMED_POLICY``, or what is
                 wrong with the JSON.
+            ConflictError: ``POLICY_REPLACED`` if a later one of its name took its place.
             LimitExceededError: ``MESSAGE_TOO_LARGE``.
             UnavailableError: ``LOG_BUSY`` or ``LOG_LATCHED``.
         """
@@ -71,6 +78,8 @@ class AppraisalPolicies:
         with self._lock:
             for entry, known in self._policies:
                 if known == policy:
+                    named = [each for _, each in self._policies if each.name == policy.name]
+                    _require_newest(policy, named[-1])
                     return entry
             _require_room(len(self._policies), MAX_POLICIES)
             entry = self._say(appraisal_policy.build(policy))
@@ -171,6 +180,19 @@ def _require_room(known: int, limit: int) -> None:
             Reason.MESSAGE_TOO_LARGE,
             "this registry keeps no more of them",
             expected=f"at most {limit}",
+        )
+
+
+def _require_newest(policy: Policy, newest: Policy) -> None:
+    if newest != policy:
+        # It is in the log already, and would stay replaced: to answer its entry would mislead.
+        raise ConflictError(
+            Reason.POLICY_REPLACED,
+            "a later policy of this name took its place",
+            where=policy.name,
+            expected=policy_digest(newest),
+            actual=policy_digest(policy),
+            hint="give it another name, or name it by its record when you submit evidence",
         )
 
 

@@ -8,14 +8,18 @@ import pytest
 
 from registry.core.attestation.dsse import Envelope
 from registry.core.digest import sha256
+from registry.core.encoding import write_json
 from registry.core.evidence import result as results
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
+from registry.core.evidence.distrust import Entry, Selector
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.result import Environment, Material
 from registry.core.verdict import Verdict
 from registry.errors import (
+    ConflictError,
     DamagedError,
+    MalformedError,
     NotFoundError,
     Reason,
     RefusedError,
@@ -297,6 +301,30 @@ def test_an_archived_list_that_was_swapped_for_another_valid_one_is_noticed(
     path.write_bytes(next(iter(other.values())))
     with pytest.raises(DamagedError):
         again(world, entry)
+
+
+def test_a_policy_that_was_replaced_does_not_come_back_by_itself(world: Attesting) -> None:
+    old, new = nitro_policy("test/replaced"), nitro_policy("test/replaced", result_seconds=60)
+    world.evidence.policies.put(write_json(old))
+    world.evidence.policies.put(write_json(new))
+    with pytest.raises(ConflictError) as caught:
+        world.evidence.policies.put(write_json(old))
+    assert caught.value.reason is Reason.POLICY_REPLACED
+    assert world.evidence.policies.find("test/replaced")[1] == new
+    again = world.evidence.policies.put(write_json(new))
+    assert again == world.evidence.policies.find("test/replaced")[0]
+
+
+def test_a_distrust_entry_that_no_evidence_could_match_is_refused(world: Attesting) -> None:
+    entry = Entry(
+        selector=Selector(family=Family.AWS_NITRO, claims={"modul_id": "x"}),
+        effective_from="2026-01-01T00:00:00Z",
+        reason="misspelled",
+    )
+    with pytest.raises(MalformedError) as caught:
+        world.evidence.policies.put_distrust(write_json(entry))
+    assert caught.value.reason is Reason.MALFORMED_FIELD
+    assert world.evidence.policies.list_distrust() == []
 
 
 def test_policies_are_signed_by_the_operator_and_kept_once(world: Attesting) -> None:

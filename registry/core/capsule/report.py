@@ -221,6 +221,12 @@ def _conditions(chain: tuple[Link, ...], facts: Facts) -> list[str]:
             "capsule: whether a key was ended or reported compromised later, ask the log."
         )
         said.append(_same_to_everybody(chain))
+    if facts.attestations:
+        said.append(
+            "That nothing was found against the attested hardware since: later results and the "
+            "distrust list count as far as this capsule carries them; whoever made it may have "
+            "left some out, so ask the log for what is newer."
+        )
     if facts.attributions:
         said.append("Shares of datasets are their issuer's signed estimate, not a measurement.")
     said += [

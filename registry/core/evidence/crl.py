@@ -67,11 +67,13 @@ class RevocationList:
         der: Its bytes.
         issuer: Who signed it, it says.
         window: From ``thisUpdate`` to the second before ``nextUpdate``.
+        authorities_only: Whether it is silent about all certificates but those of authorities.
     """
 
     der: bytes
     issuer: x509.Name
     window: Validity
+    authorities_only: bool
     _crl: x509.CertificateRevocationList
 
     def entry(self, serial: int) -> Entry | None:
@@ -118,22 +120,28 @@ def read(der: bytes) -> RevocationList:
         UnsupportedAlgorithm,
     ) as error:
         raise _malformed("it cannot be read", str(error)) from error
+    authorities_only = False
     for extension in extensions:
         if extension.critical and extension.oid not in _UNDERSTOOD:
             raise _scope("a critical extension is not understood", extension.oid.dotted_string)
         if isinstance(extension.value, x509.IssuingDistributionPoint):
             _check_scope(extension.value)
+            authorities_only = extension.value.only_contains_ca_certs
     if ends is None:
         raise _malformed("it does not say until when it holds")
-    return RevocationList(der, issuer, Validity.until_next(begins, ends), crl)
+    window = Validity.until_next(begins, ends)
+    return RevocationList(der, issuer, window, authorities_only, crl)
 
 
 def check_not_revoked(crl: RevocationList, certificate: x509.Certificate, at: int) -> None:
     """Check that a verified list does not say that the certificate was revoked at a moment.
 
     Raises:
-        CheckError: ``REVOKED`` or ``CRL_MALFORMED``.
+        CheckError: ``REVOKED``, ``CRL_SCOPE`` or ``CRL_MALFORMED``.
     """
+    constraints = find(certificate, x509.BasicConstraints)
+    if crl.authorities_only and (constraints is None or not constraints.ca):
+        raise _scope("it is about authorities only", certificate.subject.rfc4514_string()[:200])
     entry = crl.entry(certificate.serial_number)
     if entry is None or not entry.counts(at):
         return

@@ -94,6 +94,21 @@ def test_an_output_of_an_attested_node_is_valid_and_says_how(world: AttestedWorl
     assert "in an environment that was attested with this version" in text
 
 
+def test_that_later_findings_may_have_been_left_out_is_told_of_attested_outputs_alone(
+    world: AttestedWorld,
+) -> None:
+    told = attested_story(world)
+    world.no_longer_believe()
+    capsule = world.capsule(told)
+    silent = replace(capsule, attested=replace(capsule.attested, distrust=()))
+    for carried, verdict in ((capsule, Verdict.INVALID), (silent, Verdict.VALID)):
+        report = judged(world, carried)
+        assert report.verdict_now is verdict
+        assert any("may have left some out" in said for said in report.conditional)
+    bare = replace(capsule, attested=Attested())
+    assert not any("left some out" in said for said in judged(world, bare).conditional)
+
+
 def test_the_links_of_an_attested_output_stand_in_reading_order(world: AttestedWorld) -> None:
     report = judged(world, world.capsule(attested_story(world)))
     names = [check.link for check in report.checks_now]

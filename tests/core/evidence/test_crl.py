@@ -124,9 +124,15 @@ def test_a_list_that_says_too_little_is_refused(extension: x509.ExtensionType) -
     assert finding_of(lambda: read(data)) == CRLFinding.CRL_SCOPE
 
 
-def test_a_list_of_authorities_only_is_good() -> None:
+def test_a_list_of_authorities_only_says_nothing_of_others() -> None:
     point = scope(only_contains_ca_certs=True)
-    read(built(lambda builder: builder.add_extension(point, critical=True))).verify(AUTHORITY.der)
+    crl = read(built(lambda builder: builder.add_extension(point, critical=True)))
+    crl.verify(AUTHORITY.der)
+    at = seconds(START)
+    check_not_revoked(crl, AUTHORITY.certificate, at)
+    assert finding_of(lambda: check_not_revoked(crl, CHILD.certificate, at)) == (
+        CRLFinding.CRL_SCOPE
+    )
 
 
 def revoking(days: int, reason: x509.ReasonFlags | None = None) -> RevocationList:
