@@ -125,7 +125,7 @@ class Appraisals:
             NotFoundError: ``UNKNOWN_CHALLENGE``, ``UNKNOWN_APPRAISAL_POLICY``,
                 ``UNKNOWN_EVIDENCE``.
             RefusedError: ``CHALLENGE_EXPIRED``.
-            ConflictError: ``CHALLENGE_USED`` or ``EVIDENCE_REPLAYED``.
+            ConflictError: ``CHALLENGE_USED``, ``EVIDENCE_REPLAYED`` or ``POLICY_REPLACED``.
             VerificationError: ``WRONG_COMMITMENT``, ``WRONG_NONCE`` and its like.
             UnavailableError: ``APPRAISAL_BUSY``, ``LOG_BUSY``, ``LOG_LATCHED`` or ``DISK_LOW``.
         """
@@ -148,6 +148,7 @@ class Appraisals:
                 raise
         if original is not None:
             return original
+        self._policies.require_newest(policy)
         question = Question(
             stated=presented.stated,
             expected=replace(

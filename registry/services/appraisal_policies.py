@@ -78,8 +78,7 @@ class AppraisalPolicies:
         with self._lock:
             for entry, known in self._policies:
                 if known == policy:
-                    named = [each for _, each in self._policies if each.name == policy.name]
-                    _require_newest(policy, named[-1])
+                    self.require_newest(policy)
                     return entry
             _require_room(len(self._policies), MAX_POLICIES)
             entry = self._say(appraisal_policy.build(policy))
@@ -102,6 +101,23 @@ class AppraisalPolicies:
             if name == entry.record_id or (not name and policy.name == reference):
                 return entry, policy
         raise _unknown(reference)
+
+    def require_newest(self, policy: Policy) -> None:
+        """Check that a registered policy was not replaced: whoever is judged must not pick.
+
+        Raises:
+            ConflictError: ``POLICY_REPLACED`` if a later one of its name took its place.
+        """
+        newest = [known for _, known in self._policies if known.name == policy.name][-1]
+        if newest != policy:
+            raise ConflictError(
+                Reason.POLICY_REPLACED,
+                "a later policy of this name took its place",
+                where=policy.name,
+                expected=policy_digest(newest),
+                actual=policy_digest(policy),
+                hint="have evidence judged by the later one; an old one comes back by another name",
+            )
 
     def of_digest(self, sha256: str) -> Policy:
         """The policy that results name by this digest.
@@ -180,19 +196,6 @@ def _require_room(known: int, limit: int) -> None:
             Reason.MESSAGE_TOO_LARGE,
             "this registry keeps no more of them",
             expected=f"at most {limit}",
-        )
-
-
-def _require_newest(policy: Policy, newest: Policy) -> None:
-    if newest != policy:
-        # It is in the log already, and would stay replaced: to answer its entry would mislead.
-        raise ConflictError(
-            Reason.POLICY_REPLACED,
-            "a later policy of this name took its place",
-            where=policy.name,
-            expected=policy_digest(newest),
-            actual=policy_digest(policy),
-            hint="give it another name, or name it by its record when you submit evidence",
         )
 
 

@@ -406,6 +406,21 @@ def test_a_policy_is_named_by_its_record_too(world: Attesting) -> None:
     assert world.environment(world.present(evidence, binding, policy=name)).verdict is Verdict.VALID
 
 
+def test_a_policy_that_was_replaced_judges_nothing_more(world: Attesting) -> None:
+    old = world.put(nitro_policy("test/lax"))
+    name = f"sha256:{old.record_id.hex()}"
+    binding = world.binding()
+    evidence = document(binding).evidence
+    first = world.present(evidence, binding, policy=name)
+    world.put(nitro_policy("test/lax", result_seconds=60))
+    assert world.present(evidence, binding, policy=name) == first
+    later = world.binding()
+    fresh = document(later).evidence
+    reason = refused(world, lambda: world.present(fresh, later, policy=name))
+    assert reason is Reason.POLICY_REPLACED
+    assert world.environment(world.present(fresh, later, policy="test/lax")).verdict == "VALID"
+
+
 # 10, 80: a root that nobody named
 
 
