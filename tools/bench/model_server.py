@@ -4,9 +4,9 @@
 
     python -m tools.bench.model_server GRPC_PORT HTTP_PORT [TOKENS]
 
-Over gRPC each ``ModelInfer`` gets the same small tensor. Over HTTP each chat gets so many events
-(:data:`TOKENS` if not told otherwise), one every :data:`PACE_SECONDS`, as a model that generates
-would send them.
+Over gRPC each ``ModelInfer`` gets the same small tensor. Over HTTP each chat gets so many
+events (:data:`TOKENS` if not told otherwise), one every :data:`PACE_SECONDS`, as a model that
+generates would send them; one that wants no stream gets a document at once.
 """
 
 import asyncio
@@ -27,6 +27,9 @@ PACE_SECONDS = 0.02
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 """What is answered over gRPC."""
 
+UNSTREAMED = b'"stream":false'
+"""What a request says that wants a document."""
+
 # outputs { name: "y" datatype: "FP32" shape: [1, 4] }, raw_output_contents: 16 bytes.
 ANSWER = b"\n\x01m*\x0c\n\x01y\x12\x04FP32\x1a\x01\x042\x10" + bytes(16)
 """A ``ModelInferResponse``."""
@@ -37,6 +40,15 @@ _TOKEN = (
     b'[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}\n\n'
 )
 _LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+_DOCUMENT = (
+    b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":'
+    b'{"role":"assistant","content":"a whole answer"},"finish_reason":"stop"}]}'
+)
+_WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+    len(_DOCUMENT),
+    _DOCUMENT,
+)
 
 
 class _Handler(grpc.GenericRpcHandler):
@@ -59,7 +71,10 @@ async def _chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, toke
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             size = head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]
-            await reader.readexactly(int(size or b"0"))
+            body = await reader.readexactly(int(size or b"0"))
+            if UNSTREAMED in body:
+                writer.write(_WHOLE)
+                continue
             loop = asyncio.get_running_loop()
             start = loop.time()
             writer.write(_HEAD)

@@ -7,8 +7,9 @@
 A registry, a model server and two shims (gRPC and HTTP, mode ``stream``) run as processes of their
 own on the same machine. Calls straight to the model server and through a shim take turns, so that
 what else happens on the machine hits both. Promised: gRPC unary p50 at most 1.0 ms more and p99
-5 ms, durable; first token p50 at most 1 ms more and 95 % of the tokens per second at 32 streams; an
-in-process session p50 at most 0.2 ms more; 15,000 durable records a second on one journal.
+5 ms, durable; first token p50 at most 1 ms more and 95 % of the tokens per second at 32 streams; a
+session or an ``httpx`` client in process p50 at most 0.2 ms more; 15,000 durable records a second
+on one journal.
 """
 
 import asyncio
@@ -23,35 +24,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
-import numpy as np
-import onnx
-import onnxruntime  # type: ignore[import-untyped]
-from onnx import TensorProto, helper
 
-from registry.api.v1 import access_pb2
-from registry.client.channel import Connection, Target
-from registry.client.registry import RegistryClient
 from registry.core.digest import sha256
 from registry.core.records import inference
-from registry.core.tlog.note import VerifierKey
-from registry.shim.app import open_shim
-from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.recorder import Answered, Deployment, Open, Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Sequence
 from registry.shim.recorder.ticket import After
-from registry.shim.release import PinnedRelease
-from registry.signing.file import StatementSigner
+from tools.bench.in_process import async_clients, calls_of, clients, in_process, sessions
 from tools.bench.model_server import METHOD, TOKENS
-from tools.bench.world import Running, machine, registry
+from tools.bench.node import Pair, World, world
+from tools.bench.world import machine
 
 ROUNDS = 10
 """Turns of each kind."""
@@ -66,9 +56,6 @@ APART = 0.01
 """Mean seconds between the starts of two streams. The starts fall by chance (seeded): people do not
 ask in step with the tokens that others get."""
 
-RUNS = 500
-"""Runs of a session in one turn."""
-
 RECORDS = 40_000
 """Records written to one journal."""
 
@@ -79,78 +66,10 @@ _REQUEST = b"\n\x01m*\x0c\n\x01x\x12\x04FP32\x1a\x01\x04:\x10" + bytes(16)
 _BODY = b'{"model":"m","stream":true,"messages":[]}'
 
 
-@dataclass
-class Pair:
-    """The same thing without and with a shim, in milliseconds or per second."""
-
-    straight: list[float] = field(default_factory=list)
-    recorded: list[float] = field(default_factory=list)
-
-    def line(self, title: str, quantile: int, promise: str) -> str:
-        """One line of the table."""
-        one, other = (_quantile(values, quantile) for values in (self.straight, self.recorded))
-        return f"{title:32} {one:8.3f} {other:8.3f}  {other - one:+7.3f} ms  ({promise})\n"
-
-
-def _quantile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100)[percent - 1]
-
-
 def _port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def model_bytes() -> bytes:
-    """A model that gives back what it gets: nothing but the overhead is measured."""
-    kind = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])
-    back = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 4])
-    node = helper.make_node("Identity", ["x"], ["y"])
-    graph = helper.make_graph([node], "g", [kind], [back])
-    opsets = [helper.make_opsetid("", 17)]
-    made: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
-    onnx.load_model_from_string(made)
-    return made
-
-
-@dataclass(frozen=True)
-class World:
-    """A registry with one version of a model, and a node that has it."""
-
-    running: Running
-    folder: Path
-    token: str
-    key: StatementSigner
-
-    @property
-    def log_key(self) -> VerifierKey:
-        """The log's key."""
-        return VerifierKey.parse((self.running.folder / "log.vkey").read_text().strip())
-
-    def run(self, *words: object, token: str) -> None:
-        """Run ``provreg``."""
-        command = [sys.executable, "-m", "registry", "--server", self.running.address]
-        command += ["--log-key", str(self.log_key), "--token-file", token, *map(str, words)]
-        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def world() -> Iterator[World]:
-    """A registry with a published model, and a node that fetched it."""
-    with registry() as running, tempfile.TemporaryDirectory(prefix="provreg-bench-") as scratch:
-        folder = Path(scratch)
-        for name, role in (("acme", access_pb2.ROLE_PUBLISHER), ("node", access_pb2.ROLE_NODE)):
-            token, key = running.add(name, role, "acme/*")
-            (folder / f"{name}.token").write_text(token + "\n")
-            key.save(folder / f"{name}.pem")
-        made = World(running, folder, token, key)
-        (folder / "model").mkdir()
-        (folder / "model" / "model.onnx").write_bytes(model_bytes())
-        words = ("model", "publish", "model", "--name", "acme/x", "--version", "1")
-        made.run(*words, "--key", "acme.pem", token="acme.token")  # noqa: S106 - a file
-        made.run("model", "fetch", "acme/x@1", "files", token="node.token")  # noqa: S106 - a file
-        yield made
 
 
 @contextlib.contextmanager
@@ -247,30 +166,6 @@ async def streams(straight: int, recorded: int, rounds: int) -> tuple[Pair, Pair
     return firsts, rates
 
 
-def sessions(world_: World, rounds: int) -> Pair:
-    """Runs of a session in this process, by turns."""
-    pair = Pair()
-    connection = Connection(Target.parse(world_.running.address), token=world_.token)
-    with RegistryClient(connection, world_.log_key) as client:
-        known = client.release("acme/x", "1")
-        release = PinnedRelease(known.logged.envelope.record_id, "acme/x", "1", known.manifest)
-        folder, files = world_.folder / "in-process", world_.folder / "files"
-        with open_shim(folder, world_.key, client, release, files, log_key=world_.log_key) as made:
-            recorded = RecordedSession.open(
-                files, "model.onnx", release, made.recorder, mode="stream"
-            )
-            straight = onnxruntime.InferenceSession(files / "model.onnx")
-            feed = {"x": np.zeros((1, 4), np.float32)}
-            for number in range(rounds + 1):
-                for session, values in ((straight, pair.straight), (recorded, pair.recorded)):
-                    for _ in range(RUNS):
-                        start = time.perf_counter()
-                        session.run(None, feed)
-                        if number:
-                            values.append((time.perf_counter() - start) * 1e3)
-    return pair
-
-
 def journal() -> float:
     """Durable records a second on one journal, intents and completions alike."""
     with tempfile.TemporaryDirectory(prefix="provreg-bench-") as scratch:
@@ -317,19 +212,24 @@ def measure(rounds: int) -> None:
     """Print one table."""
     out = sys.stdout.write
     out(f"{machine()}\n{'':32} {'without':>8} {'with':>8}\n")
-    with world() as made:
-        with model_server() as (rpc, web):
-            with shim(made, f"grpc://127.0.0.1:{rpc}", "grpc") as port:
-                calls = asyncio.run(unary(rpc, port, rounds))
-            out(calls.line("gRPC unary p50, ms", 50, "at most +1.0"))
-            out(calls.line("gRPC unary p99, ms", 99, "at most +5.0"))
-            with shim(made, f"http://127.0.0.1:{web}", "http") as port:
-                firsts, rates = asyncio.run(streams(web, port, max(2, rounds // 3)))
-            out(firsts.line(f"first token of {STREAMS} p50, ms", 50, "at most +1.0"))
-            one, other = statistics.median(rates.straight), statistics.median(rates.recorded)
-            out(f"{'tokens per second':32} {one:8,.0f} {other:8,.0f}  {other / one:.3f} (0.95)\n")
-        runs = sessions(made, rounds)
-        out(runs.line("session in process p50, ms", 50, "at most +0.2"))
+    with world() as made, model_server() as (rpc, web):
+        with shim(made, f"grpc://127.0.0.1:{rpc}", "grpc") as port:
+            calls = asyncio.run(unary(rpc, port, rounds))
+        out(calls.line("gRPC unary p50, ms", 50, "at most +1.0"))
+        out(calls.line("gRPC unary p99, ms", 99, "at most +5.0"))
+        with shim(made, f"http://127.0.0.1:{web}", "http") as port:
+            firsts, rates = asyncio.run(streams(web, port, max(2, rounds // 3)))
+        out(firsts.line(f"first token of {STREAMS} p50, ms", 50, "at most +1.0"))
+        one, other = statistics.median(rates.straight), statistics.median(rates.recorded)
+        out(f"{'tokens per second':32} {one:8,.0f} {other:8,.0f}  {other / one:.3f} (0.95)\n")
+        with in_process(made) as (opened, release):
+            runs = sessions(made.folder / "files", opened, release, rounds)
+            out(runs.line("session in process p50, ms", 50, "at most +0.2"))
+            asked = calls_of(opened, release, web)
+            chats = clients(web, asked, rounds)
+            out(chats.line("httpx in process p50, ms", 50, "at most +0.2"))
+            chats = asyncio.run(async_clients(web, asked, rounds))
+            out(chats.line("async httpx in process p50, ms", 50, "at most +0.2"))
     out(f"{'journal, durable records/s':32} {journal():8,.0f}           (at least 15,000)\n")
 
 
