@@ -21,7 +21,8 @@ from registry.core.records import inference
 from registry.errors import MalformedError, Reason
 from registry.inspection.cpu import instruction_set
 from registry.shim.attestation import Attested, KeyAttestation
-from registry.shim.recorder.recorder import Deployment, Recorder
+from registry.shim.recorder.outcomes import Deployment
+from registry.shim.recorder.recorder import Recorder
 from registry.shim.release import PinnedRelease
 
 UNCOVERED = (

@@ -25,7 +25,7 @@ from registry.errors import Reason, RegistryError
 from registry.inspection.arrays import to_array, to_tensor
 from registry.inspection.rerun import Limits
 from registry.shim.proxies.onnx import Answer, RecordedSession
-from registry.shim.recorder.recorder import Deployment
+from registry.shim.recorder.outcomes import Deployment
 from registry.shim.revealing import reveal
 from tests.client.conftest import Place
 from tests.inspection.runnable import drawing, endless, outside, scorer, scorer_input

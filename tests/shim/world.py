@@ -21,7 +21,8 @@ from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, NotFoundError, Reason, UnavailableError
 from registry.shim.app import Shim, Timing, open_shim
 from registry.shim.ports import Registry
-from registry.shim.recorder.recorder import Deployment, Recorder
+from registry.shim.recorder.outcomes import Deployment
+from registry.shim.recorder.recorder import Recorder
 from registry.shim.release import PinnedRelease
 from registry.shim.uploader import Pace
 from registry.signing.file import LogSigner, StatementSigner

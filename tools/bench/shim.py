@@ -34,7 +34,8 @@ import grpc.aio
 from registry.core.digest import sha256
 from registry.core.records import inference
 from registry.shim.recorder.awaiting import Awaiting
-from registry.shim.recorder.recorder import Answered, Deployment, Open, Recorder
+from registry.shim.recorder.outcomes import Answered, Deployment, Open
+from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Sequence
 from registry.shim.recorder.ticket import After

@@ -12,7 +12,7 @@ from registry.core import encoding
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
 from registry.shim.proxies.connection import CUT, TRAILERS
 from registry.shim.recorder.asking import DEADLINE, LEVEL
-from registry.shim.recorder.recorder import Sent
+from registry.shim.recorder.outcomes import Sent
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Bytes of a request: it is held until its intent is durable."""

@@ -37,7 +37,7 @@ from registry.shim.proxies.request_params import params_of
 from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import OUTPUT, RECEIPT, TOLD, Asked, Proven
 from registry.shim.recorder.calls import Call, Calls
-from registry.shim.recorder.recorder import Sent
+from registry.shim.recorder.outcomes import Sent
 
 _LIBRARIES: list[Any] = []
 with contextlib.suppress(ImportError):

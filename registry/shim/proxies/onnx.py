@@ -31,7 +31,8 @@ from registry.inspection.session import (
 from registry.shim.attestation import KeyAttestation
 from registry.shim.deployment import Description, Standing
 from registry.shim.privacy.keeping import Content, Keeping
-from registry.shim.recorder.recorder import Answered, Deployment, Open, Recorder
+from registry.shim.recorder.outcomes import Answered, Deployment, Open
+from registry.shim.recorder.recorder import Recorder
 from registry.shim.release import PinnedRelease
 from registry.shim.spans import mark_current
 
@@ -178,7 +179,7 @@ class RecordedSession:
         Raises:
             RegistryError: As :meth:`run_recorded`.
         """
-        return self.run_recorded(output_names, feed, run_options).outputs
+        return self._run(output_names, feed, run_options, numbered=False).outputs
 
     def run_recorded(
         self,
@@ -197,6 +198,17 @@ class RecordedSession:
                 answer.
             RefusedError: ``UNATTESTED`` if no call may be made now, which is written down.
         """
+        return self._run(output_names, feed, run_options, numbered=True)
+
+    def _run(
+        self,
+        output_names: Sequence[str] | None,
+        feed: Mapping[str, Any],
+        run_options: Any,
+        *,
+        numbered: bool,
+    ) -> Answer:
+        """Run the model; who wants no number has the answer before its completion is written."""
         inputs = {name: np.asarray(value) for name, value in feed.items()}
         asked = tuple(output_names or ())
         fed = [to_tensor(name, array) for name, array in inputs.items()]
@@ -228,8 +240,12 @@ class RecordedSession:
         answered = self._keep(opened, response, fed, tensors)
         if self._mode == "strict":
             n = self._recorder.complete(opened, answered.response, answered.private)
-        else:
+        elif numbered:
             n = self._recorder.answered(opened, answered, urgency="soon").n
+        else:
+            # What the journal does not take leaves the intent without an outcome, which tells.
+            self._recorder.answered_later(opened, answered, lambda: None)
+            n = -1
         mark_current(f"{self._recorder.shim_id}/{opened.n}", answered.response)
         return Answer(outputs, tensors, content, n, self._model_name)
 

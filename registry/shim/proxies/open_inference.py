@@ -31,7 +31,7 @@ from registry.shim.proxies.message_answers import (
 )
 from registry.shim.recorder.asking import TOLD, Asked
 from registry.shim.recorder.calls import Call, Calls
-from registry.shim.recorder.recorder import Sent
+from registry.shim.recorder.outcomes import Sent
 from registry.wire import open_inference
 from registry.wire.status import to_status
 

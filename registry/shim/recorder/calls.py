@@ -19,14 +19,8 @@ from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import Asked, Proven
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.levels import Levels
-from registry.shim.recorder.recorder import (
-    NOTHING,
-    Answered,
-    Deployment,
-    Open,
-    Recorder,
-    Sent,
-)
+from registry.shim.recorder.outcomes import NOTHING, Answered, Deployment, Open, Sent
+from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.ticket import After, Ticket
 from registry.shim.recorder.unrecorded import Unrecorded
 from registry.shim.recorder.wish import Wish
@@ -35,8 +29,8 @@ from registry.shim.spans import NoSpans, Spans
 Mode = Literal["strict", "stream", "best_effort"]
 """What is durable before an answer goes out; see :mod:`registry.shim.recorder.recorder`."""
 
-APART_SECONDS = 0.002
-"""How often, at most, an event loop itself waits for the disk."""
+WAITING_SHARE = 5
+"""An event loop itself waits for the disk for one part in so many of its time, at most."""
 
 
 class Calls:
@@ -77,7 +71,7 @@ class Calls:
         self.recorder = recorder
         self._unrecorded = unrecorded
         self._awaiting = awaiting
-        self._waited_at = 0.0
+        self._waits_from = 0.0
 
     async def begin(self, request_digest: bytes, asked: Asked | None = None) -> "Call":
         """Write down that a call is about to be forwarded.
@@ -130,12 +124,16 @@ class Calls:
     def _may_wait_here(self) -> bool:
         """Whether the loop itself may wait for the disk: then no thread has to be woken for it.
 
-        Only where the disk was quick the last time, and only now and then: others wait as long.
+        Only where the disk was quick the last time, and only for a share of the loop's time: others
+        wait as long.
         """
         now = time.monotonic()
-        if now - self._waited_at < APART_SECONDS or not self.recorder.quick:
+        if now < self._waits_from:
             return False
-        self._waited_at = now
+        seconds = self.recorder.quick_seconds
+        if math.isinf(seconds):
+            return False
+        self._waits_from = now + WAITING_SHARE * seconds
         return True
 
     def _allow(self, request_digest: bytes, asked: Asked | None) -> "tuple[Call, Deployment]":
@@ -157,33 +155,36 @@ class Calls:
         except UnavailableError:
             self._unrecorded.add()
 
-    async def end(self, call: "Call", answer: Answer) -> int | None:
+    async def end(self, call: "Call", answer: Answer) -> None:
         """Write down an answer; see :meth:`Call.answered`."""
         if self._keeping is not None:
             # Sealing waits for the disk; a caller that leaves meanwhile does not undo it.
-            return await asyncio.shield(asyncio.to_thread(self.end_here, call, answer))
+            await asyncio.shield(asyncio.to_thread(self.end_here, call, answer))
+            return
         open_ = call.open
         if open_ is None:
-            return None
+            return
         said = self._said(call, open_, answer)
         if self.mode != "strict":
-            return self._follow(call, open_, said)
+            self._follow(call, open_, said)
+            return
         ticket = await self._waits().durable(
             lambda after: self.recorder.answered(open_, said, after)
         )
-        return _written(call, open_, ticket)
+        _written(call, open_, ticket)
 
-    def end_here(self, call: "Call", answer: Answer) -> int | None:
+    def end_here(self, call: "Call", answer: Answer) -> None:
         """As :meth:`end`, for a thread that may wait."""
         open_ = call.open
         if open_ is None:
-            return None
+            return
         said = self._said(call, open_, answer)
         if self.mode != "strict":
-            return self._follow(call, open_, said)
+            self._follow(call, open_, said)
+            return
         ticket = self.recorder.answered(open_, said)
         ticket.wait()
-        return _written(call, open_, ticket)
+        _written(call, open_, ticket)
 
     @property
     def keeps(self) -> bool:
@@ -215,18 +216,21 @@ class Calls:
             call.response = answer.response
         return Answered(call.response, asked.level, course, asked.deadline_ms, private)
 
-    def _follow(self, call: "Call", open_: Open, said: Answered) -> int | None:
+    def _follow(self, call: "Call", open_: Open, said: Answered) -> None:
         """Write down an answer that goes out meanwhile; unless its caller wants to see it safe."""
         try:
             if self.mode == "best_effort" and call.wish is not None:
                 call.wish.want_durable()
                 ticket = self.recorder.answered(open_, said, call.wish.settled)
-            else:
+            elif call.wish is not None:
                 ticket = self.recorder.answered(open_, said, urgency="soon")
+            else:
+                self.recorder.answered_later(open_, said, self._lost)
+                return
         except UnavailableError:
             self._lost()
-            return None
-        return _written(call, open_, ticket)
+            return
+        _written(call, open_, ticket)
 
     async def proven(self, wish: Wish, at_most: float) -> Proven:
         """Wait for what was asked; see :meth:`Call.proven`."""
@@ -256,10 +260,9 @@ class Calls:
             self._unrecorded.add()
 
 
-def _written(call: "Call", open_: Open, ticket: Ticket) -> int:
+def _written(call: "Call", open_: Open, ticket: Ticket) -> None:
     if call.wish is not None and call.response is not None:
         call.wish.written(open_, ticket, call.response)
-    return ticket.n
 
 
 class Call:
@@ -306,36 +309,31 @@ class Call:
         self._last_ns = time.monotonic_ns()
         self._first_ns = self._first_ns or self._last_ns
 
-    async def answered(self, answer: Answer) -> int | None:
+    async def answered(self, answer: Answer) -> None:
         """Write down the answer; in ``strict``, returns when that is durable.
-
-        Returns:
-            The number of the completion; None if the journal did not take it.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``, in ``strict``: the answer must not go out.
         """
         self.ended = True
         try:
-            n = await self._calls.end(self, answer)
+            await self._calls.end(self, answer)
         except UnavailableError as error:
             self._span.ended(self.receipt_id, error.reason)
             raise
         if self.response is not None:
             self._span.answered(self.receipt_id, self.response, answer.finish_reasons)
-        return n
 
-    def answered_here(self, answer: Answer) -> int | None:
+    def answered_here(self, answer: Answer) -> None:
         """As :meth:`answered`, for a thread that may wait."""
         self.ended = True
         try:
-            n = self._calls.end_here(self, answer)
+            self._calls.end_here(self, answer)
         except UnavailableError as error:
             self._span.ended(self.receipt_id, error.reason)
             raise
         if self.response is not None:
             self._span.answered(self.receipt_id, self.response, answer.finish_reasons)
-        return n
 
     async def proven(self, at_most: float = math.inf) -> Proven:
         """Wait for the level that the caller asked for, until its deadline at most.

@@ -9,7 +9,9 @@
 One thread at a time writes. It takes everything that waits, writes it at once, syncs once, and then
 lets all callers go: the more callers, the more records share one sync. A caller that waits anyway
 writes itself if nobody else does, which spares two changes of threads; else the journal's own
-thread does. There is no index: records are read back in order, from where the last reading ended.
+thread does. What may be done after an answer went out is left to that thread, too: it looks by
+itself every now and then while there is work, so that calls need not wake it. There is no index:
+records are read back in order, from where the last reading ended.
 
 A journal that holds more than it may takes no further calls until some of it is forgotten: whatever
 keeps the registry from taking records, the disk is not filled with them. What ends a call that is
@@ -17,9 +19,12 @@ under way is taken all the same.
 
 The first failed write or sync latches the journal. After a failed sync nobody knows what the disk
 holds, so nothing is accepted any more until a new process has read the journal again.
+
+Longer than 400 lines because one lock guards all of it.
 """
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -35,7 +40,7 @@ from registry.errors import (
     UnavailableError,
 )
 from registry.shim.durable import make_folder, sync_folder
-from registry.shim.recorder.frames import MAX_GROUP_BYTES, frame
+from registry.shim.recorder.frames import frame
 from registry.shim.recorder.segment_reader import SegmentReader
 from registry.shim.recorder.segments import (
     RESERVE_BYTES,
@@ -45,7 +50,7 @@ from registry.shim.recorder.segments import (
     find,
     lock_folder,
 )
-from registry.shim.recorder.ticket import After, Ticket, Urgency
+from registry.shim.recorder.ticket import After, Ticket, Urgency, take_group
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Bytes after which the next segment begins."""
@@ -57,7 +62,13 @@ QUICK_SECONDS = 0.0005
 """A disk that syncs within this is one that an event loop may wait for."""
 
 LAZY_SECONDS = 0.005
-"""How long a record that nobody waits for may wait for others to share its sync."""
+"""How long what nobody waits for may wait: records for others to share their sync, and chores."""
+
+AWAKE_SECONDS = 0.1
+"""How long after the last record the journal's thread looks for work without being woken."""
+
+MAX_CHORES = 512
+"""What is left to the journal's thread at one time; callers do further work themselves."""
 
 
 class Journal:
@@ -116,9 +127,11 @@ class Journal:
         self._reader_wants = -1
         self._woken = False
         self._queue: list[Ticket] = []
+        self._chores: list[Callable[[], None]] = []
         self._urgent = False
         self._due = 0.0
         self._idle = False
+        self._last = 0.0
         self._committing = False
         self._sync_seconds = QUICK_SECONDS
         self._closing = False
@@ -167,9 +180,10 @@ class Journal:
             )
 
     @property
-    def quick(self) -> bool:
-        """Whether nobody writes now, and the last sync took less than :data:`QUICK_SECONDS`."""
-        return self._sync_seconds < QUICK_SECONDS and not (self._committing or self._queue)
+    def quick_seconds(self) -> float:
+        """How long the last sync took; infinite if not quick, or if somebody writes now."""
+        quick = self._sync_seconds < QUICK_SECONDS and not (self._committing or self._urgent)
+        return self._sync_seconds if quick else math.inf
 
     @property
     def latched(self) -> str:
@@ -212,12 +226,37 @@ class Journal:
             if urgency == "now" and not self._urgent:
                 self._urgent = True
                 self._wake_writer.notify()
-            elif urgency == "soon" and len(self._queue) == 1:
-                self._due = time.monotonic() + LAZY_SECONDS
-                # A thread that waits for an earlier record looks again by itself.
-                if self._idle:
-                    self._wake_writer.notify()
+            elif urgency == "mine" and self._committing:
+                # Too late for what is written now, and its caller will wait for the next.
+                self._urgent = True
+            elif urgency == "soon":
+                self._await_others()
         return ticket
+
+    def later(self, chore: Callable[[], None]) -> bool:
+        """Leave something to the journal's thread, for within :data:`LAZY_SECONDS` if it may run.
+
+        Args:
+            chore: Appends a record, say; must be quick, and raises nothing.
+
+        Returns:
+            Whether it was taken; else the caller does it.
+        """
+        with self._mutex:
+            if self._latched or self._closing or len(self._chores) >= MAX_CHORES:
+                return False
+            self._chores.append(chore)
+            self._await_others()
+        return True
+
+    def _await_others(self) -> None:
+        """Have what waits written, but not yet; with the mutex held."""
+        if len(self._queue) + len(self._chores) == 1:
+            self._due = time.monotonic() + LAZY_SECONDS
+        # A thread that is awake looks again by itself.
+        if self._idle:
+            self._idle = False
+            self._wake_writer.notify()
 
     def commit(self, ticket: Ticket) -> None:
         """As ``ticket.wait()``, writing the record here if nobody else does."""
@@ -281,6 +320,7 @@ class Journal:
 
     def close(self) -> None:
         """Write what waits, and give the folder back."""
+        self._do_chores()
         with self._mutex:
             self._closing = True
             self._wake_writer.notify_all()
@@ -295,24 +335,47 @@ class Journal:
                 while (pause := self._pause()) != 0:
                     self._idle = pause is None
                     self._wake_writer.wait(pause)
-                if not self._queue:
-                    return
+                self._idle = False
+            self._do_chores()
+            with self._mutex:
+                if self._committing or not self._queue:
+                    if self._closing and not self._committing:
+                        return
+                    continue
                 group = self._take()
             self._write_group(group)
 
+    def _do_chores(self) -> None:
+        with self._mutex:
+            chores, self._chores = self._chores, []
+        try:
+            for chore in chores:
+                chore()
+        except Exception as error:  # noqa: BLE001 - or everybody would wait for ever
+            with self._mutex:
+                self._latched = self._latched or f"{type(error).__name__}: {error}"
+
     def _pause(self) -> float | None:
         """Seconds in which the journal's thread has nothing to do; None until it is woken."""
-        if self._committing or not (self._queue or self._closing):
-            return None
-        if self._urgent or self._closing:
+        if self._committing:
+            # Whoever writes now wakes it if more is urgent.
+            writable = False
+        elif (self._urgent and self._queue) or self._closing:
             return 0
-        return max(0, self._due - time.monotonic())
+        else:
+            writable = bool(self._queue)
+        now = time.monotonic()
+        if self._chores or writable:
+            self._last = now
+            return max(0, self._due - now)
+        return LAZY_SECONDS if now - self._last < AWAKE_SECONDS else None
 
     def _take(self) -> list[Ticket]:
         """Begin to write what waits; with the mutex held."""
         self._committing = True
-        self._urgent = False
-        return _take(self._queue)
+        group = take_group(self._queue)
+        self._urgent = bool(self._queue)
+        return group
 
     def _write_group(self, group: list[Ticket]) -> None:
         """Write and sync a group, and let everybody go who waits for it."""
@@ -326,8 +389,7 @@ class Journal:
             if 0 <= self._reader_wants < self._durable:
                 self._wake_reader.notify_all()
             self._committing = False
-            if self._queue or self._closing:
-                self._urgent = True
+            if self._urgent or self._closing:
                 self._wake_writer.notify()
         for ticket in group:
             ticket.settle()
@@ -375,15 +437,3 @@ class Journal:
             actual=self._latched or "it is closed",
             hint="free disk space or replace the disk, then start the shim again",
         )
-
-
-def _take(queue: list[Ticket]) -> list[Ticket]:
-    """Take from the front of ``queue`` what one commit may write."""
-    size = 0
-    for count, ticket in enumerate(queue):
-        size += len(ticket.frame)
-        if size > MAX_GROUP_BYTES:
-            group, queue[:] = queue[:count], queue[count:]
-            return group
-    group, queue[:] = queue[:], []
-    return group

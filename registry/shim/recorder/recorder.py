@@ -22,94 +22,32 @@ speaks of an answer that was made and never given away.
 
 import secrets
 import threading
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
 
 import msgspec
 
-from registry.core import encoding
 from registry.core.digest import SHA256_SIZE
 from registry.core.records import inference
-from registry.errors import ConflictError, MalformedError, Reason, UnavailableError
+from registry.errors import (
+    ConflictError,
+    MalformedError,
+    Reason,
+    RegistryError,
+    UnavailableError,
+)
+from registry.shim.recorder.outcomes import (
+    NOTHING,
+    SALT_BYTES,
+    Answered,
+    Deployment,
+    Open,
+    Sent,
+    completion,
+    printable,
+)
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Build, Sequence
 from registry.shim.recorder.ticket import After, Ticket, Urgency
-
-SALT_BYTES = 32
-"""Bytes of a record's public salt: it keeps neighbours in a proof from being guessed."""
-
-MAX_ERROR_CHARACTERS = 500
-"""Characters of what is written down about a failed call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """What answers, as far as the shim knows it.
-
-    Attributes:
-        uncovered: What belongs to a call and is in no digest, each by name.
-        setup_n: The number of the record that tells more; None if none was written.
-        evidence: The evidence id of the attestation in force; empty if there is none.
-    """
-
-    model: inference.Model
-    binding: Literal["artifact_verified", "runtime_reported", "provider_attested", "name_only"]
-    runtime: inference.Runtime
-    uncovered: tuple[str, ...]
-    setup_n: int | None = None
-    evidence: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse now what would otherwise make every record of this deployment unreadable."""
-        nothing = "00" * SHA256_SIZE
-        place = inference.Sequence(
-            shim_id="00" * 16, boot_id="00" * 16, n=0, prev_digest=inference.FIRST_PREVIOUS
-        )
-        response = inference.Response(
-            profile="output/bytes/v1", content_digest=nothing, wire_digest=nothing, complete=True
-        )
-        call, answer = Open(0, nothing, self, Ticket(0, b"")), Answered(response)
-        inference.parse(inference.write(_completion(place, "2000-01-01T00:00:00Z", call, answer)))
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """A call that is under way: its intent's number, commitment and place in the journal."""
-
-    n: int
-    request: str
-    deployment: Deployment
-    ticket: Ticket = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer, and what else its record says.
-
-    Attributes:
-        asked: How strongly the caller wanted it proven; None if it did not say.
-        course: How it went out; None within one process.
-        deadline_ms: By when the caller wants it proven, after the request.
-        private: What it commits to of content that it does not show.
-    """
-
-    response: inference.Response
-    asked: inference.Level | None = None
-    course: inference.Course | None = None
-    deadline_ms: int = 0
-    private: inference.Private | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What went out of an answer that did not come to its end."""
-
-    size: int = 0
-    sha256: str = ""
-
-
-NOTHING = Sent()
-"""No byte of an answer went out."""
 
 
 class Recorder:
@@ -130,9 +68,9 @@ class Recorder:
         return self._sequence.journal.latched
 
     @property
-    def quick(self) -> bool:
-        """Whether :meth:`intent` is likely to return at once."""
-        return self._sequence.journal.quick
+    def quick_seconds(self) -> float:
+        """How long :meth:`intent` is likely to take; infinite if that is long or not known."""
+        return self._sequence.journal.quick_seconds
 
     @property
     def shim_id(self) -> str:
@@ -229,11 +167,36 @@ class Recorder:
             ConflictError: ``INTENT_CLOSED``.
             MalformedError: ``MALFORMED_HEX``; the call is still open.
         """
-        for digest in (answer.response.content_digest, answer.response.wire_digest):
-            encoding.hex_bytes(digest, SHA256_SIZE)
+        answer.check()
         return self._end(
-            open_, lambda place, at: _completion(place, at, open_, answer), after, urgency
+            open_, lambda place, at: completion(place, at, open_, answer), after, urgency
         )
+
+    def answered_later(self, open_: Open, answer: Answered, lost: Callable[[], None]) -> None:
+        """As :meth:`answered`, for an answer that goes out meanwhile: it need not wait for this.
+
+        Args:
+            open_: The call.
+            answer: Its answer.
+            lost: Called if the journal does not take it; its intent then has no outcome.
+
+        Raises:
+            ConflictError: ``INTENT_CLOSED``.
+            MalformedError: ``MALFORMED_HEX``; the call is still open.
+        """
+        answer.check()
+        self._close(open_)
+
+        def write() -> None:
+            try:
+                self._write_end(
+                    open_, lambda place, at: completion(place, at, open_, answer), None, "soon"
+                )
+            except RegistryError:
+                lost()
+
+        if not self._sequence.journal.later(write):
+            write()
 
     def fail(self, open_: Open, error: str) -> int:
         """As :meth:`failed`, of a call that gave nothing; waits, and returns the number."""
@@ -262,7 +225,7 @@ class Recorder:
                 sequence=place,
                 at=at,
                 intent_n=open_.n,
-                error=_printable(error),
+                error=printable(error),
                 sent_bytes=sent.size,
                 sent_digest=sent.sha256 or msgspec.UNSET,
             ),
@@ -296,7 +259,7 @@ class Recorder:
         return self._end(
             open_,
             lambda place, at: inference.NotForwarded(
-                sequence=place, at=at, intent_n=open_.n, reason=_printable(reason)
+                sequence=place, at=at, intent_n=open_.n, reason=printable(reason)
             ),
             after,
         )
@@ -352,6 +315,10 @@ class Recorder:
         self, open_: Open, build: Build, after: After | None, urgency: Urgency = "now"
     ) -> Ticket:
         """Write the one outcome of a call, and remember the call until that is durable."""
+        self._close(open_)
+        return self._write_end(open_, build, after, urgency)
+
+    def _close(self, open_: Open) -> None:
         with self._changed:
             if open_.n not in self._running:
                 raise ConflictError(
@@ -361,6 +328,9 @@ class Recorder:
                 )
             self._running.remove(open_.n)
 
+    def _write_end(
+        self, open_: Open, build: Build, after: After | None, urgency: Urgency
+    ) -> Ticket:
         def settled(ticket: Ticket) -> None:
             if not ticket.failed:
                 with self._changed:
@@ -371,30 +341,3 @@ class Recorder:
                 after(ticket)
 
         return self._sequence.add(build, settled, urgency)
-
-
-def _printable(text: str) -> str:
-    return text.encode("unicode_escape").decode("ascii")[:MAX_ERROR_CHARACTERS]
-
-
-def _completion(
-    place: inference.Sequence, at: str, open_: Open, answer: Answered
-) -> inference.Completion:
-    deployment = open_.deployment
-    return inference.Completion(
-        sequence=place,
-        at=at,
-        intent_n=open_.n,
-        model=deployment.model,
-        binding=deployment.binding,
-        request=open_.request,
-        response=answer.response,
-        runtime=deployment.runtime,
-        uncovered=deployment.uncovered,
-        salt=secrets.token_hex(SALT_BYTES),
-        setup_n=msgspec.UNSET if deployment.setup_n is None else deployment.setup_n,
-        asked=msgspec.UNSET if answer.asked is None else answer.asked,
-        deadline_ms=answer.deadline_ms,
-        course=msgspec.UNSET if answer.course is None else answer.course,
-        private=msgspec.UNSET if answer.private is None else answer.private,
-    )

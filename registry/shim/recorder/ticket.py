@@ -6,7 +6,7 @@ from typing import Literal
 
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import UnavailableError
-from registry.shim.recorder.frames import payload_of
+from registry.shim.recorder.frames import MAX_GROUP_BYTES, payload_of
 
 
 class Ticket:
@@ -62,3 +62,15 @@ Urgency = Literal["now", "soon", "mine"]
 
 After = Callable[[Ticket], None]
 """Called by whoever wrote a record, once it is durable or never will be; must be quick."""
+
+
+def take_group(queue: list[Ticket]) -> list[Ticket]:
+    """Take from the front of ``queue`` what one commit may write."""
+    size = 0
+    for count, ticket in enumerate(queue):
+        size += len(ticket.frame)
+        if size > MAX_GROUP_BYTES:
+            group, queue[:] = queue[:count], queue[count:]
+            return group
+    group, queue[:] = queue[:], []
+    return group

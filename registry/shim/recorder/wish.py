@@ -15,7 +15,7 @@ from registry.errors import Reason
 from registry.shim.recorder.asking import MAX_HELD_SECONDS, Asked, Proven
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.levels import Levels, Waiting
-from registry.shim.recorder.recorder import Open
+from registry.shim.recorder.outcomes import Open
 from registry.shim.recorder.sequence import Awaited
 from registry.shim.recorder.ticket import Ticket
 

@@ -17,7 +17,7 @@ from registry.shim.proxies.httpx import AsyncRecordedTransport, RecordedTranspor
 from registry.shim.proxies.open_inference import INFER, OPTIONS, STREAM, OpenInferenceProxy
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
-from registry.shim.recorder.recorder import Deployment
+from registry.shim.recorder.outcomes import Deployment
 from registry.shim.serving import Listen, Upstream, serving
 from tests.core.profiles.test_chat import STREAMS
 from tests.shim.proxies import http_server, oip_server

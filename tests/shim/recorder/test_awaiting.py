@@ -10,7 +10,8 @@ from registry.core import digest
 from registry.core.records import inference
 from registry.errors import DamagedError, MalformedError, UnavailableError
 from registry.shim.recorder.awaiting import Awaiting
-from registry.shim.recorder.recorder import Answered, Recorder, Sent
+from registry.shim.recorder.outcomes import Answered, Sent
+from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Sequence
 from registry.shim.recorder.unrecorded import Unrecorded

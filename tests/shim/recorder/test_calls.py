@@ -1,6 +1,7 @@
 """Which thread waits for the disk when a call begins: the loop's, if that costs others little."""
 
 import asyncio
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -40,14 +41,14 @@ def writers(
         monkeypatch.setattr(os, "fdatasync", watched)
         calls = Calls(shim.recorder, shim.unrecorded, lambda: DEPLOYMENT, mode=mode)
         slow = journal.QUICK_SECONDS == 0
-        asyncio.run(begin(calls, lambda: slow or shim.recorder.quick))
+        asyncio.run(begin(calls, lambda: slow or shim.recorder.quick_seconds < math.inf))
         monkeypatch.setattr(os, "fdatasync", sync)
     return wrote[::2]
 
 
 def test_the_loop_waits_for_a_quick_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "QUICK_SECONDS", 3600.0)
-    monkeypatch.setattr(calls_module, "APART_SECONDS", 0.0)
+    monkeypatch.setattr(calls_module, "WAITING_SHARE", 0)
     assert writers(tmp_path, monkeypatch, "stream") == [MAIN, MAIN]
 
 
@@ -55,12 +56,14 @@ def test_the_loop_does_not_wait_for_a_slow_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "QUICK_SECONDS", 0.0)
-    monkeypatch.setattr(calls_module, "APART_SECONDS", 0.0)
+    monkeypatch.setattr(calls_module, "WAITING_SHARE", 0)
     assert MAIN not in writers(tmp_path, monkeypatch, "stream")
 
 
-def test_the_loop_waits_only_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_waits_only_a_share_of_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journal, "QUICK_SECONDS", 3600.0)
-    # Less than any machine has been up for when this runs, more than the test takes.
-    monkeypatch.setattr(calls_module, "APART_SECONDS", 30.0)
+    # More than the test takes, however quick the disk is.
+    monkeypatch.setattr(calls_module, "WAITING_SHARE", 1e12)
     assert writers(tmp_path, monkeypatch, "strict", 3).count(MAIN) == 1

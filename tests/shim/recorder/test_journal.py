@@ -1,6 +1,7 @@
 """Records in a folder, through torn ends, damage and full disks."""
 
 import itertools
+import math
 import os
 import resource
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from registry.errors import DamagedError, MalformedError, Reason, UnavailableError
 from registry.shim.recorder.frames import SECTOR_BYTES, frame
-from registry.shim.recorder.journal import QUICK_SECONDS, Journal
+from registry.shim.recorder.journal import MAX_CHORES, QUICK_SECONDS, Journal
 
 ALL = 10**6
 RECORDS = [b"record %d" % n for n in range(10)]
@@ -371,7 +372,7 @@ def test_a_journal_is_quick_only_while_its_disk_is(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(folder, Replayed())
-    assert not journal.quick  # nothing is known of the disk yet
+    assert journal.quick_seconds == math.inf  # nothing is known of the disk yet
     sync = os.fdatasync
 
     def slow(descriptor: int) -> None:
@@ -381,13 +382,74 @@ def test_a_journal_is_quick_only_while_its_disk_is(
     monkeypatch.setattr(os, "fdatasync", lambda _descriptor: None)
     for number in range(100):
         journal.append(b"%d" % number).wait()
-        if journal.quick:
+        if journal.quick_seconds < QUICK_SECONDS:
             break
-    assert journal.quick
+    assert journal.quick_seconds < QUICK_SECONDS
     monkeypatch.setattr(os, "fdatasync", slow)
     journal.append(b"slow").wait()
-    assert not journal.quick
-    monkeypatch.setattr(os, "fdatasync", lambda _descriptor: None)
-    ticket = journal.append(b"lazy", urgency="soon")
-    assert not journal.quick or ticket.settled
+    assert journal.quick_seconds == math.inf
     journal.close()
+
+
+def test_what_is_left_to_the_journals_thread_is_done_there(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    done = threading.Event()
+    names: list[str] = []
+
+    def chore() -> None:
+        names.append(threading.current_thread().name)
+        journal.append(b"later", urgency="soon")
+        done.set()
+
+    assert journal.later(chore)
+    assert done.wait(20)
+    assert names == ["journal"]
+    assert journal.wait_durable(0, 20)
+    journal.close()
+
+
+def test_what_is_left_is_done_before_the_journal_closes(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    journal.append(b"now").wait()
+    for number in range(3):
+
+        def chore(number: int = number) -> None:
+            journal.append(b"%d" % number, urgency="soon")
+
+        assert journal.later(chore)
+    journal.close()
+    assert reopened(folder)[0] == [b"now", b"0", b"1", b"2"]
+
+
+def test_no_more_is_left_than_may_be(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+    begun, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        held.wait(20)
+
+    assert journal.later(hold)
+    assert begun.wait(20)
+    taken = [journal.later(lambda: None) for _ in range(MAX_CHORES + 1)]
+    assert taken == [True] * MAX_CHORES + [False]
+    held.set()
+    journal.close()
+
+
+def test_nothing_is_left_to_a_journal_that_is_latched_or_closed(folder: Path) -> None:
+    journal = Journal(folder, Replayed())
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    assert journal.later(broken)
+    while not journal.latched:
+        time.sleep(0.001)
+    assert journal.latched.startswith("ZeroDivisionError")
+    assert not journal.later(lambda: None)
+    journal.close()
+    folder = folder.with_name("another")
+    journal = Journal(folder, Replayed())
+    journal.close()
+    assert not journal.later(lambda: None)

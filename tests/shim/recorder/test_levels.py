@@ -19,8 +19,8 @@ from registry.shim.app import Shim, Timing, open_shim
 from registry.shim.recorder import levels
 from registry.shim.recorder.awaited_folder import AwaitedFolder
 from registry.shim.recorder.levels import Reached, Waiting
+from registry.shim.recorder.outcomes import Answered, Deployment
 from registry.shim.recorder.patience import Patience
-from registry.shim.recorder.recorder import Answered, Deployment
 from registry.shim.recorder.sequence import Awaited
 from registry.shim.uploader import Pace
 from tests.shim.world import (

@@ -9,7 +9,8 @@ import pytest
 from registry.core import digest
 from registry.core.records import inference
 from registry.errors import ConflictError, MalformedError, Reason, UnavailableError
-from registry.shim.recorder.recorder import Deployment, Recorder
+from registry.shim.recorder.outcomes import Answered, Deployment
+from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.recorder.sequence import Sequence
 from tests.shim.world import (
@@ -107,6 +108,44 @@ def test_a_second_outcome_is_refused(recorder: Recorder, tmp_path: Path) -> None
     with pytest.raises(ConflictError):
         recorder.fail(opened, "late")
     check_history(written(tmp_path))
+
+
+def test_an_answer_may_be_written_down_after_it_went_out(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    opened = recorder.intent(DEPLOYMENT, QUESTION)
+    lost: list[str] = []
+    recorder.answered_later(opened, Answered(response_to(b"answer")), lambda: lost.append("lost"))
+    with pytest.raises(ConflictError):
+        recorder.failed(opened, "late")
+    assert recorder.close(timeout=20)
+    assert lost == []
+    records = written(tmp_path)
+    assert kinds(records) == ["boot", "intent", "completion", "stop"]
+    check_history(records)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["latched before", "latched after"])
+def test_who_leaves_an_answer_to_be_written_down_learns_if_it_is_not(
+    recorder: Recorder, sequence: Sequence, *, before: bool
+) -> None:
+    opened = recorder.intent(DEPLOYMENT, QUESTION)
+    lost = threading.Event()
+    held = threading.Event()
+
+    def hold() -> None:
+        held.wait(20)
+
+    sequence.journal.later(hold)
+    if before:
+        sequence.journal._latch("the disk is full", [])
+    recorder.answered_later(opened, Answered(response_to(b"answer")), lost.set)
+    if not before:
+        assert not lost.is_set()
+        sequence.journal._latch("the disk is full", [])
+    held.set()
+    assert lost.wait(20)
+    assert recorder.oldest_open() == opened.n
 
 
 def test_a_response_without_a_digest_leaves_the_call_open(recorder: Recorder) -> None:
