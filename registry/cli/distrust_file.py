@@ -9,39 +9,13 @@ import msgspec
 from registry.cli.input_file import read_input
 from registry.cli.policy_file import MAX_POLICY_BYTES
 from registry.core import encoding
-from registry.core.evidence.claims import Family
-from registry.core.evidence.distrust import Entry, Selector, check, check_names
+from registry.core.evidence.distrust import Entry, check, check_names
 from registry.core.evidence.families import rules_of
+from registry.core.evidence.published import STARTER
 from registry.errors import MalformedError, Reason
 
 MAX_ENTRIES: Final = 1024
 """Entries of one file."""
-
-STARTER: Final = (
-    Entry(
-        selector=Selector(family=Family.AMD_SNP, claims={"product_line": "Milan"}),
-        effective_from="2026-05-13T00:00:00Z",
-        reason="the seed of Milan's endorsement keys was extracted: any report can be forged",
-        reference="arXiv 2605.12990",
-    ),
-    Entry(
-        selector=Selector(family=Family.AZURE_SNP_VTPM, claims={"product_line": "Milan"}),
-        effective_from="2026-05-13T00:00:00Z",
-        reason="the seed of Milan's endorsement keys was extracted: any report can be forged",
-        reference="arXiv 2605.12990",
-    ),
-    Entry(
-        selector=Selector(
-            family=Family.INTEL_DCAP,
-            verifiers=tuple(f"dcap-qvl 0.3.{patch}" for patch in range(9)),
-        ),
-        effective_from="2026-01-01T00:00:00Z",
-        retroactive=True,
-        reason="these versions never verified the identity of the quoting enclave",
-        reference="CVE-2026-22696",
-    ),
-)
-"""What was published about vendors and verifiers: to begin with, and for each to judge."""
 
 
 def read_distrust(path: Path) -> tuple[Entry, ...]:

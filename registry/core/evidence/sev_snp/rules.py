@@ -60,7 +60,13 @@ RULES: Final = Rules(
     weights=WEIGHTS,
     affirms=AFFIRMS,
     binding=("report_data", "S12"),
-    distrust=(("product_line", "chip_id", *(f"tcb_{name}" for name in COMPONENTS)), "S16"),
+    distrust=(
+        (
+            *("product_line", "cpu_model", "cpu_stepping", "chip_id"),
+            *(f"tcb_{name}" for name in COMPONENTS),
+        ),
+        "S16",
+    ),
     optional=frozenset(("S5",)),
 )
 """AMD SEV-SNP reports under VCEK or VLEK."""
