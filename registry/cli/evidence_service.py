@@ -16,6 +16,7 @@ from registry.core import digest
 from registry.core.encoding import hex_bytes, time_text
 from registry.core.evidence.binding import NONCE_BYTES
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
+from registry.core.evidence.effect import Effect
 from registry.core.evidence.recognise import recognise, unwrap
 from registry.core.keys import PublicKey
 from registry.errors import MalformedError, Reason
@@ -146,7 +147,8 @@ def reappraise(
 ) -> None:
     """Judge known evidence as of now, and say which nodes, versions and outputs that changes.
 
-    Each piece gets one more result in the log; none is edited.
+    Each piece gets one more result in the log; none is edited. What changed because something else
+    is known comes first; evidence whose endorsements merely ran out since is listed after it.
     """
     if everything == (evidence is not None):
         message = "say EVIDENCE_ID or --all"
@@ -154,10 +156,22 @@ def reappraise(
     name = b"" if evidence is None else hex_bytes(evidence, NONCE_BYTES)
     with connect(ctx) as client:
         changes = list(EvidenceCalls(client).reappraise(name))
-    changed = [item for item in changes if item.before != item.now]
-    lines = [line for item in changed for line in _change_lines(item)]
-    lines.append(f"{len(changes)} judged again, {len(changed)} changed")
+    lines = []
+    counts = [f"{len(changes)} judged again"]
+    for effect, words in _EFFECTS.items():
+        found = [item for item in changes if item.effect is effect]
+        lines += [line for item in found for line in _change_lines(item, words)]
+        counts.append(f"{len(found)} {words}")
+    lines.append(", ".join(counts))
     show([_change_value(item) for item in changes], lines, as_json=as_json)
+
+
+_EFFECTS = {
+    Effect.CHANGED: "changed",
+    Effect.EXPIRED: "expired since",
+    Effect.RENEWED: "renewed",
+}
+"""What is told of a change, in the order in which it is told."""
 
 
 def _key_id(key: str) -> str:
@@ -199,7 +213,7 @@ def _change_value(change: Change) -> dict[str, object]:
         "evidence_id": change.evidence_id.hex(),
         "before": change.before,
         "now": change.now,
-        "changed": change.before != change.now,
+        "effect": change.effect,
         "principal": change.principal,
         "key_id": change.key_id,
         "versions": change.versions,
@@ -217,9 +231,9 @@ def _change_value(change: Change) -> dict[str, object]:
     }
 
 
-def _change_lines(change: Change) -> list[str]:
+def _change_lines(change: Change, words: str) -> list[str]:
     lines = [
-        f"{change.evidence_id.hex()}: {change.before} before, {change.now} now",
+        f"{change.evidence_id.hex()}: {change.before} before, {change.now} now: {words}",
         f"  node        {change.principal or 'none'}",
         f"  key         {change.key_id or 'none'}",
     ]

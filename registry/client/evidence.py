@@ -23,6 +23,7 @@ from registry.core.evidence.appraisal import policy_digest
 from registry.core.evidence.binding import NONCE_BYTES, Binding
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.distrust import Entry
+from registry.core.evidence.effect import Effect
 from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES, Endorsements, Role
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.policy import Policy
@@ -66,12 +67,14 @@ class Change:
         logged: The new result.
         before: The verdict of the newest result before.
         now: The verdict of the new one.
+        effect: What is other than before, and whether that is more than the passing of time.
     """
 
     logged: LoggedStatement
     evidence_id: bytes
     before: str
     now: str
+    effect: Effect
     principal: str
     key_id: str
     versions: tuple[str, ...]
@@ -232,11 +235,13 @@ class EvidenceCalls:
             logged = self._client.opened(answer.result, known)
             verdicts = {each.verdict.value for each in result_of(logged).submods.values()}
             require(answer.verdict_now in verdicts, "verdict")
+            require(answer.effect in set(Effect), "effect")
             yield Change(
                 logged,
                 answer.evidence_id,
                 answer.verdict_before,
                 answer.verdict_now,
+                Effect(answer.effect),
                 answer.principal,
                 answer.key_id,
                 tuple(answer.versions),

@@ -259,6 +259,7 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
             evidence_id=change.evidence_id,
             verdict_before=change.before,
             verdict_now=change.now,
+            effect=change.effect,
             principal=change.principal,
             key_id=change.key_id,
             versions=change.versions,

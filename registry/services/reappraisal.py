@@ -16,7 +16,9 @@ from registry.core.evidence.appraisal import Question
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.distrust import Entry
+from registry.core.evidence.effect import Effect, effect_of
 from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES, Endorsements, Role
+from registry.core.evidence.families import rules_of
 from registry.core.evidence.result import Environment, Material
 from registry.core.records import batch, inference, predicate, release
 from registry.errors import NotFoundError, Reason
@@ -62,16 +64,18 @@ class Change:
         evidence_id: The evidence.
         before: The verdict of the newest result before.
         now: The verdict of the new one.
+        effect: What is other than before, and why.
         principal: Whose session key it is about; empty if nobody's.
         key_id: That key; empty if it is bound to none.
         versions: Names and versions of the model that it is bound to.
-        batches: If the verdict changed: what the key signed while an earlier result was in force.
+        batches: Unless all is as before: what the key signed while an earlier result was in force.
     """
 
     entry: StoredEntry
     evidence_id: bytes
     before: str
     now: str
+    effect: Effect
     principal: str
     key_id: str
     versions: tuple[str, ...]
@@ -152,17 +156,18 @@ class Reappraisal:
         result = self._appraisals.judge(family, material, question, at)
         model = None if stated is None or stated.model is None else stated.model.hex()
         entry = self._appraisals.record(result, material)
-        now = result.submods[family].verdict.value
-        changed = now != newest.verdict
+        made = result.submods[family]
+        effect = effect_of(latest, made, material.policy, rules_of(family))
         return Change(
             entry=entry,
             evidence_id=first.evidence,
             before=newest.verdict,
-            now=now,
+            now=made.verdict.value,
+            effect=effect,
             principal=self._principal(first.key_id),
             key_id=first.key_id,
             versions=() if model is None else run.releases().get(model, ()),
-            batches=self._affected(first) if changed else (),
+            batches=() if effect is Effect.UNCHANGED else self._affected(first),
         )
 
     def _material(

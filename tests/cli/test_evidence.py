@@ -5,7 +5,8 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 
 from registry.cli.evidence_verify import VENDORS
+from registry.client.evidence import Change, EvidenceCalls
 from registry.core.encoding import base64_text
 from registry.core.evidence.binding import Binding
 from registry.core.evidence.claims import Family
+from registry.core.evidence.effect import Effect
 from registry.core.evidence.endorsements import Role
 from registry.core.evidence.families import FAMILIES
 from registry.core.evidence.recognise import recognise
@@ -454,13 +457,37 @@ def test_a_distrust_entry_changes_the_verdict_when_all_is_judged_again(
     assert admin("evidence", "reappraise").status == 2
     assert node("evidence", "reappraise", evidence).status == 1
     changed = admin("evidence", "reappraise", "--all")
-    assert f"{evidence}: VALID before, INVALID now" in changed.out
+    assert f"{evidence}: VALID before, INVALID now: changed" in changed.out
     assert "node        node-1" in changed.out
     assert "because     N9 DISTRUSTED" in changed.out
     assert " judged again, " in changed.out
+    assert changed.out.endswith(" changed, 0 expired since, 0 renewed\n")
     both = node("evidence", "show", evidence, "--redo", "--json").value
     verdicts = [item["result"]["submods"]["aws-nitro"]["provreg.verdict"] for item in both]
     assert verdicts == ["VALID", "INVALID"]
+    unchanged = admin("evidence", "reappraise", evidence, "--json").value
+    assert [item["effect"] for item in unchanged] == ["unchanged"]
+
+
+def test_what_merely_expired_is_told_apart_from_what_changed(
+    node: Shell, admin: Shell, policy: str, submission: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = submit(node, policy, submission, "--session-key", submission.key).value
+    evidence = submitted["result"]["submods"]["aws-nitro"]["provreg.evidence-id"]
+    really = EvidenceCalls.reappraise
+
+    def later(calls: EvidenceCalls, evidence_id: bytes = b"") -> Iterator[Change]:
+        for change in really(calls, evidence_id):
+            for now, effect in (("INDETERMINATE", Effect.EXPIRED), ("INVALID", Effect.CHANGED)):
+                yield replace(change, before="VALID", now=now, effect=effect)
+
+    monkeypatch.setattr(EvidenceCalls, "reappraise", later)
+    told = admin("evidence", "reappraise", evidence).out.splitlines()
+    assert told[0] == f"{evidence}: VALID before, INVALID now: changed"
+    assert f"{evidence}: VALID before, INDETERMINATE now: expired since" in told
+    assert told[-1] == "2 judged again, 1 changed, 1 expired since, 0 renewed"
+    said = admin("evidence", "reappraise", evidence, "--json").value
+    assert [item["effect"] for item in said] == ["expired", "changed"]
 
 
 def test_a_distrust_entry_that_matches_everything_is_refused(admin: Shell) -> None:

@@ -116,7 +116,7 @@ class _Handler(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = handler_call_details.method.removeprefix(_PREFIX)
-        if method.endswith(("/Download", "/Watch")):
+        if method.endswith(("/Download", "/Watch", "/Reappraise")):
             return grpc.unary_stream_rpc_method_handler(self._liar.stream(method))
         if method.endswith("/Upload"):
             return grpc.stream_unary_rpc_method_handler(self._liar.unary(method))

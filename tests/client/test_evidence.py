@@ -181,3 +181,26 @@ def test_a_page_that_goes_back_is_noticed(liar: Liar, misled_node: EvidenceCalls
 
     liar.answers["EvidenceService/ListPolicies"] = again
     assert refusal(misled_node.policies) is Reason.SUBJECT_MISMATCH
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"effect": ""}, {"effect": "improved"}, {"verdict_now": "INVALID"}],
+    ids=["no effect", "unknown effect", "another verdict"],
+)
+def test_what_judging_again_came_to_is_said_in_known_words(
+    place: Place, liar: Liar, calls: EvidenceCalls, lie: dict[str, str]
+) -> None:
+    name = submit(calls, make(place, calls))
+
+    def misstate(answers: Iterator[bytes]) -> Iterator[bytes]:
+        answer = pb.ReappraiseResponse.FromString(next(answers))
+        assert (answer.effect, answer.verdict_now) == ("unchanged", "VALID")
+        for member, value in lie.items():
+            setattr(answer, member, value)
+        yield answer.SerializeToString()
+
+    liar.streams["EvidenceService/Reappraise"] = misstate
+    with place.client(place.admin_token, liar.address) as misled:
+        reason = refusal(lambda: list(EvidenceCalls(misled).reappraise(name)))
+    assert reason is Reason.SUBJECT_MISMATCH

@@ -223,7 +223,7 @@ def test_a_distrust_entry_is_listed_and_evidence_judged_again(
     assert [item.predicate for item in said] == [entry]
     changes = list(stub.Reappraise(pb.ReappraiseRequest(), metadata=admin, timeout=SECONDS))
     changed = [item for item in changes if item.verdict_before != item.verdict_now]
-    assert [item.verdict_now for item in changed] == ["INVALID"]
+    assert [(item.verdict_now, item.effect) for item in changed] == [("INVALID", "changed")]
     assert changed[0].principal == registry.other_node.name
     unknown = pb.ReappraiseRequest(evidence_id=bytes(32))
     reason = registry.refused(

@@ -12,6 +12,7 @@ from registry.core.encoding import write_json
 from registry.core.evidence import result as results
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.distrust import Entry, Selector
+from registry.core.evidence.effect import Effect
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.result import Environment, Material
@@ -92,6 +93,7 @@ def test_a_later_distrust_entry_changes_as_now_and_no_stored_result(world: Attes
     world.distrust(distrust(world.clock.at))
     change = again(world, entry)
     assert (change.before, change.now) == ("VALID", "INVALID")
+    assert change.effect is Effect.CHANGED
     said = world.environment(change.entry)
     assert (said.question, said.verdict) == ("now", Verdict.INVALID)
     assert len(said.distrusted) == 1
@@ -132,6 +134,18 @@ def test_what_has_ended_is_open_as_of_now(world: Attesting) -> None:
     world.clock.advance(hours=4)
     change = again(world, entry)
     assert (change.before, change.now) == ("VALID", "INDETERMINATE")
+    assert change.effect is Effect.EXPIRED
+    assert again(world, entry).effect is Effect.UNCHANGED
+
+
+def test_a_distrust_entry_changes_evidence_that_has_ended(world: Attesting) -> None:
+    entry = world.attest()
+    world.clock.advance(hours=4)
+    again(world, entry)
+    world.distrust(distrust(NOON))
+    change = again(world, entry)
+    assert (change.before, change.now) == ("INDETERMINATE", "INDETERMINATE")
+    assert change.effect is Effect.CHANGED
 
 
 def test_a_change_names_node_key_version_and_batches(world: Attesting) -> None:

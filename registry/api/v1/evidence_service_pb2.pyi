@@ -431,6 +431,7 @@ class ReappraiseResponse(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
     evidence_id: _builtins.bytes
     """The evidence id, 32 bytes."""
     verdict_before: _builtins.str
@@ -441,6 +442,10 @@ class ReappraiseResponse(_message.Message):
     """The principal whose session key it is about; empty if nobody's."""
     key_id: _builtins.str
     """The id of that key; empty if it is bound to none."""
+    effect: _builtins.str
+    """What is other than before: unchanged; changed, if something else is known, such as a distrust
+    entry; expired or renewed, if endorsements merely ran out or were replaced.
+    """
     @_builtins.property
     def result(self) -> _statement_pb2.LoggedStatement:
         """The new result with its receipt."""
@@ -451,7 +456,9 @@ class ReappraiseResponse(_message.Message):
 
     @_builtins.property
     def batches(self) -> _containers.RepeatedCompositeFieldContainer[_evidence_pb2.AffectedBatch]:
-        """If the verdict changed: the batches that this key signed while an earlier result was in force."""
+        """Unless the effect is unchanged: the batches that this key signed while an earlier result was in
+        force.
+        """
 
     def __init__(
         self,
@@ -464,10 +471,11 @@ class ReappraiseResponse(_message.Message):
         key_id: _builtins.str = ...,
         versions: _abc.Iterable[_builtins.str] | None = ...,
         batches: _abc.Iterable[_evidence_pb2.AffectedBatch] | None = ...,
+        effect: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "evidence_id", b"evidence_id", "key_id", b"key_id", "principal", b"principal", "result", b"result", "verdict_before", b"verdict_before", "verdict_now", b"verdict_now", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "effect", b"effect", "evidence_id", b"evidence_id", "key_id", b"key_id", "principal", b"principal", "result", b"result", "verdict_before", b"verdict_before", "verdict_now", b"verdict_now", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

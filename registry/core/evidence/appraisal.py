@@ -110,10 +110,7 @@ def appraise(
     failed = [item for item in checks if item.outcome == "fail"]
     order = list(rules.table)
     said = _merged([_with_inputs(item, _looked(examination)) for item in checks], order)
-    verdict = _verdict(failed, weights)
-    if verdict is Verdict.VALID and any(item.finding == Finding.NOT_REACHED for item in said):
-        # Nothing speaks against it, and something was never looked at.
-        verdict = Verdict.INDETERMINATE
+    verdict = _verdict(failed, said, weights)
     if verdict is Verdict.INDETERMINATE:
         vector: dict[TrustClaim, int] = {}
     else:
@@ -133,6 +130,23 @@ def appraise(
         checks=said,
         distrusted=distrusted,
     )
+
+
+def verdict_but_for_time(
+    checks: Sequence[CheckResult], policy: Policy, rules: Rules, disputed: str = ""
+) -> Verdict:
+    """What an appraisal with these checks would come to if nothing had run out.
+
+    Args:
+        checks: Those of a result: all that did not simply pass.
+        policy: What it was judged by.
+        rules: Those of its family.
+        disputed: What another engine says otherwise.
+    """
+    left = [item for item in checks if item.finding != Finding.EXPIRED]
+    failed = [item for item in left if item.outcome == "fail"]
+    verdict = _verdict(failed, left, _weights(policy, rules))
+    return Verdict.INDETERMINATE if disputed and verdict is Verdict.VALID else verdict
 
 
 def _weights(policy: Policy, rules: Rules) -> dict[str, Weight]:
@@ -236,7 +250,9 @@ def _distrust(entries: Sequence[distrust.Entry], rules: Rules) -> list[CheckResu
     ]
 
 
-def _verdict(failed: Sequence[CheckResult], weights: Mapping[str, Weight]) -> Verdict:
+def _verdict(
+    failed: Sequence[CheckResult], said: Sequence[CheckResult], weights: Mapping[str, Weight]
+) -> Verdict:
     if any(item.severity in _CONTRADICTIONS for item in failed):
         return Verdict.INVALID
     if any(item.severity is Severity.TIME for item in failed):
@@ -246,6 +262,9 @@ def _verdict(failed: Sequence[CheckResult], weights: Mapping[str, Weight]) -> Ve
         # A finding that nobody weighed is refused: what is unknown is not harmless.
         if weight is None or weight.treatment == "fatal":
             return Verdict.INVALID
+    if any(item.finding == Finding.NOT_REACHED for item in said):
+        # Nothing speaks against it, and something was never looked at.
+        return Verdict.INDETERMINATE
     return Verdict.VALID
 
 
