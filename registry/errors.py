@@ -225,6 +225,7 @@ class Reason(StrEnum):
     INTENT_CLOSED = "INTENT_CLOSED"
     MISSING_EXTRA = "MISSING_EXTRA"
     WRONG_MODEL_FILE = "WRONG_MODEL_FILE"
+    ANOTHER_MODEL = "ANOTHER_MODEL"
     UNSUPPORTED_TENSOR = "UNSUPPORTED_TENSOR"
 
     # Whether the records of a shim are complete.

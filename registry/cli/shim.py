@@ -83,6 +83,13 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     show_default=True,
     help="What is durable before an answer goes out: intent and outcome, the intent, or nothing.",
 )
+@click.option(
+    "--served-as",
+    multiple=True,
+    metavar="NAME[/VERSION]",
+    help="What the model server calls this model. With it, calls that name another model, or none, "
+    "are refused: they would be recorded as this one's. A server with several models needs it.",
+)
 @click.option("--upstream-ca", type=_FILE, help="PEM certificates to believe of the model server.")
 @click.option(
     "--upstream-cert",
@@ -153,6 +160,7 @@ def command(
     files: Path | None,
     folder: Path,
     mode: str,
+    served_as: tuple[str, ...],
     upstream_ca: Path | None,
     upstream_cert: Path | None,
     upstream_key: Path | None,
@@ -228,6 +236,7 @@ def command(
                 standing,
                 checks=allowed,
                 mode=cast("Mode", mode),
+                served_as=served_as,
                 told=telling(ask_at, watched.health),
                 spans=spans,
                 keeping=keeping,
@@ -243,6 +252,7 @@ async def _serve(
     *,
     checks: Sequence[Callable[[], None]],
     mode: Mode,
+    served_as: tuple[str, ...],
     told: AbstractAsyncContextManager[int | None],
     spans: Spans,
     keeping: Keeping | None,
@@ -268,6 +278,7 @@ async def _serve(
         levels=shim.levels,
         spans=spans,
         keeping=keeping,
+        served_as=served_as,
     )
     async with serving(listen, upstream, calls) as port, told as health_port:
         deployment = standing()

@@ -105,6 +105,19 @@ def request_id(data: bytes) -> str:
     return message.id
 
 
+def asked_model(data: bytes) -> str:
+    """The model that a ``ModelInferRequest`` names, as ``name`` or ``name/version``; may be empty.
+
+    Empty also if it is no request.
+    """
+    message = messages_pb2.Request()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return ""
+    return "/".join(filter(None, (message.model_name, message.model_version)))
+
+
 def _parse(message: messages_pb2.Response | messages_pb2.StreamResponse, data: bytes) -> None:
     try:
         message.ParseFromString(data)

@@ -204,6 +204,15 @@ def test_a_wrong_model_is_not_served(place: Place, home: Path, upstream: str, ve
         assert any("WRONG_MODEL_FILE" in line for line in proxy.said)
 
 
+def test_another_model_of_the_server_is_not_asked(
+    place: Place, upstream: str, version: str
+) -> None:
+    with shim(*arguments(place, version, upstream, "--served-as", "m")) as proxy:
+        assert proxy.ask()[0] == 200
+        status, _, body = proxy.ask(model="n")
+        assert (status, b"ANOTHER_MODEL" in body) == (404, True)
+
+
 def test_how_much_may_wait_is_the_operators_choice(
     place: Place, acme: Shell, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeVar
 
 from registry.core import encoding
-from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
+from registry.errors import (
+    LimitExceededError,
+    MalformedError,
+    NotFoundError,
+    Reason,
+    RegistryError,
+)
 from registry.shim.proxies.connection import CUT, TRAILERS
 from registry.shim.recorder.asking import DEADLINE, LEVEL
 from registry.shim.recorder.outcomes import Sent
@@ -185,7 +191,11 @@ class Exchange:
 
     async def refuse(self, error: RegistryError) -> None:
         """Answer with why this was not done, in the form that OpenAI's clients read."""
-        status = 400 if isinstance(error, MalformedError | LimitExceededError) else 503
+        status = 503
+        if isinstance(error, MalformedError | LimitExceededError):
+            status = 400
+        elif isinstance(error, NotFoundError):
+            status = 404
         await self._say(status, str(error), error.reason)
 
     async def fail(self, kind: str) -> None:

@@ -72,7 +72,7 @@ class HttpProxy:
             await exchange.fail(_kind(error))
 
     async def _record(self, exchange: "Exchange", body: bytes) -> None:
-        asked = Asked.read(exchange.all_headers, params_of(body))
+        asked = Asked.read(exchange.all_headers, params_of(body, exchange.path))
         headers = exchange.forwarded()
         call = await self._calls.begin(sha256(body), asked)
         try:

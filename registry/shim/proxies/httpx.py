@@ -364,7 +364,7 @@ def _request_digest(body: bytes) -> bytes:
 
 def _asked(request: Any, body: bytes) -> Asked:
     """What the caller asks of the record; headers that are for the shim stay here."""
-    asked = Asked.read(request.headers, params_of(body))
+    asked = Asked.read(request.headers, params_of(body, request.url.path))
     for name in ASKED_HEADERS:
         request.headers.pop(name, None)
     request.headers["accept-encoding"] = "identity"

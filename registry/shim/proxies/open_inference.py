@@ -29,6 +29,7 @@ from registry.shim.proxies.message_answers import (
     read_answers,
     receipt_of,
 )
+from registry.shim.proxies.request_params import MAX_CHARACTERS
 from registry.shim.recorder.asking import TOLD, Asked
 from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.outcomes import Sent
@@ -106,7 +107,9 @@ class _Unary:
         """Forward one request, and its answer once that is allowed."""
         metadata = _metadata(context)
         try:
-            call = await self.calls.begin(bytes.fromhex(frames_digest([request])), _asked(metadata))
+            call = await self.calls.begin(
+                bytes.fromhex(frames_digest([request])), _asked(metadata, request)
+            )
         except RegistryError as error:
             await _refuse(context, error)
         upstream = self.ask(request, metadata=_passing(metadata), timeout=context.time_remaining())
@@ -147,9 +150,10 @@ class _Pending:
 class _Open:
     """The requests of one stream that wait for an answer, in order."""
 
-    def __init__(self, calls: Calls, asked: Asked) -> None:
+    def __init__(self, calls: Calls, metadata: Metadata) -> None:
         self._calls = calls
-        self._asked = asked
+        self._metadata = metadata
+        self._asked = _asked(metadata, b"")
         self._pending: list[_Pending] = []
         self._last = bytes(32)
         self._answered: Call | None = None
@@ -165,6 +169,7 @@ class _Open:
                 "too many requests of this stream wait for their answer",
                 expected=f"at most {MAX_OPEN_REQUESTS}",
             )
+        self._asked = _asked(self._metadata, request)
         call = await self._calls.begin(self._last, self._asked)
         gathering = gathering_of(self._calls, [request])
         self._pending.append(_Pending(open_inference.request_id(request), call, gathering))
@@ -237,7 +242,7 @@ class _Stream:
         open_: _Open | None = None
         if self.calls is not None:
             try:
-                open_ = _Open(self.calls, _asked(metadata))
+                open_ = _Open(self.calls, metadata)
             except RegistryError as error:
                 await _refuse(context, error)
         upstream = self.ask(metadata=_passing(metadata), timeout=context.time_remaining())
@@ -338,13 +343,15 @@ def _theirs(metadata: Any) -> Metadata:
     return tuple((key, value) for key, value in metadata or () if key not in TOLD)
 
 
-def _asked(metadata: Metadata) -> Asked:
-    """What the caller asks of the record.
+def _asked(metadata: Metadata, request: bytes) -> Asked:
+    """What the caller asks of the record, and which model it names.
 
     Raises:
         MalformedError: ``MALFORMED_FIELD``.
     """
-    return Asked.read({key: value for key, value in metadata if isinstance(value, str)})
+    model = open_inference.asked_model(request)[:MAX_CHARACTERS]
+    params = {"model": model} if model.isprintable() and model else {}
+    return Asked.read({key: value for key, value in metadata if isinstance(value, str)}, params)
 
 
 def _left(context: Context) -> float:

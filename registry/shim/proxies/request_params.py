@@ -1,7 +1,10 @@
-"""The sampling parameters of a request, as it spells them.
+"""The sampling parameters of a request and the model that it names, as it spells them.
 
-OpenAI's requests have them at the top, those of the Open Inference Protocol under ``parameters``.
+OpenAI's requests have them at the top, those of the Open Inference Protocol under ``parameters``
+and, over REST, the model in their path, as ``name`` or ``name/version``.
 """
+
+import re
 
 from registry.core import encoding
 from registry.errors import MalformedError
@@ -26,8 +29,18 @@ _PARAMS = (
 )
 
 
-def params_of(body: bytes) -> dict[str, str]:
-    """Read the parameters of a request; none if it is no JSON object."""
+_MODEL_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/[^/]+/?$")
+
+
+def params_of(body: bytes, path: str = "") -> dict[str, str]:
+    """Read the parameters of a request; of a body that is no JSON object there are none."""
+    params = _in_body(body)
+    if found := _MODEL_PATH.search(path):
+        params["model"] = "/".join(filter(None, found.groups()))[:MAX_CHARACTERS]
+    return params
+
+
+def _in_body(body: bytes) -> dict[str, str]:
     try:
         members = encoding.read_foreign_numbers(body, what="request")
     except MalformedError:

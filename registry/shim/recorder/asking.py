@@ -16,14 +16,14 @@ An answer that reached less than was asked and names nothing missed went out whi
 still awaited; a later record of the same call says what became of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from registry.core import encoding
 from registry.core.records import inference
 from registry.core.records.inference import Level
-from registry.errors import LimitExceededError, MalformedError, Reason
+from registry.errors import LimitExceededError, MalformedError, NotFoundError, Reason
 
 LEVEL: Final = "x-provreg-level"
 """What asks for a level."""
@@ -72,7 +72,7 @@ class Asked:
         level: How strongly it wants the answer proven; None if it does not say.
         deadline_ms: By when, after its request.
         trace: The ``traceparent`` that it sent.
-        params: Sampling parameters as it spelled them.
+        params: Sampling parameters and the model's name, as it spelled them.
     """
 
     level: Level | None = None
@@ -110,6 +110,25 @@ class Asked:
                 actual=str(deadline_ms),
             )
         return cls(level, deadline_ms, trace, params)
+
+    def check_model(self, known: Collection[str]) -> None:
+        """Let no other model of a server answer in the name of the one that is recorded.
+
+        Args:
+            known: What the server calls that one; empty if it has no other.
+
+        Raises:
+            NotFoundError: ``ANOTHER_MODEL``.
+        """
+        named = self.params.get("model", "")
+        if known and named not in known:
+            raise NotFoundError(
+                Reason.ANOTHER_MODEL,
+                "only the model that is recorded here may be asked",
+                where="model",
+                expected=" or ".join(sorted(known)),
+                actual=named or "no model",
+            )
 
 
 @dataclass(frozen=True, slots=True)

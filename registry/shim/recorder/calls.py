@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from registry.core.records import inference
@@ -48,6 +48,7 @@ class Calls:
         levels: Levels | None = None,
         spans: Spans | None = None,
         keeping: Keeping | None = None,
+        served_as: Collection[str] = (),
     ) -> None:
         """Take where calls are written down, and what answers.
 
@@ -61,12 +62,15 @@ class Calls:
             levels: What looks after callers' wishes; without it they are only written down.
             spans: Who is told of calls besides.
             keeping: What is kept of calls, and committed to; None for nothing.
+            served_as: What the model server calls the model: only calls that name it so are made.
+                None: any, for a server that has no other model.
         """
         self.mode = mode
         self._allowed = allowed
         self.levels = levels
         self.spans = spans or NoSpans()
         self._keeping = keeping
+        self._served_as = frozenset(served_as)
         self._deployment = deployment
         self.recorder = recorder
         self._unrecorded = unrecorded
@@ -141,6 +145,7 @@ class Calls:
         call = Call(self, asked or Asked(), deployment.model)
         try:
             self._allowed()
+            call.asked.check_model(self._served_as)
         except RegistryError as error:
             # That it is refused matters more than that nobody can write it down.
             with contextlib.suppress(UnavailableError):

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ def run(
     *,
     allowed: Callable[[], None] = lambda: None,
     keeping: Keeping | None = None,
+    served_as: Collection[str] = (),
 ) -> list[inference.Record]:
     """Run ``act`` against the proxy and return what its shim wrote down."""
 
@@ -89,6 +90,7 @@ def run(
             mode,
             allowed=allowed,
             keeping=keeping,
+            served_as=served_as,
         )
         listen = Listen("127.0.0.1", 0)
         async with serve(script) as url, serving(listen, Upstream(url), calls) as port:
@@ -630,6 +632,68 @@ def test_headers_pass_byte_for_byte_or_not_at_all(tmp_path: Path, method: bytes)
 
     # What is refused here has no record: nothing was asked.
     assert len(run(tmp_path, script, act)) == (2 if method == b"POST" else 0)
+
+
+CHATS = b"/v1/chat/completions"
+LOAD = b"/v2/repository/models/scorer/load"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHATS, b'{"model":"other"}'),
+        (CHATS, b'{"model":"scorer","model":"other"}'),
+        (CHATS, b'{"model":"scorer "}'),
+        (CHATS, b'{"model":"scorer' + bytes(200).replace(b"\0", b"x") + b'"}'),
+        (CHATS, b'{"model":"\\u0000"}'),
+        (CHATS, b'{"model":["scorer"]}'),
+        (CHATS, b"{}"),
+        (CHATS, b"no JSON"),
+        (b"/v2/models/other/infer", b'{"model":"scorer"}'),
+        (b"/v2/models/scorer/versions/2/infer", b"{}"),
+        (b"/v2/models/scorer%2F3/infer", b"{}"),
+        (LOAD, b"{}"),
+    ],
+    ids=range(12),
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_another_model_does_not_answer_in_the_name_of_the_recorded_one(
+    tmp_path: Path, mode: Mode, path: bytes, body: bytes
+) -> None:
+    script = Script([plain(CHAT % b"x", JSON)])
+
+    async def act(client: Client) -> None:
+        status, _, rest = await client.ask(b"POST " + path, body)
+        assert (status, json.loads(rest)["error"]["code"]) == (404, "ANOTHER_MODEL")
+
+    intent, refused = run(tmp_path, script, act, mode, served_as=("scorer", "scorer/3"))
+    assert script.heads == []
+    assert isinstance(intent, inference.Intent)
+    assert isinstance(refused, inference.NotForwarded)
+    assert (refused.intent_n, refused.reason) == (intent.sequence.n, "ANOTHER_MODEL")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHATS, b'{"model":"scorer","messages":[]}'),
+        (b"/v2/models/scorer/infer", b"{}"),
+        (b"/v2/models/scorer/versions/3/infer", b"{}"),
+    ],
+    ids=range(3),
+)
+def test_the_recorded_model_answers_under_each_of_its_names(
+    tmp_path: Path, path: bytes, body: bytes
+) -> None:
+    async def act(client: Client) -> None:
+        status, _, _ = await client.ask(b"POST " + path, body)
+        assert status == 200
+
+    script = Script([plain(CHAT % b"x", JSON)])
+    [_, completion] = run(tmp_path, script, act, served_as=("scorer", "scorer/3"))
+    assert isinstance(completion, inference.Completion)
+    assert isinstance(completion.course, inference.Course)
+    assert completion.course.params["model"].startswith("scorer")
 
 
 TOLD = (

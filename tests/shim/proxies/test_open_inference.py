@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,10 @@ def run(
     tmp_path: Path,
     act: Callable[[Bench], Awaitable[None]],
     mode: Mode = "stream",
+    *,
     allowed: Callable[[], None] = lambda: None,
     keeping: Keeping | None = None,
+    served_as: Collection[str] = (),
 ) -> list[inference.Record]:
     """Run ``act`` against a proxy and return what its shim wrote down."""
 
@@ -96,6 +98,7 @@ def run(
                 mode,
                 allowed=allowed,
                 keeping=keeping,
+                served_as=served_as,
             )
             async with (
                 upstream,
@@ -152,7 +155,7 @@ def test_an_unattested_node_that_must_be_attested_answers_in_no_mode(
 
     refused = [
         item.reason
-        for item in run(tmp_path, act, mode, unattested)
+        for item in run(tmp_path, act, mode, allowed=unattested)
         if isinstance(item, inference.NotForwarded)
     ]
     assert refused == ["UNATTESTED"]
@@ -238,6 +241,41 @@ def test_what_only_the_shim_may_say_of_a_record_is_not_the_model_servers(tmp_pat
             assert dict(said)["cost"] == "1"
 
     run(tmp_path, act)
+
+
+ANOTHER = {
+    "another name": field(1, b"other"),
+    "another version": field(2, b"2"),
+    "no request": b"\xff",
+}
+
+
+@pytest.mark.parametrize("more", ANOTHER.values(), ids=list(ANOTHER))
+@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+def test_another_model_does_not_answer_in_the_name_of_the_recorded_one(
+    tmp_path: Path, more: bytes, *, streams: bool
+) -> None:
+    async def act(bench: Bench) -> None:
+        good, other = request([1.0, 2.0]), request([1.0, 2.0]) + more
+        if streams:
+            answers, call = await bench.talk(good)
+            assert len(answers) == 1
+            answers, call = await bench.talk(other)
+            assert answers == []
+        else:
+            await bench.infer(good)
+            call = bench.unary(INFER)(other)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call
+        assert await call.code() is grpc.StatusCode.NOT_FOUND
+        assert len(bench.server.requests) == 1
+
+    [_, completion, _, refused] = run(tmp_path, act, served_as=("m",))
+    assert isinstance(completion, inference.Completion)
+    assert isinstance(completion.course, inference.Course)
+    assert completion.course.params == {"model": "m"}
+    assert isinstance(refused, inference.NotForwarded)
+    assert refused.reason == "ANOTHER_MODEL"
 
 
 def test_a_deadline_goes_on_to_the_model_server(tmp_path: Path) -> None:

@@ -25,3 +25,20 @@ from registry.shim.proxies.request_params import MAX_CHARACTERS, params_of
 )
 def test_what_is_named_is_written_down_as_it_stands(body: bytes, expected: dict[str, str]) -> None:
     assert params_of(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/v2/models/m/infer", "m"),
+        ("/v2/models/m/versions/3/infer", "m/3"),
+        ("/prefix/v2/models/m/generate_stream", "m"),
+        ("/v2/models/m/infer/", "m"),
+        ("/v2/models/a/b/infer", "body's"),
+        ("/v2/models/m", "body's"),
+        ("/v2/repository/models/m/load", "body's"),
+        ("/v1/chat/completions", "body's"),
+    ],
+)
+def test_a_path_names_the_model_before_a_body_does(path: str, model: str) -> None:
+    assert params_of(b'{"model":"body\'s","seed":7}', path) == {"model": model, "seed": "7"}
