@@ -124,16 +124,20 @@ def _moment(text: str) -> datetime:
 
 def main(arguments: list[str] | None = None) -> int:
     """Mint one piece of evidence; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.fake_vendor", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.fake_vendor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("family", choices=[item.value for item in MINTS])
     parser.add_argument("--out", type=Path, required=True, help="the folder")
     parser.add_argument("--at", type=_moment, help="when, with a zone; now if absent")
-    parser.add_argument("--policy-name", default="fake/vendor")
-    parser.add_argument("--nonce", metavar="HEX")
-    parser.add_argument("--session-key", type=Path, metavar="FILE")
-    parser.add_argument("--model", metavar="sha256:HEX")
-    parser.add_argument("--gpu", metavar="HEX")
-    parser.add_argument("--context", metavar="HEX")
+    parser.add_argument("--policy-name", default="fake/vendor", help="fake/vendor if absent")
+    parser.add_argument("--nonce", metavar="HEX", help="as evidence challenge says")
+    parser.add_argument("--session-key", type=Path, metavar="FILE", help="public key")
+    parser.add_argument("--model", metavar="sha256:HEX", help="manifest of the version")
+    parser.add_argument("--gpu", metavar="HEX", help="evidence id of the GPUs")
+    parser.add_argument("--context", metavar="HEX", help="digest of batch or boot")
     options = parser.parse_args(arguments)
     at = (options.at or datetime.now(UTC)).replace(microsecond=0)
     family = Family(options.family)

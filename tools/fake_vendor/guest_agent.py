@@ -229,7 +229,11 @@ def roots_of(family: Family) -> Roots:
 
 def main() -> int:
     """Serve until told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m tools.fake_vendor.guest_agent")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.fake_vendor.guest_agent",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("family", choices=[str(family) for family in MINTS])
     parser.add_argument("--port", type=int, default=0, help="any free one if not stated")
     parser.add_argument("--socket", type=Path, help="a Unix socket instead of a port")
