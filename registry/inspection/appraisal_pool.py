@@ -208,6 +208,10 @@ class _Worker:
             cwd="/",
             start_new_session=True,
         )
+        if self._closed:
+            # While this was started: whoever closed the pool saw no process.
+            self.end()
+            raise UnavailableError(Reason.APPRAISAL_BUSY, "the registry is stopping")
         return self._process, True
 
     def _died(self, limit: timedelta) -> RegistryError:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -135,8 +136,8 @@ def test_a_worker_that_answers_nonsense_is_our_mistake() -> None:
 
 def test_only_so_many_may_wait() -> None:
     limits: dict[str, Any] = {
-        "time_limit": timedelta(seconds=2),
-        "start_limit": timedelta(),
+        # The pool is closed long before.
+        "time_limit": timedelta(seconds=60),
         "max_waiting": 1,
         "wait_limit": timedelta(seconds=0.2),
     }
@@ -160,6 +161,27 @@ def test_a_closed_pool_starts_nothing() -> None:
         opened.close()
         assert refusal(opened).reason is Reason.APPRAISAL_BUSY
         assert opened._all[0]._process is None
+
+
+def test_a_pool_that_is_closed_while_a_worker_starts_leaves_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        closing.start()
+        while not opened._all[0]._closed:
+            time.sleep(0.001)
+        started.append(real(*words, **options))
+        return started[0]
+
+    real = subprocess.Popen
+    with pool("import time; time.sleep(60)") as opened:
+        closing = threading.Thread(target=opened.close)
+        monkeypatch.setattr(subprocess, "Popen", start)
+        assert refusal(opened).reason is Reason.APPRAISAL_BUSY
+        closing.join()
+        assert [process.poll() for process in started] == [-signal.SIGKILL]
 
 
 def test_workers_are_replaced_after_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
