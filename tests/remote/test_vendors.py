@@ -252,7 +252,7 @@ def test_a_certificate_is_bounded(world: World) -> None:
 
 def test_a_service_that_is_silent_is_left_in_time() -> None:
     with Services() as services:
-        services.replies["/nitro/crl/a.crl"] = Reply(CRL, pause=2)
+        services.replies["/nitro/crl/a.crl"] = Reply(CRL, pause=60)
         http = HTTPClient(timeout=timedelta(seconds=0.2))
         client = CRLClient(http, VendorCache(lambda: NOW), [services.host])
         with pytest.raises(UnavailableError) as caught:

