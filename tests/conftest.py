@@ -3,8 +3,16 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import postgres
+
+# How long an example takes, or its making, says how busy the machine is. The same examples in each
+# run: --hypothesis-profile=default draws others, and tools.fuzz goes on as long as one likes.
+settings.register_profile(
+    "steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
