@@ -19,7 +19,6 @@ import pwd
 import re
 import secrets
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from pathlib import Path
 import psycopg
 
 from tests import postgres_keeper
+from tools.free_ports import free_port
 
 OLDEST_MAJOR_VERSION = 14
 """Older binaries on a machine are passed over: their makers support them no more."""
@@ -117,7 +117,7 @@ def postgres_server(binaries: Path | None = None) -> Iterator[PostgresServer]:
         binaries = _reachable_binaries(binaries, folder, account)
         _initialise(binaries, folder, password, account)
         for attempt in range(1, _PORT_ATTEMPTS + 1):
-            server = PostgresServer(_free_port(), password, binaries)
+            server = PostgresServer(free_port(), password, binaries)
             keeper = _start(server, folder, account)
             try:
                 log = _log_unless_ready(server, keeper)
@@ -223,12 +223,6 @@ def _initialise(
     if outcome.returncode != 0:
         raise NoPostgresError(f"initdb failed:\n{outcome.stderr}")
     secret.unlink()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _start(

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 import pytest
 
 from registry.cli.main import NOUNS, provreg
+from tools.free_ports import free_port
 
 README = Path(__file__).parents[2] / "README.md"
 SERVE = "provreg serve --data registry-data"
@@ -30,18 +30,9 @@ def console_commands() -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
-def free_port() -> int:
-    """A free port whose next one is free as well: HTTP takes that."""
-    while True:
-        with socket.socket() as probe, socket.socket() as beside:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            if port < 65_535 and beside.connect_ex(("127.0.0.1", port + 1)) != 0:
-                return port
-
-
 def test_the_session_of_the_readme_works_from_first_to_last_command(tmp_path: Path) -> None:
-    port, witness, shim, model = (free_port() for _ in range(4))
+    # Where there is a port for gRPC, HTTP takes the next one.
+    port, witness, shim, model = (free_port(2) for _ in range(4))
     commands = console_commands()
     assert commands[0].startswith(SERVE)
     script = ["set -e -m", "trap 'jobs -p | xargs -r kill' EXIT"]

@@ -38,6 +38,7 @@ from registry.shim.recorder.calls import Calls
 from registry.shim.release import PinnedRelease
 from tests.running import REPOSITORY, Caller, Running, running_registry
 from tests.servers import environment
+from tools.free_ports import free_port
 
 SOON = 30.0
 """Seconds within which anything happens here."""
@@ -245,11 +246,7 @@ def llama(model: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def kserve(model: Path) -> Iterator[tuple[str, str]]:
     """Run KServe's server with a model named m; gives its addresses for HTTP and gRPC."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(2)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        ports = [str(each.getsockname()[1]) for each in sockets]
+    ports = [str(free_port()) for _ in range(2)]
     words = [environment.python(), str(HERE / "kserve_server.py"), str(model), *ports]
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -2,7 +2,6 @@
 
 import ctypes.util
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from registry.signing import signer
 from registry.signing.file import StatementSigner
 from registry.signing.key_service import RemoteSigner
 from tests.mint import dataset_statement
+from tools.free_ports import free_port
 
 SAID = dataset_statement()
 PIN = "1234"
@@ -144,9 +144,7 @@ def test_a_raw_signature_is_never_used() -> None:
 def kms() -> Iterator[Any]:
     server_module = pytest.importorskip("moto.server", reason="moto is not installed")
     boto3 = pytest.importorskip("boto3", reason="boto3 is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     settings = {

@@ -43,6 +43,7 @@ from tools.bench.in_process import async_clients, calls_of, clients, in_process,
 from tools.bench.model_server import METHOD, TOKENS
 from tools.bench.node import Pair, World, world
 from tools.bench.world import machine
+from tools.free_ports import free_port
 
 ROUNDS = 10
 """Turns of each kind."""
@@ -65,12 +66,6 @@ WRITERS = 64
 
 _REQUEST = b"\n\x01m*\x0c\n\x01x\x12\x04FP32\x1a\x01\x04:\x10" + bytes(16)
 _BODY = b'{"model":"m","stream":true,"messages":[]}'
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -98,7 +93,7 @@ def shim(world_: World, upstream: str, name: str) -> Iterator[int]:
 @contextlib.contextmanager
 def model_server() -> Iterator[tuple[int, int]]:
     """The model server; gives its ports for gRPC and HTTP."""
-    ports = (_port(), _port())
+    ports = (free_port(), free_port())
     words = [sys.executable, "-m", "tools.bench.model_server", *map(str, ports)]
     with subprocess.Popen(words) as process:
         for port in ports:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import sys
 
@@ -25,19 +26,29 @@ COMMANDS = (serve.command, shim.command)
 
 def main() -> None:
     """Fork for each line."""
-    # Whoever dies is gone at once: nobody waits for it.
+    # Whoever dies is gone at once: nobody waits for it. Its number may be another's then.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    children = []
+    children: list[int] = []
     for line in sys.stdin:
         said, words = json.loads(line)
         child = os.fork()
         if child == 0:
             _live(said, words)
-        children.append(child)
-        print(child, flush=True)
-    for child in children:
+        children = [*filter(_lives, children)]
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+            children.append(os.pidfd_open(child))
+        print(child, flush=True)
+    for process in filter(_lives, children):
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process is there; its descriptor is closed when it is not."""
+    if not select.select([process], [], [], 0)[0]:
+        return True
+    os.close(process)
+    return False
 
 
 def _live(said: str, words: list[str]) -> None:

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +23,7 @@ from registry.client.publish import Publication, publish
 from registry.client.registry import RegistryClient
 from registry.core.tlog.note import VerifierKey
 from registry.signing.file import StatementSigner
+from tools.free_ports import free_port
 from tools.load.nursery import MODEL_SERVER
 
 MODES = ("strict", "stream")
@@ -38,13 +39,6 @@ VERSION = "acme/load@1"
 """The model version that answers."""
 
 _REPOSITORY = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Nursery:
@@ -86,6 +80,8 @@ class Process:
         lives: How often it was started.
         ready_at: When this life answered first, on the monotonic clock; 0 before it did.
         pid: The process id of this life; 0 between two.
+
+    A number may be another's as soon as its process is gone: signals go through a descriptor.
     """
 
     name: str
@@ -95,16 +91,20 @@ class Process:
     lives: int = 0
     ready_at: float = 0.0
     pid: int = 0
+    _life: int = field(default=-1, repr=False)
 
     async def start(self) -> None:
         """Start it, and return when it answers."""
         self.lives += 1
         self.pid = await asyncio.to_thread(self.begin)
+        try:
+            self._life = os.pidfd_open(self.pid)
+        except ProcessLookupError as error:
+            raise RuntimeError(self._ended()) from error
         async with asyncio.timeout(START_SECONDS):
             while not await self._answers():
                 if not self._lives():
-                    message = f"{self.name} ended: {self.last_words()}"
-                    raise RuntimeError(message)
+                    raise RuntimeError(self._ended())
                 await asyncio.sleep(0.02)
         self.ready_at = time.monotonic()
 
@@ -121,18 +121,16 @@ class Process:
         if self.pid == 0:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            signal.pidfd_send_signal(self._life, number)
         async with asyncio.timeout(STOP_SECONDS):
             while self._lives():  # noqa: ASYNC110 - a process
                 await asyncio.sleep(0.01)
+        os.close(self._life)
         self.pid = 0
 
     def _lives(self) -> bool:
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        ready, _, _ = select.select([self._life], [], [], 0)
+        return not ready
 
     async def _answers(self) -> bool:
         try:
@@ -142,9 +140,13 @@ class Process:
         writer.close()
         return True
 
+    def _ended(self) -> str:
+        return f"{self.name} ended: {self.last_words()}"
+
     def last_words(self) -> str:
         """The end of what it printed."""
-        return self.said.read_bytes()[-2000:].decode(errors="replace")
+        said = self.said.read_bytes() if self.said.exists() else b""
+        return said[-2000:].decode(errors="replace")
 
     def resident_bytes(self) -> int:
         """Its resident memory; 0 between two lives."""
