@@ -227,6 +227,8 @@ class Reason(StrEnum):
     WRONG_MODEL_FILE = "WRONG_MODEL_FILE"
     ANOTHER_MODEL = "ANOTHER_MODEL"
     UNSUPPORTED_TENSOR = "UNSUPPORTED_TENSOR"
+    BAD_TARGET = "BAD_TARGET"
+    UNFIT_ANSWER = "UNFIT_ANSWER"
 
     # Whether the records of a shim are complete.
     SEQUENCE_GAP = "SEQUENCE_GAP"

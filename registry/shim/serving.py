@@ -6,11 +6,12 @@ A model server at ``grpc://`` or ``grpcs://`` is spoken to in gRPC, one at ``htt
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 import grpc
@@ -71,7 +72,7 @@ class Upstream:
             MalformedError: ``BAD_SETTING``.
         """
         parts = urlsplit(self.url)
-        known = parts.scheme in ("grpc", "grpcs", "http", "https")
+        known = parts.scheme in ("grpc", "grpcs", "http", "https") and _has_port(parts)
         if not known or not parts.hostname or parts.query or parts.fragment or parts.username:
             raise MalformedError(
                 Reason.BAD_SETTING,
@@ -84,6 +85,14 @@ class Upstream:
     def speaks_grpc(self) -> bool:
         """Whether it is spoken to in gRPC."""
         return urlsplit(self.url).scheme.startswith("grpc")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port of a URL is one, or is left to its scheme."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 @contextlib.asynccontextmanager
@@ -99,8 +108,14 @@ async def serving(listen: Listen, upstream: Upstream, calls: Calls) -> AsyncIter
         yield port
 
 
+def _is_ours_to_tell(record: logging.LogRecord) -> bool:
+    """Whether a message of gRPC tells of anything but metadata, which may be a secret."""
+    return "Invalid encoding" not in str(record.msg)
+
+
 @contextlib.asynccontextmanager
 async def _serve_grpc(listen: Listen, upstream: Upstream, calls: Calls) -> AsyncIterator[int]:
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours_to_tell)
     parts = urlsplit(upstream.url)
     target = parts.netloc
     async with contextlib.AsyncExitStack() as stack:
@@ -171,6 +186,8 @@ async def _serve_http(listen: Listen, upstream: Upstream, calls: Calls) -> Async
             ws="none",
             lifespan="off",
             log_config=None,
+            # What clients do wrong they are told, and nobody else: they could fill a disk with it.
+            log_level="error",
             access_log=False,
             server_header=False,
             date_header=False,

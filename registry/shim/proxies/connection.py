@@ -1,12 +1,17 @@
 """One HTTP/1.1 connection of a client of the proxy: bounded heads, and trailers after an answer.
 
 Trailers (RFC 9112 §7.1.2) carry what is known of a stream only at its end. The ASGI extension
-``http.response.trailers`` asks for them; uvicorn does not have it.
+``http.response.trailers`` asks for them; uvicorn does not have it, nor a way to break an answer off
+without calling that a fault of the program. No protocol but HTTP/1 is spoken here: an offer to
+change to another is declined (RFC 9110 §7.8), and what was asked beside it is answered.
 """
 
 import asyncio
+import socket
+import struct
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -22,40 +27,77 @@ CUT: Final = "provreg.http.response.cut"
 """The message that breaks off an answer, so that nobody takes what went out for all of it."""
 
 
+_RESET = struct.pack("ii", 1, 0)
+
+
 class _Cycle(RequestResponseCycle):
-    """Adds trailers to uvicorn's answer."""
+    """Adds trailers, and an end that is none, to uvicorn's answer.
+
+    A client of HTTP/1.0 knows no chunks (RFC 9112 §6.1): what has no length ends there with the
+    connection, and has no trailers.
+    """
+
+    _unframed = False
 
     async def send(self, message: Any) -> None:
         """Send a message of the application."""
-        if message["type"] == CUT:
+        kind = message["type"]
+        if kind == CUT:
             self._cut()
-            return
-        if message["type"] != TRAILERS:
+        elif kind == TRAILERS:
+            self._send_trailers(message["headers"])
+        elif self._unframed and self.response_started:
+            await self._send_unframed(message)
+        else:
+            if kind == "http.response.start" and self.scope["http_version"] == "1.0":
+                self._unframed = all(name != b"content-length" for name, _ in message["headers"])
+                # Neither: uvicorn then says nothing of how long the answer is.
+                self.chunked_encoding = False if self._unframed else None
             await super().send(message)
+
+    def _cut(self) -> None:
+        """Close the connection before the answer is complete."""
+        if self.disconnected or self.response_complete:
             return
+        self.response_complete = self.disconnected = True
+        self.message_event.set()
+        if self._unframed:
+            # Only a reset tells this client that what it has is not the whole.
+            if (sock := self.transport.get_extra_info("socket")) is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _send_trailers(self, headers: list[tuple[bytes, bytes]]) -> None:
         if self.disconnected:
             return
-        if not self.response_started or self.response_complete or not self.chunked_encoding:
-            error = "trailers follow the body of a chunked answer"
+        if not self.response_started or self.response_complete:
+            error = "trailers follow the body of an answer"
             raise RuntimeError(error)
-        lines = [b"0\r\n"]
-        for name, value in message["headers"]:
-            lines += [name, b": ", value, b"\r\n"]
-        lines.append(b"\r\n")
-        self.transport.write(b"".join(lines))
+        if self.chunked_encoding:
+            lines = [b"0\r\n"]
+            for name, value in headers:
+                lines += [name, b": ", value, b"\r\n"]
+            lines.append(b"\r\n")
+            self.transport.write(b"".join(lines))
+        self._complete()
+
+    async def _send_unframed(self, message: Any) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.transport.write(message.get("body", b""))
+        if not message.get("more_body", False):
+            self._complete()
+
+    def _complete(self) -> None:
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
-
-    def _cut(self) -> None:
-        """Close the connection before the answer is complete."""
-        # Else uvicorn would say, with a traceback, that the application forgot to complete it.
-        self.response_complete = True
-        self.message_event.set()
-        if not self.disconnected:
-            self.transport.close()
 
 
 class ProxyProtocol(HttpToolsProtocol):
@@ -70,7 +112,7 @@ class ProxyProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Begin to wait for a head."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._slow)
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
@@ -79,11 +121,21 @@ class ProxyProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and count what belongs to no body."""
+        self._unset_keepalive_if_required()
         if self._in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        if not self._in_head or not self._head_bytes or self.transport.is_closing():
+            return
+        if self._head_bytes > MAX_HEAD_BYTES:
             self.send_400_response("The head of this request is too long.")
+        elif self._timer is None:
+            self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a line of the head; a trailer of a request is dropped (RFC 9110 §6.5.1)."""
@@ -92,6 +144,9 @@ class ProxyProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a request that may be answered with trailers."""
+        if self.parser.should_upgrade():
+            # Begun by :meth:`_decline`: here the parser takes its body for another protocol.
+            return
         self._in_head = False
         self._head_bytes = 0
         self._arrived()
@@ -106,8 +161,32 @@ class ProxyProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Wait for the next head."""
+        if self.parser.should_upgrade():
+            return
         self._in_head = True
         super().on_message_complete()
+
+    def _decline(self, rest: bytes) -> None:
+        """Read a request again without its offer of another protocol, and go on from there."""
+        if self.parser.get_method() == b"CONNECT":
+            self.send_400_response("This is no proxy to other servers.")
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                kept = b", ".join(token for token in tokens if token.lower() != b"upgrade")
+                lines += [b"connection: ", kept, b"\r\n"] if kept else []
+            elif name != b"upgrade":
+                lines += [name, b": ", value, b"\r\n"]
+        lines.append(b"\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        self._head_bytes = 0
+        self.data_received(b"".join([*lines, rest]))
+
+    def _await_head(self) -> None:
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._slow)
 
     def _arrived(self) -> None:
         if self._timer is not None:
@@ -115,5 +194,12 @@ class ProxyProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _slow(self) -> None:
-        if not self.transport.is_closing():
-            self.send_400_response("The head of this request took too long.")
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            # What waits behind an answer must not end up in it.
+            self._await_head()
+            return
+        self.send_400_response("The head of this request took too long.")

@@ -5,7 +5,7 @@ Also which headers go on and which stay: only what belongs to one connection (RF
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, TypeVar
 
 from registry.core import encoding
@@ -15,13 +15,20 @@ from registry.errors import (
     NotFoundError,
     Reason,
     RegistryError,
+    UnavailableError,
 )
 from registry.shim.proxies.connection import CUT, TRAILERS
-from registry.shim.recorder.asking import DEADLINE, LEVEL
+from registry.shim.recorder.asking import DEADLINE, LEVEL, TOLD
 from registry.shim.recorder.outcomes import Sent
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Bytes of a request: it is held until its intent is durable."""
+
+MAX_ALL_REQUESTS_BYTES = 1024 * 1024 * 1024
+"""Bytes of all requests that are held at one time."""
+
+PIECE_SECONDS = 60.0
+"""How long the next piece of a request may take to arrive."""
 
 _HOP = frozenset(
     (
@@ -37,6 +44,8 @@ _HOP = frozenset(
     )
 )
 ASKED_HEADERS: Final = (LEVEL, DEADLINE)
+# After these no body follows, whatever the head says (RFC 9110 §15.3.5, §15.4.5).
+_BODYLESS = (204, 304)
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
@@ -49,73 +58,120 @@ class GoneError(Exception):
     """Whoever asked is gone."""
 
 
+class Room:
+    """How many bytes of requests are held at one time; for one event loop."""
+
+    def __init__(self) -> None:
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more.
+
+        Raises:
+            UnavailableError: ``JOURNAL_BUSY``.
+        """
+        if self.used + size > MAX_ALL_REQUESTS_BYTES:
+            raise UnavailableError(
+                Reason.JOURNAL_BUSY,
+                "too many bytes of requests are under way",
+                expected=f"at most {MAX_ALL_REQUESTS_BYTES}",
+                hint="try again when some have been answered",
+            )
+        self.used += size
+
+
 class Exchange:
     """One request and its answer, on the client's side."""
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Mapping[str, Any], receive: Receive, send: Send, room: Room | None = None
+    ) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         query = scope["query_string"]
-        self.target = scope["raw_path"].decode("ascii") + (
+        self.target: str = scope["raw_path"].decode("ascii") + (
             f"?{query.decode('ascii')}" if query else ""
         )
-        self.all_headers: dict[str, str] = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in scope["headers"]
-        }
-        self._headers: Headers = scope["headers"]
+        self.all_headers = named(scope["headers"])
+        self._raw_headers: Headers = scope["headers"]
         self._receive = receive
         self._send = send
+        self._room = room or Room()
+        self._held = 0
+        self._bodyless = self.method == "HEAD"
         self._gone: asyncio.Future[None] | None = None
         self._started = False
         self._size = 0
         self._hash = hashlib.sha256()
 
-    def forwarded(self) -> list[tuple[str, str]]:
-        """Headers of the request that go on to the model server, as they came.
+    def asked_headers(self) -> list[tuple[str, str]]:
+        """The headers that go on to the model server, byte for byte.
 
         Raises:
-            MalformedError: ``MALFORMED_FIELD`` for a value that is no UTF-8: it cannot go on as it
-                is.
+            MalformedError: ``MALFORMED_FIELD``: one of them would not arrive as it was sent.
         """
-        named = _connection_named(self._headers)
-        dropped = {"host", "content-length", "accept-encoding", "expect", *ASKED_HEADERS}
-        kept = []
-        for raw_name, value in self._headers:
-            name = raw_name.decode("ascii")
-            if name.lower() in _HOP | dropped | named:
-                continue
-            try:
-                kept.append((name, value.decode()))
-            except UnicodeDecodeError as error:
-                raise MalformedError(
-                    Reason.MALFORMED_FIELD, "this header is not UTF-8", where=name[:80]
-                ) from error
-        return kept
+        try:
+            # As UTF-8 they are sent, so only what is UTF-8 arrives unchanged.
+            return [(name.decode(), value.decode()) for name, value in forwarded(self._raw_headers)]
+        except UnicodeDecodeError as error:
+            raise MalformedError(
+                Reason.MALFORMED_FIELD,
+                "a header of this request is not UTF-8",
+                actual=ascii(error.object)[:80],
+            ) from error
+
+    def target_below(self, prefix: str) -> str:
+        """The target, if it is a path that stays below the path of the model server's address.
+
+        An absolute target names another server, and no other is ever asked.
+
+        Raises:
+            MalformedError: ``BAD_TARGET``.
+        """
+        # The parser takes "*@host/" for a path, too; put after an address it is another address.
+        leaves = bool(prefix) and ".." in self.path.replace("\\", "/").split("/")
+        if not self.target.startswith("/") or leaves:
+            raise MalformedError(
+                Reason.BAD_TARGET,
+                "this is no path on the model server",
+                expected="a path that begins with / and does not go up",
+                actual=self.target[:80],
+            )
+        return self.target
 
     async def body(self) -> bytes:
-        """The whole body of the request.
+        """The whole body of the request, held until :meth:`close`.
 
         Raises:
             LimitExceededError: ``BODY_TOO_LARGE``.
+            UnavailableError: ``JOURNAL_BUSY``.
+            MalformedError: ``SLOW_REQUEST``.
         """
         parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(PIECE_SECONDS):
+                    message = await self._receive()
+            except TimeoutError as error:
+                raise MalformedError(
+                    Reason.SLOW_REQUEST,
+                    "this request came too slowly",
+                    expected=f"its next piece within {PIECE_SECONDS:.0f} s",
+                ) from error
             if message["type"] == "http.disconnect":
                 raise GoneError
             part = message.get("body", b"")
-            size += len(part)
-            if size > MAX_REQUEST_BYTES:
+            if self._held + len(part) > MAX_REQUEST_BYTES:
                 raise LimitExceededError(
                     Reason.BODY_TOO_LARGE,
                     "this request is too large",
                     expected=f"at most {MAX_REQUEST_BYTES} bytes",
                 )
+            self._room.take(len(part))
+            self._held += len(part)
             parts.append(part)
-            if not message.get("more_body", False):
-                break
+            more = message.get("more_body", False)
         self._gone = asyncio.ensure_future(self._until_gone())
         return b"".join(parts)
 
@@ -164,6 +220,7 @@ class Exchange:
     async def begin(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
         self._started = True
+        self._bodyless = self._bodyless or status in _BODYLESS
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, piece: bytes) -> None:
@@ -178,8 +235,8 @@ class Exchange:
         self._hash.update(piece)
 
     async def end(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
-        """Send the end of the answer."""
-        if trailers:
+        """Send the end of the answer; one that can have no body has no trailers, either."""
+        if trailers and not self._bodyless:
             await self._send({"type": TRAILERS, "headers": trailers})
         else:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -214,27 +271,55 @@ class Exchange:
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
         ]
+        if self._gone is None:
+            # What is left of the request is read by nobody.
+            headers.append((b"connection", b"close"))
         await self.begin(status, headers)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
         self.close()
 
     def close(self) -> None:
-        """Watch the client no more."""
+        """Watch the client no more, and hold nothing for it."""
         if self._gone is not None:
             self._gone.cancel()
+        self._room.used -= self._held
+        self._held = 0
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
 
-def passing(headers: Any, *, dropped: frozenset[str] = frozenset()) -> Headers:
-    """Headers of an answer that go on to the client, all but those of a connection and these."""
-    stay = _HOP | _connection_named(headers) | dropped
+def forwarded(headers: Headers) -> Headers:
+    """Headers of a request that go on to the model server."""
+    own = {"host", "content-length", "accept-encoding", "expect", *ASKED_HEADERS}
+    dropped = _HOP | own | _connection_named(headers)
+    return [
+        (name, value) for name, value in headers if name.decode("latin-1").lower() not in dropped
+    ]
+
+
+def named(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lowercase name; what is said more than once is one list (RFC 9110 §5.3)."""
+    return listed((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+
+
+def listed(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """As :func:`named`, of texts."""
+    found: dict[str, str] = {}
+    for name, value in fields:
+        key = name.lower()
+        found[key] = f"{found[key]}, {value}" if key in found else value
+    return found
+
+
+def passing(headers: Any) -> Headers:
+    """Headers of an answer that go on to the client; never what only a shim may say."""
+    dropped = _HOP | TOLD | _connection_named(headers)
     return [
         (bytes(name), bytes(value))
         for name, value in headers
-        if name.decode("latin-1").lower() not in stay
+        if name.decode("latin-1").lower() not in dropped
     ]
 
 

@@ -1,14 +1,16 @@
 """A reverse proxy for model servers that speak HTTP: OpenAI-compatible, Open Inference, others.
 
-Headers, bodies and streams pass as they are. Every POST is a call and has a record: its intent
-before the model server sees it, its outcome after. Answers are read beside the bytes that pass, see
+Headers, bodies and streams pass as they are. Every POST, and whatever else has a body, is a call
+and has a record: its intent before the model server sees it, its outcome after. Answers are read
+beside the bytes that pass, see
 :mod:`registry.shim.proxies.passage`. In ``strict`` mode the last frame of a stream, or the
 whole of another answer, is held until its record is durable.
 
 Changed on the way are only what belongs to one connection (RFC 9110 §7.6.1), ``host``, and
 ``accept-encoding``, so that answers come uncompressed. Added to answers are ``x-receipt-id``, and
-``x-output-sha256`` as a header if the answer is small enough to be held, else as a trailer.
-Trailers of the model server do not pass: what asks it here does not read them.
+``x-output-sha256`` as a header if the answer is small enough to be held, else as a trailer; a model
+server that says such things itself is not believed. Trailers of the model server do not pass: what
+asks it here does not read them.
 """
 
 import asyncio
@@ -22,14 +24,33 @@ from yarl import URL
 from registry.core.digest import sha256
 from registry.errors import Reason, RegistryError
 from registry.shim.proxies.answer_readers import kind_of
-from registry.shim.proxies.exchange import Exchange, GoneError, Headers, Receive, Send, passing
+from registry.shim.proxies.exchange import (
+    Exchange,
+    GoneError,
+    Headers,
+    Receive,
+    Room,
+    Send,
+    named,
+    passing,
+)
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
 from registry.shim.proxies.request_params import params_of
-from registry.shim.recorder.asking import OUTPUT, REACHED, RECEIPT, TOLD, Asked
+from registry.shim.recorder.asking import OUTPUT, REACHED, RECEIPT, Asked
 from registry.shim.recorder.calls import Call, Calls
 
 CONNECT_SECONDS = 10.0
 """How long the model server may take to accept a connection."""
+
+FINAL = range(200, 600)
+"""The statuses of an answer: 1xx come before one, and no others are defined (RFC 9110 §15)."""
+
+Asking = contextlib.AbstractAsyncContextManager[Any]
+"""A question to the model server; entered, it is asked, and gives the answer as it begins."""
+
+
+class UnfitAnswerError(Exception):
+    """The model server answered with something that cannot be passed on as an answer."""
 
 
 _RECEIPT, _OUTPUT = RECEIPT.encode(), OUTPUT.encode()
@@ -41,6 +62,8 @@ class HttpProxy:
     def __init__(self, upstream: str, session: aiohttp.ClientSession, calls: Calls) -> None:
         """Take the model server's address, a session that decodes nothing, and where calls go."""
         self._upstream = upstream.rstrip("/")
+        self._prefix = URL(self._upstream).raw_path.rstrip("/")
+        self._room = Room()
         self._session = session
         self._calls = calls
 
@@ -48,59 +71,55 @@ class HttpProxy:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        exchange = Exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send, self._room)
         try:
+            url = URL(self._upstream + exchange.target_below(self._prefix), encoded=True)
+            headers = exchange.asked_headers()
             body = await exchange.body()
-            if scope["method"] == "POST":
-                await self._record(exchange, body)
+            asking = self._asking(exchange, url, headers, body)
+            if exchange.method == "POST" or body:
+                await self._record(exchange, body, asking)
             else:
-                await self._pass(exchange, body)
+                await _pass(exchange, asking)
         except GoneError:
             return
         except RegistryError as error:
             await exchange.refuse(error)
+        finally:
+            exchange.close()
 
-    async def _pass(self, exchange: "Exchange", body: bytes) -> None:
-        """Forward a request that asks nothing of the model."""
-        try:
-            async with self._ask(exchange, exchange.forwarded(), body) as response:
-                await exchange.begin(response.status, passing(response.raw_headers))
-                async for piece in response.content.iter_any():
-                    await exchange.write(piece)
-                await exchange.end(())
-        except aiohttp.ClientError as error:
-            await exchange.fail(_kind(error))
-
-    async def _record(self, exchange: "Exchange", body: bytes) -> None:
+    async def _record(self, exchange: Exchange, body: bytes, asking: Asking) -> None:
         asked = Asked.read(exchange.all_headers, params_of(body, exchange.path))
-        headers = exchange.forwarded()
         call = await self._calls.begin(sha256(body), asked)
         try:
-            async with self._ask(exchange, headers, body) as response:
-                named = {name.lower(): value for name, value in response.headers.items()}
+            async with asking as response:
                 strict = self._calls.mode == "strict"
+                headers = named(response.raw_headers)
                 passage = Passage(
                     kind_of(exchange.path),
-                    named,
+                    headers,
                     response.status,
                     strict=strict,
-                    framed=is_framed(named, response.status),
+                    framed=is_framed(headers, response.status),
                     gathering=self._calls.gathering(body),
                 )
                 await _go(exchange, call, passage, response)
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, UnfitAnswerError) as error:
             call.failed(_kind(error), exchange.sent())
             await exchange.fail(_kind(error))
         except (GoneError, asyncio.CancelledError):
             call.abandoned(exchange.sent())
             raise
+        except BaseException as error:
+            # Whatever it is: no call is without an outcome.
+            call.failed(type(error).__name__, exchange.sent())
+            raise
 
     @contextlib.asynccontextmanager
-    async def _ask(
-        self, exchange: "Exchange", headers: list[tuple[str, str]], body: bytes
+    async def _asking(
+        self, exchange: Exchange, url: URL, headers: list[tuple[str, str]], body: bytes
     ) -> AsyncIterator[Any]:
         """Ask the model server, and give up as soon as whoever asked is gone."""
-        url = URL(self._upstream + exchange.target, encoded=True)
         asking = self._session.request(
             exchange.method,
             url,
@@ -112,6 +131,7 @@ class HttpProxy:
         # Reading then ends with an error at once; cheaper than a second task for each piece.
         exchange.when_gone(response.close)
         try:
+            _check(response)
             yield response
         except aiohttp.ClientError:
             exchange.check_there()
@@ -121,16 +141,46 @@ class HttpProxy:
             response.close()
 
 
-def _kind(error: aiohttp.ClientError) -> str:
+def _check(response: Any) -> None:
+    """Refuse an answer that no client could be given.
+
+    Raises:
+        UnfitAnswerError: It is none, or in a form that nobody asked for.
+    """
+    if response.status not in FINAL:
+        message = f"status {response.status}"
+        raise UnfitAnswerError(message)
+    coding = named(response.raw_headers).get("transfer-encoding", "chunked")
+    if coding.lower() != "chunked":
+        # It is never passed on, so the client could not undo it (RFC 9112 §6.1).
+        message = f"transfer coding {coding[:40]}"
+        raise UnfitAnswerError(message)
+
+
+def _kind(error: Exception) -> str:
     """What kind of failure it is; never its text, which may quote the answer."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Reason.PEER_CERTIFICATE
+    if isinstance(error, UnfitAnswerError):
+        return f"{Reason.UNFIT_ANSWER}: {error}"
     return type(error).__name__
+
+
+async def _pass(exchange: Exchange, asking: Asking) -> None:
+    """Forward a request that asks nothing of the model."""
+    try:
+        async with asking as response:
+            await exchange.begin(response.status, passing(response.raw_headers))
+            async for piece in response.content.iter_any():
+                await exchange.write(piece)
+            await exchange.end(())
+    except (aiohttp.ClientError, UnfitAnswerError) as error:
+        await exchange.fail(_kind(error))
 
 
 async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -> None:
     """Pass an answer on, read it, and write down how it ended."""
-    headers = passing(response.raw_headers, dropped=TOLD)
+    headers = passing(response.raw_headers)
     if call.receipt_id:
         headers.append((_RECEIPT, call.receipt_id.encode()))
     pieces: list[bytes] = []

@@ -12,8 +12,7 @@ known in time; in a stream, of the last answer. A call that the model server ref
 """
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
@@ -22,6 +21,15 @@ import grpc.aio
 
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
 from registry.shim.privacy.gathering import Gathering
+from registry.shim.proxies.call_metadata import (
+    Metadata,
+    asked_of,
+    left,
+    metadata_of,
+    passing,
+    theirs,
+    timeout_of,
+)
 from registry.shim.proxies.message_answers import (
     content_of,
     frames_digest,
@@ -29,8 +37,6 @@ from registry.shim.proxies.message_answers import (
     read_answers,
     receipt_of,
 )
-from registry.shim.proxies.request_params import MAX_CHARACTERS
-from registry.shim.recorder.asking import TOLD, Asked
 from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.outcomes import Sent
 from registry.wire import open_inference
@@ -41,9 +47,6 @@ MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 MAX_OPEN_REQUESTS = 1024
 """Requests of one stream that wait for their answer at once."""
-
-ANSWER_SECONDS: Final = 0.1
-"""How long before a call's own deadline its answer goes out, whatever else it waits for."""
 
 SERVICE: Final = "/inference.GRPCInferenceService/"
 """The protocol's service."""
@@ -62,17 +65,6 @@ OPTIONS: Final = (
 
 # Calls with one message each way; everything else passes as a stream, which looks the same.
 _UNARY = frozenset({INFER})
-_OWN = ("x-provreg-", ":")
-# What each connection says anew; other names that begin with "grpc-" are a caller's.
-_DROPPED = frozenset(
-    (
-        *("content-type", "te", "user-agent", "accept-encoding"),
-        *("grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "grpc-message-type"),
-        "grpc-previous-rpc-attempts",
-    )
-)
-
-Metadata = Sequence[tuple[str, str | bytes]]
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -105,34 +97,35 @@ class _Unary:
 
     async def serve(self, request: bytes, context: Context) -> bytes:
         """Forward one request, and its answer once that is allowed."""
-        metadata = _metadata(context)
+        metadata = metadata_of(context)
         try:
+            kept = passing(metadata)
             call = await self.calls.begin(
-                bytes.fromhex(frames_digest([request])), _asked(metadata, request)
+                bytes.fromhex(frames_digest([request])), asked_of(metadata, request)
             )
         except RegistryError as error:
             await _refuse(context, error)
-        upstream = self.ask(request, metadata=_passing(metadata), timeout=context.time_remaining())
+        upstream = self.ask(request, metadata=kept, timeout=timeout_of(context))
         try:
             answer: bytes = await upstream
             call.received()
-            await context.send_initial_metadata(_theirs(await upstream.initial_metadata()))
-            trailing = _theirs(await upstream.trailing_metadata())
+            await context.send_initial_metadata(theirs(await upstream.initial_metadata()))
+            trailing = theirs(await upstream.trailing_metadata())
+            said = read_answers([answer], open_inference.read_response)
+            gathering = gathering_of(self.calls, [request])
+            await call.answered(said.answer("unary", content=content_of(gathering, [answer])))
         except grpc.aio.AioRpcError as error:
             call.failed(f"grpc status {error.code().name}")
-            trailing = (*_theirs(error.trailing_metadata()), *receipt_of(call))
+            trailing = (*theirs(error.trailing_metadata()), *receipt_of(call))
             await _abort(context, error.code(), error.details(), trailing)
-        except BaseException:
-            upstream.cancel()
-            call.abandoned()
-            raise
-        said = read_answers([answer], open_inference.read_response)
-        gathering = gathering_of(self.calls, [request])
-        try:
-            await call.answered(said.answer("unary", content=content_of(gathering, [answer])))
         except RegistryError as error:
+            call.failed(error.reason)
             await _refuse(context, error)
-        proven = await call.proven(_left(context))
+        except BaseException as error:
+            upstream.cancel()
+            _broke(call, error)
+            raise
+        proven = await call.proven(left(context))
         context.set_trailing_metadata((*trailing, *said.metadata(call), *proven.headers()))
         return answer
 
@@ -153,7 +146,7 @@ class _Open:
     def __init__(self, calls: Calls, metadata: Metadata) -> None:
         self._calls = calls
         self._metadata = metadata
-        self._asked = _asked(metadata, b"")
+        self._asked = asked_of(metadata, b"")
         self._pending: list[_Pending] = []
         self._last = bytes(32)
         self._answered: Call | None = None
@@ -169,7 +162,7 @@ class _Open:
                 "too many requests of this stream wait for their answer",
                 expected=f"at most {MAX_OPEN_REQUESTS}",
             )
-        self._asked = _asked(self._metadata, request)
+        self._asked = asked_of(self._metadata, request)
         call = await self._calls.begin(self._last, self._asked)
         gathering = gathering_of(self._calls, [request])
         self._pending.append(_Pending(open_inference.request_id(request), call, gathering))
@@ -238,29 +231,30 @@ class _Stream:
 
     async def serve(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Forward messages both ways."""
-        metadata = _metadata(context)
+        metadata = metadata_of(context)
         open_: _Open | None = None
-        if self.calls is not None:
-            try:
+        try:
+            kept = passing(metadata)
+            if self.calls is not None:
                 open_ = _Open(self.calls, metadata)
-            except RegistryError as error:
-                await _refuse(context, error)
-        upstream = self.ask(metadata=_passing(metadata), timeout=context.time_remaining())
+        except RegistryError as error:
+            await _refuse(context, error)
+        upstream = self.ask(metadata=kept, timeout=timeout_of(context))
         asking = asyncio.ensure_future(_forward(requests, upstream, open_))
         answering = asyncio.ensure_future(self._answer(upstream, context, open_))
         try:
             # Answers may end before the requests do, and then nobody sends any more.
             await _until_answered(answering, asking)
-            trailing = self._theirs(await upstream.trailing_metadata())
+            trailing = theirs(await upstream.trailing_metadata())
             code = await upstream.code()
             if code is not grpc.StatusCode.OK:
                 await _abort(context, code, await upstream.details(), trailing)
-            told = () if open_ is None else await open_.metadata(_left(context))
+            told = () if open_ is None else await open_.metadata(left(context))
             context.set_trailing_metadata((*trailing, *told))
         except grpc.aio.AioRpcError as error:
             if open_ is not None:
                 open_.ended(f"grpc status {error.code().name}")
-            trailing = self._theirs(error.trailing_metadata())
+            trailing = theirs(error.trailing_metadata())
             await _abort(context, error.code(), error.details(), trailing)
         except RegistryError as error:
             if open_ is not None:
@@ -273,12 +267,8 @@ class _Stream:
             if open_ is not None:
                 open_.ended("")
 
-    def _theirs(self, metadata: Any) -> Metadata:
-        """What goes on to the client of what the model server says of an answer."""
-        return tuple(metadata or ()) if self.calls is None else _theirs(metadata)
-
     async def _answer(self, upstream: Any, context: Context, open_: _Open | None) -> None:
-        await context.send_initial_metadata(self._theirs(await upstream.initial_metadata()))
+        await context.send_initial_metadata(theirs(await upstream.initial_metadata()))
         while (message := await upstream.read()) is not grpc.aio.EOF:
             # In strict mode nothing goes out before its record is durable; else nothing is
             # recorded before it went out.
@@ -327,38 +317,12 @@ async def _forward(requests: AsyncIterator[bytes], upstream: Any, open_: _Open |
         return
 
 
-def _metadata(context: Context) -> Metadata:
-    return tuple((key, value) for key, value in context.invocation_metadata() or ())
-
-
-def _passing(metadata: Metadata) -> Metadata:
-    """What goes on to the model server: all but what belongs to this connection, or to us."""
-    return tuple(
-        (key, value) for key, value in metadata if key not in _DROPPED and not key.startswith(_OWN)
-    )
-
-
-def _theirs(metadata: Any) -> Metadata:
-    """What the model server says of a call that has a record: all but what only we may say."""
-    return tuple((key, value) for key, value in metadata or () if key not in TOLD)
-
-
-def _asked(metadata: Metadata, request: bytes) -> Asked:
-    """What the caller asks of the record, and which model it names.
-
-    Raises:
-        MalformedError: ``MALFORMED_FIELD``.
-    """
-    model = open_inference.asked_model(request)[:MAX_CHARACTERS]
-    params = {"model": model} if model.isprintable() and model else {}
-    return Asked.read({key: value for key, value in metadata if isinstance(value, str)}, params)
-
-
-def _left(context: Context) -> float:
-    """Seconds until the caller takes no answer any more, less what it takes to give it one."""
-    # None without a deadline, whatever the stubs say.
-    left: Any = context.time_remaining()
-    return math.inf if left is None else max(0.0, left - ANSWER_SECONDS)
+def _broke(call: Call, error: BaseException) -> None:
+    """Write down why there is no answer: whoever asked left, or something else."""
+    if isinstance(error, Exception):
+        call.failed(type(error).__name__)
+    else:
+        call.abandoned()
 
 
 async def _refuse(context: Context, error: RegistryError) -> NoReturn:

@@ -208,6 +208,92 @@ def test_an_error_after_some_tokens_is_a_failure_that_says_what_went_out(tmp_pat
     assert 0 < failure.sent_bytes <= len(data)
 
 
+OURS = (b"x-receipt-id: other/1", b"x-output-sha256: 00", b"x-provreg-level-reached: attested")
+
+
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+@pytest.mark.parametrize("answer", ["whole", "stream"])
+def test_what_only_a_shim_may_say_is_not_believed_of_a_model_server(
+    tmp_path: Path, answer: str, method: bytes
+) -> None:
+    body = test_http.CHAT % b"x"
+    stream = STREAM_HEAD[:-2] + b"\r\n".join(OURS) + b"\r\n\r\n" + chunk(b"data: [DONE]\n\n")
+    lines = (
+        plain(body, *OURS) if answer == "whole" else stream + b"0\r\nx-output-sha256: 11\r\n\r\n"
+    )
+
+    async def act(client: test_http.Client) -> None:
+        head = method + b" /v1/chat/completions"
+        reader, writer = await client.send(head, b"{}" if method == b"POST" else b"")
+        said = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        assert b"other/1" not in said
+        assert b"x-output-sha256: 00" not in said
+        assert b"x-output-sha256: 11" not in said
+        assert b"attested" not in said
+        assert said.count(b"\r\nx-receipt-id: ") == (method == b"POST")
+
+    test_http.run(tmp_path, Script([lines]), act)
+
+
+def test_what_only_a_shim_may_say_is_not_believed_of_metadata(tmp_path: Path) -> None:
+    class Lying(Server):
+        async def infer(self, data: bytes, context: Any) -> bytes:
+            lies = tuple((name, "lie") for name in NAMES)
+            await context.send_initial_metadata(lies)
+            context.set_trailing_metadata((*lies, ("cost", "1")))
+            if fields(data).get(3):
+                await context.abort(grpc.StatusCode.INTERNAL, "no", lies)
+            return self.run(data)
+
+    async def act(bench: test_open_inference.Bench) -> None:
+        for asked in (b"", b"fail"):
+            call = bench.unary(INFER)(request([1.0, 2.0], asked))
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await call
+            said = (*await call.initial_metadata(), *await call.trailing_metadata())
+            assert "lie" not in [value for _, value in said]
+        [(name, value)] = said
+        assert (name, value.partition("/")[0]) == ("x-receipt-id", bench.shim.shim_id)
+
+    test_open_inference.run(tmp_path, act, server=Lying())
+
+
+NAMES = ("x-receipt-id", "x-output-sha256", "x-provreg-level-reached")
+
+
+@pytest.mark.parametrize("status", [b"101 Switching Protocols", b"600 X", b"999 X", b"099 X"])
+def test_a_status_that_nobody_defined_is_no_answer(tmp_path: Path, status: bytes) -> None:
+    failure = outcome(tmp_path, [plain(b"", status=status)], b"UNFIT_ANSWER")
+    assert isinstance(failure, inference.Failure)
+    assert failure.error == f"UNFIT_ANSWER: status {int(status[:3])}"
+    assert failure.sent_bytes == 0
+
+
+def test_a_coding_that_nobody_asked_for_is_no_answer(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n"
+    failure = outcome(tmp_path, [head + chunk(gzip.compress(b"{}")) + END], b"UNFIT_ANSWER")
+    assert isinstance(failure, inference.Failure)
+    assert failure.error == "UNFIT_ANSWER: transfer coding gzip, chunked"
+
+
+def test_an_encoding_said_twice_is_undone_not_once(tmp_path: Path) -> None:
+    packed = gzip.compress(test_http.CHAT % b"x")
+    twice = plain(packed, b"content-encoding: gzip", b"content-encoding: gzip")
+    completion = outcome(tmp_path, [twice], packed)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.content_digest == raw.content_digest(packed).hex()
+
+
+def test_an_answer_that_is_cut_is_no_fault_of_the_program(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failure = outcome(tmp_path, [STREAM_HEAD + chunk(EVENT) + b"50\r\ndata:"], EVENT)
+    assert isinstance(failure, inference.Failure)
+    assert failure.error == "ClientPayloadError"
+    assert caplog.records == []
+
+
 def tool_call(index: int, arguments: str, **more: Any) -> bytes:
     said = {"index": index, "function": {"arguments": arguments}, **more}
     return json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [said]}}]}).encode()
