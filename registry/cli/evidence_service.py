@@ -19,7 +19,7 @@ from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.effect import Effect
 from registry.core.evidence.recognise import recognise, unwrap
 from registry.core.keys import PublicKey
-from registry.errors import MalformedError, Reason
+from registry.errors import MalformedError, Reason, RegistryError
 
 _KEY_ID = re.compile("[0-9a-f]{64}")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -154,8 +154,16 @@ def reappraise(
         message = "say EVIDENCE_ID or --all"
         raise click.UsageError(message)
     name = b"" if evidence is None else hex_bytes(evidence, NONCE_BYTES)
-    with connect(ctx) as client:
-        changes = list(EvidenceCalls(client).reappraise(name))
+    changes: list[Change] = []
+    failure: RegistryError | None = None
+    try:
+        with connect(ctx) as client:
+            # They come once: asked again, the registry says that nothing has changed.
+            changes.extend(EvidenceCalls(client).reappraise(name))
+    except RegistryError as error:
+        if not changes:
+            raise
+        failure = error
     lines = []
     counts = [f"{len(changes)} judged again"]
     for effect, words in _EFFECTS.items():
@@ -164,6 +172,8 @@ def reappraise(
         counts.append(f"{len(found)} {words}")
     lines.append(", ".join(counts))
     show([_change_value(item) for item in changes], lines, as_json=as_json)
+    if failure is not None:
+        raise failure
 
 
 _EFFECTS = {
@@ -242,7 +252,10 @@ def _change_lines(change: Change, words: str) -> list[str]:
         f"  batch       entry {item.index}, records {item.n_first} to {item.n_last} of shim "
         f"{item.shim_id.hex()}: {item.outputs} outputs"
         for item in change.batches
+        if item.outputs
     ]
+    silent = sum(not item.outputs for item in change.batches)
+    lines += [f"  batches     {silent} more, with no output"] if silent else []
     found = [item for each in result_of(change.logged).submods.values() for item in each.checks]
     because = [f"{item.check} {item.finding}" for item in found if item.outcome == "fail"]
     return [*lines, f"  because     {', '.join(because) or 'nothing fails any more'}"]

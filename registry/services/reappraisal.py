@@ -21,7 +21,7 @@ from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES, Endorseme
 from registry.core.evidence.families import rules_of
 from registry.core.evidence.result import Environment, Material
 from registry.core.records import batch, inference, predicate, release
-from registry.errors import NotFoundError, Reason
+from registry.errors import NotFoundError, Reason, RegistryError, UnavailableError
 from registry.services.appraisal import Appraisals, environment_of
 from registry.services.appraisal_policies import AppraisalPolicies
 from registry.services.attested import of_batch
@@ -115,7 +115,9 @@ class Reappraisal:
 
         Raises:
             NotFoundError: ``UNKNOWN_EVIDENCE``.
-            RegistryError: Why a result cannot be made or logged; those before it stay.
+            UnavailableError: Why nothing more can be judged or logged; what was before it stays.
+            RegistryError: Why some evidence cannot be judged, such as that its bytes are lost; it
+                comes after the changes of all the rest.
         """
         run = _Run(self._policies.distrusted(), cache(self._releases))
         if evidence_id:
@@ -130,10 +132,21 @@ class Reappraisal:
             yield self._again((authentic or rows)[0], run)
             return
         start = 0
+        failed: list[tuple[bytes, RegistryError]] = []
         while page := self._page(start):
             for row in page:
-                yield self._again(row, run)
+                try:
+                    change = self._again(row, run)
+                except UnavailableError:
+                    raise
+                except RegistryError as error:
+                    # One lost blob must not keep an advisory from everything behind it.
+                    failed.append((row.evidence, error))
+                else:
+                    yield change
             start = page[-1].index + 1
+        if failed:
+            raise _left_out(failed)
 
     def _page(self, start: int) -> list[StoredResult]:
         with self._database.read() as connection:
@@ -226,6 +239,17 @@ class Reappraisal:
         leaves = self._blobs.read(stored.leaves, batch.MAX_LEAVES_BYTES)
         records = (inference.parse(item) for item in batch.split_leaves(leaves))
         return sum(isinstance(record, inference.Completion) for record in records)
+
+
+def _left_out(failed: Sequence[tuple[bytes, RegistryError]]) -> RegistryError:
+    evidence, first = failed[0]
+    return type(first)(
+        first.reason,
+        f"{len(failed)} pieces of evidence could not be judged again, all others were",
+        where=", ".join(name.hex() for name, _ in failed[:4]),
+        actual=f"{evidence.hex()}: {first}"[:400],
+        hint="run: provreg log fsck",
+    )
 
 
 def _manifest(entry: StoredEntry) -> str:

@@ -366,8 +366,7 @@ class Submission:
     nonce: str
 
 
-@pytest.fixture
-def submission(node: Shell, place: Place, home: Path) -> Submission:
+def asked_device(node: Shell, place: Place, home: Path) -> Submission:
     """A challenge, and the document of a device that answers it."""
     key = home / "session.der"
     der = place.node.signer.public_key.der
@@ -381,6 +380,12 @@ def submission(node: Shell, place: Place, home: Path) -> Submission:
     file = home / "bound.cbor"
     file.write_bytes(nitro.mint(spec).evidence)
     return Submission(key, file, nonce.hex())
+
+
+@pytest.fixture
+def submission(node: Shell, place: Place, home: Path) -> Submission:
+    """See :func:`asked_device`."""
+    return asked_device(node, place, home)
 
 
 def submit(shell: Shell, policy: str, about: Submission, *more: object) -> Said:
@@ -436,6 +441,29 @@ def test_a_registered_policy_is_shown_as_it_can_be_registered_again(
         path.write_text(admin("policy", "show", name).out)
         assert admin("policy", "register", path, "--json").value["index"] == listed["index"]
     assert admin("policy", "show", "acme/nothing").status == 1
+
+
+def test_what_changed_is_told_even_if_some_evidence_is_lost(
+    node: Shell, admin: Shell, policy: str, place: Place, home: Path
+) -> None:
+    told = []
+    for _ in range(2):
+        about = asked_device(node, place, home)
+        submitted = submit(node, policy, about, "--session-key", about.key).value
+        told.append(submitted["result"]["submods"]["aws-nitro"])
+    lost = told[0]["ear.raw-evidence"]
+    [blob] = (place.running.data / "blobs").rglob(lost)
+    kept = blob.rename(home / "lost")
+    try:
+        partly = admin("evidence", "reappraise", "--all", "--json")
+    finally:
+        kept.rename(blob)
+    assert partly.status == 1
+    assert partly.error["reason"] == "UNKNOWN_BLOB"
+    assert told[0]["provreg.evidence-id"] in partly.error["where"]
+    judged = {item["evidence_id"] for item in json.loads(partly.out)}
+    assert told[1]["provreg.evidence-id"] in judged
+    assert told[0]["provreg.evidence-id"] not in judged
 
 
 def test_a_distrust_entry_that_could_match_nothing_is_refused(admin: Shell) -> None:

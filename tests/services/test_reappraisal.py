@@ -358,6 +358,19 @@ def test_distrust_entries_are_kept_once(world: Attesting) -> None:
     assert world.evidence.policies.list_distrust() == [first]
 
 
+def test_what_cannot_be_judged_again_keeps_nothing_else_from_it(world: Attesting) -> None:
+    lost = world.environment(world.attest())
+    world.attest("node-2")
+    world.under.services.blobs.path(bytes.fromhex(lost.raw_evidence)).unlink()
+    world.distrust(distrust(NOON - timedelta(days=1)))
+    run = world.evidence.reappraisal.run()
+    assert next(run).now == "INVALID"
+    with pytest.raises(NotFoundError) as caught:
+        next(run)
+    assert caught.value.reason is Reason.UNKNOWN_BLOB
+    assert caught.value.where == lost.evidence_id
+
+
 def test_the_list_is_read_once_for_a_whole_run(world: Attesting) -> None:
     world.attest()
     world.attest("node-2")

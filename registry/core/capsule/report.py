@@ -221,7 +221,7 @@ def _conditions(chain: tuple[Link, ...], facts: Facts) -> list[str]:
             "capsule: whether a key was ended or reported compromised later, ask the log."
         )
         said.append(_same_to_everybody(chain))
-    if facts.attestations:
+    if any(not item.refuted for item in facts.attestations):
         said.append(
             "That nothing was found against the attested hardware since: later results and the "
             "distrust list count as far as this capsule carries them; whoever made it may have "

@@ -1,4 +1,4 @@
-"""Vendor roots, pinned by the SHA-256 of their DER and of their public key.
+"""Vendor roots, pinned by the SHA-256 of their DER.
 
 What a chain inside evidence ends in is never trusted by itself. A root that is no vendor's, such as
 that of a test vendor, counts only where whoever asks names it, and every result then says so.

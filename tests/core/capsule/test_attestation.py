@@ -104,7 +104,8 @@ def test_that_later_findings_may_have_been_left_out_is_told_of_attested_outputs_
     for carried, verdict in ((capsule, Verdict.INVALID), (silent, Verdict.VALID)):
         report = judged(world, carried)
         assert report.verdict_now is verdict
-        assert any("may have left some out" in said for said in report.conditional)
+        warned = any("may have left some out" in said for said in report.conditional)
+        assert warned is (verdict is Verdict.VALID)
     bare = replace(capsule, attested=Attested())
     assert not any("left some out" in said for said in judged(world, bare).conditional)
 
