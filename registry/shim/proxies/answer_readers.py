@@ -21,6 +21,12 @@ from registry.errors import LimitExceededError, MalformedError, RegistryError
 MAX_READ_BYTES = 64 * 1024 * 1024
 """Bytes of one document that is read for its profile; more is named by its bytes."""
 
+MAX_COMMAS = 1_000_000
+"""Commas of one document that is read for its profile: as many values take seconds, and 100 MB."""
+
+LONG_BYTES = 64 * 1024
+"""Bytes of a document that takes longer to read than an event loop should be kept waiting."""
+
 MAX_DECODED_BYTES = 64 * 1024 * 1024
 """Bytes of one answer after its content encoding is undone: what a bomb may become."""
 
@@ -103,6 +109,7 @@ class AnswerReader:
         self._problem = "" if known else "its content encoding is not known"
         self._body: list[bytes] = []
         self._room = MAX_READ_BYTES
+        self._commas = 0
         media = headers.get("content-type", "").partition(";")[0].strip().lower()
         self.streamed = media == "text/event-stream"
         self._sse = EventReader() if self.streamed else None
@@ -111,6 +118,16 @@ class AnswerReader:
         self._json_bytes = None if length is None else announced(length) or 0
         self._chat = chat.Chat()
         self._text = text.Completion()
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether an encoding is undone."""
+        return self._inflate is not None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of a document that are read at its end."""
+        return MAX_READ_BYTES - self._room
 
     def feed(self, piece: bytes) -> None:
         """Take a piece of the answer as the wire has it."""
@@ -148,8 +165,10 @@ class AnswerReader:
         if self._problem or self._kind == "bytes":
             return
         self._room -= len(data)
-        if self._room < 0:
-            self._problem = f"it is longer than {MAX_READ_BYTES} bytes"
+        self._commas += data.count(b",")
+        if self._room < 0 or self._commas > MAX_COMMAS:
+            bound = f"{MAX_READ_BYTES} bytes" if self._room < 0 else f"{MAX_COMMAS} values"
+            self._problem = f"it is longer than {bound}"
             self._body.clear()
             return
         self._body.append(data)

@@ -15,15 +15,16 @@ asks it here does not read them.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import aiohttp
 from yarl import URL
 
 from registry.core.digest import sha256
 from registry.errors import Reason, RegistryError
-from registry.shim.proxies.answer_readers import kind_of
+from registry.shim.proxies.answer_readers import LONG_BYTES, kind_of
 from registry.shim.proxies.exchange import (
     Exchange,
     GoneError,
@@ -53,6 +54,7 @@ class UnfitAnswerError(Exception):
     """The model server answered with something that cannot be passed on as an answer."""
 
 
+T = TypeVar("T")
 _RECEIPT, _OUTPUT = RECEIPT.encode(), OUTPUT.encode()
 
 
@@ -89,7 +91,9 @@ class HttpProxy:
             exchange.close()
 
     async def _record(self, exchange: Exchange, body: bytes, asking: Asking) -> None:
-        asked = Asked.read(exchange.all_headers, params_of(body, exchange.path))
+        long = len(body) > LONG_BYTES
+        params = await _read(partial(params_of, body, exchange.path), apart=long)
+        asked = Asked.read(exchange.all_headers, params)
         call = await self._calls.begin(sha256(body), asked)
         try:
             async with asking as response:
@@ -199,16 +203,16 @@ async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -
     told = _OUTPUT + (b"" if call.wish is None else b", " + REACHED.encode())
     await exchange.begin(response.status, [*headers, (b"trailer", told)])
     for piece in pieces:
-        await _do(exchange, call, passage.piece(piece))
+        await _take(exchange, call, passage, piece)
     async for piece in response.content.iter_any():
         call.received()
         if not passage.settled:
-            await _do(exchange, call, passage.piece(piece))
+            await _take(exchange, call, passage, piece)
             continue
         # The answer was whole before; what follows need not arrive.
         with contextlib.suppress(GoneError):
-            await _do(exchange, call, passage.piece(piece))
-    await _do(exchange, call, passage.end())
+            await _take(exchange, call, passage, piece)
+    await _do(exchange, call, await _read(passage.end, apart=passage.takes_long()))
     digest = (_OUTPUT, passage.content_digest.encode())
     with contextlib.suppress(GoneError):
         await exchange.end((digest, *await _proven(exchange, call)))
@@ -218,7 +222,7 @@ async def _hold(
     exchange: Exchange, call: Call, passage: Passage, body: bytes, head: tuple[int, Headers]
 ) -> None:
     """Give an answer out whole, after the digest that names it."""
-    outcome = passage.document(body)
+    outcome = await _read(partial(passage.document, body), apart=passage.takes_long(len(body)))
     first = passage.strict or call.wish is not None
     status, headers = head
     if first:
@@ -229,6 +233,16 @@ async def _hold(
     await exchange.end(())
     if not first:
         await _write_down(exchange, call, outcome)
+
+
+async def _read(read: Callable[[], T], *, apart: bool) -> T:
+    """Read something; in a thread if that may take long, since other calls wait meanwhile."""
+    return await asyncio.to_thread(read) if apart else read()
+
+
+async def _take(exchange: Exchange, call: Call, passage: Passage, piece: bytes) -> None:
+    take = partial(passage.piece, piece)
+    await _do(exchange, call, await _read(take, apart=passage.is_coded))
 
 
 async def _do(exchange: Exchange, call: Call, step: Step) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from registry.shim.privacy.gathering import Gathering
-from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named, announced
+from registry.shim.proxies.answer_readers import LONG_BYTES, AnswerReader, Kind, Named, announced
 from registry.shim.recorder.answer import Answer, Transport
 
 MAX_HELD_BYTES = 1024 * 1024
@@ -104,6 +104,15 @@ class Passage:
             return False
         # Of a document whose length is not announced one learns only by reading.
         return self._kind != "bytes" if self._size is None else self._size <= MAX_HELD_BYTES
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether an encoding is undone: then a piece may become a thousand times as long."""
+        return self._reader.is_coded
+
+    def takes_long(self, more: int = 0) -> bool:
+        """Whether it may take long to read what came, and so many bytes more, at its end."""
+        return self.is_coded or self._reader.kept_bytes + more > LONG_BYTES
 
     def document(self, body: bytes) -> Outcome:
         """The outcome of an answer that was held whole."""

@@ -12,6 +12,9 @@ from registry.errors import MalformedError
 MAX_CHARACTERS = 128
 """Characters of one parameter that are written down."""
 
+MAX_COMMAS = 250_000
+"""Commas of a request that is read: as many values take half a second, and some 30 MB."""
+
 _PARAMS = (
     "model",
     "temperature",
@@ -33,7 +36,10 @@ _MODEL_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/[^/]+/?$")
 
 
 def params_of(body: bytes, path: str = "") -> dict[str, str]:
-    """Read the parameters of a request; of a body that is no JSON object there are none."""
+    """Read the parameters of a request; of a body that is no JSON object there are none.
+
+    None are found in one of more than :data:`MAX_COMMAS`, either.
+    """
     params = _in_body(body)
     if found := _MODEL_PATH.search(path):
         params["model"] = "/".join(filter(None, found.groups()))[:MAX_CHARACTERS]
@@ -41,6 +47,9 @@ def params_of(body: bytes, path: str = "") -> dict[str, str]:
 
 
 def _in_body(body: bytes) -> dict[str, str]:
+    # Between two values is a comma; and what is nested without any soon is nested too deeply.
+    if body.count(b",") > MAX_COMMAS:
+        return {}
     try:
         members = encoding.read_foreign_numbers(body, what="request")
     except MalformedError:

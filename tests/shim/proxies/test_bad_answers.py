@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import json
 import struct
+import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -34,6 +35,7 @@ from registry.shim.proxies.open_inference import (
     STREAM,
     OpenInferenceProxy,
 )
+from registry.shim.proxies.request_params import params_of
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls
 from tests.core.profiles.test_chat import pieces
@@ -174,6 +176,59 @@ def test_an_encoding_that_fails_late_leaves_the_answer_named_as_it_came(
     assert completion.response.wire_digest == digest.sha256(packed).hex()
     assert isinstance(completion.course, inference.Course)
     assert why in completion.course.profile_error
+
+
+def test_a_document_of_too_many_values_is_named_by_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_readers, "MAX_COMMAS", 10)
+    body = b'{"choices":[' + b"1," * 11 + b"1]}"
+    completion = outcome(tmp_path, [plain(body)], body)
+    assert isinstance(completion, inference.Completion)
+    assert completion.response.content_digest == raw.content_digest(body).hex()
+    assert isinstance(completion.course, inference.Course)
+    assert completion.course.profile_error == "it is longer than 10 values"
+
+
+@pytest.mark.parametrize("long", ["a request", "an answer", "a coded stream"])
+def test_other_calls_do_not_wait_while_something_long_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: str
+) -> None:
+    """The reader waits until another call was answered, which needs the event loop."""
+    answered = threading.Event()
+
+    def after(read: Any) -> Any:
+        def wait(*what: Any, **named: Any) -> Any:
+            # Only what is long has anything to wait for.
+            if threading.current_thread() is not threading.main_thread():
+                assert answered.wait(20)
+            return read(*what, **named)
+
+        return wait
+
+    monkeypatch.setattr("registry.shim.proxies.http.params_of", after(params_of))
+    monkeypatch.setattr(AnswerReader, "feed", after(AnswerReader.feed))
+    monkeypatch.setattr(AnswerReader, "named", after(AnswerReader.named))
+    text = b"x" * answer_readers.LONG_BYTES
+    body, answer, coding = b"{}", plain(b"{}"), b"content-type: text/event-stream"
+    if long == "a request":
+        body = b'{"seed":7,"x":"' + text + b'"}'
+    elif long == "an answer":
+        answer = plain(test_http.CHAT % text)
+    else:
+        answer = plain(gzip.compress(STOP), b"content-encoding: gzip", coding)
+
+    async def act(client: test_http.Client) -> None:
+        slow = asyncio.ensure_future(client.ask(PATH, body))
+        await test_open_inference.until(lambda: len(script.heads) > 0 or long == "a request")
+        script.pieces = [plain(b"{}")]
+        assert (await client.ask(PATH, b"{}"))[0] == 200
+        assert not slow.done()
+        answered.set()
+        assert (await slow)[0] == 200
+
+    script = Script([answer])
+    test_http.run(tmp_path, script, act)
 
 
 def test_more_than_was_announced_is_no_answer(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry.shim.proxies import request_params
 from registry.shim.proxies.request_params import MAX_CHARACTERS, params_of
 
 
@@ -42,3 +43,10 @@ def test_what_is_named_is_written_down_as_it_stands(body: bytes, expected: dict[
 )
 def test_a_path_names_the_model_before_a_body_does(path: str, model: str) -> None:
     assert params_of(b'{"model":"body\'s","seed":7}', path) == {"model": model, "seed": "7"}
+
+
+def test_a_request_of_too_many_values_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_params, "MAX_COMMAS", 10)
+    few, many = (b'{"seed":7,"x":[' + b"1," * count + b"1]}" for count in (9, 10))
+    assert params_of(few) == {"seed": "7"}
+    assert params_of(many) == {}
