@@ -1,8 +1,8 @@
 """Open Inference Protocol v2 ↔ tensors: what a message says, read beside the bytes that pass on."""
 
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
@@ -95,27 +95,54 @@ def read_request(data: bytes) -> Call:
     return Call(tensors, tuple(item.name for item in message.outputs))
 
 
-def request_id(data: bytes) -> str:
-    """The id of a ``ModelInferRequest``; empty if it has none or is no request."""
-    message = messages_pb2.Request()
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        return ""
-    return message.id
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a request says beside its tensors.
+
+    Attributes:
+        id: What its answers repeat; may be empty.
+        model: What it calls the model, as ``name`` or ``name/version``; may be empty.
+        parameters: Of the request, each as text.
+        inputs: Of each input, in order.
+    """
+
+    id: str = ""
+    model: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[Mapping[str, str], ...] = ()
 
 
-def asked_model(data: bytes) -> str:
-    """The model that a ``ModelInferRequest`` names, as ``name`` or ``name/version``; may be empty.
+def request_head(data: bytes, names: Collection[str] = ()) -> Head:
+    """Read the head of a ``ModelInferRequest``; an empty one if it is no request.
 
-    Empty also if it is no request.
+    Args:
+        data: The message.
+        names: The parameters that matter.
     """
     message = messages_pb2.Request()
     try:
         message.ParseFromString(data)
     except DecodeError:
-        return ""
-    return "/".join(filter(None, (message.model_name, message.model_version)))
+        return Head()
+    inputs = message.inputs[:MAX_TENSORS]
+    return Head(
+        message.id,
+        "/".join(filter(None, (message.model_name, message.model_version))),
+        _parameters(message.parameters, names),
+        tuple(_parameters(item.parameters, names) for item in inputs),
+    )
+
+
+def _parameters(
+    members: Mapping[str, messages_pb2.Parameter], names: Collection[str]
+) -> dict[str, str]:
+    """Parameters that are numbers or texts; doubles in the shortest digits that give them back."""
+    found: dict[str, str] = {}
+    for name, value in members.items():
+        kind = value.WhichOneof("choice")
+        if name in names and kind is not None and kind != "bool_param":
+            found[name] = str(getattr(value, kind))
+    return found
 
 
 def _parse(message: messages_pb2.Response | messages_pb2.StreamResponse, data: bytes) -> None:

@@ -7,9 +7,8 @@ from typing import Any, Final, Protocol
 
 from registry.errors import MalformedError, Reason
 from registry.shim.proxies.exchange import listed
-from registry.shim.proxies.request_params import MAX_CHARACTERS
+from registry.shim.proxies.request_params import params_of_message
 from registry.shim.recorder.asking import TOLD, Asked
-from registry.wire import open_inference
 
 ANSWER_SECONDS: Final = 0.1
 """How long before a call's own deadline its answer goes out, whatever else it waits for."""
@@ -72,15 +71,13 @@ def theirs(metadata: Any) -> Metadata:
 
 
 def asked_of(metadata: Metadata, request: bytes) -> Asked:
-    """What the caller asks of the record, and which model it names.
+    """What the caller asks of the record, which model it names, and how that should run.
 
     Raises:
         MalformedError: ``MALFORMED_FIELD``.
     """
-    model = open_inference.asked_model(request)[:MAX_CHARACTERS]
-    params = {"model": model} if model.isprintable() and model else {}
     texts = ((key, value) for key, value in metadata if isinstance(value, str))
-    return Asked.read(listed(texts), params)
+    return Asked.read(listed(texts), params_of_message(request))
 
 
 def timeout_of(context: Context) -> float | None:

@@ -36,7 +36,7 @@ from registry.shim.proxies.exchange import (
     passing,
 )
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
-from registry.shim.proxies.request_params import params_of
+from registry.shim.proxies.request_params import JSON_BYTES, params_of
 from registry.shim.recorder.asking import OUTPUT, REACHED, RECEIPT, Asked
 from registry.shim.recorder.calls import Call, Calls
 
@@ -92,7 +92,8 @@ class HttpProxy:
 
     async def _record(self, exchange: Exchange, body: bytes, asking: Asking) -> None:
         long = len(body) > LONG_BYTES
-        params = await _read(partial(params_of, body, exchange.path), apart=long)
+        json_bytes = exchange.all_headers.get(JSON_BYTES)
+        params = await _read(partial(params_of, body, exchange.path, json_bytes), apart=long)
         asked = Asked.read(exchange.all_headers, params)
         call = await self._calls.begin(sha256(body), asked)
         try:

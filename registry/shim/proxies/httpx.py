@@ -33,7 +33,7 @@ from registry.errors import LimitExceededError, Reason
 from registry.shim.proxies.answer_readers import kind_of
 from registry.shim.proxies.exchange import ASKED_HEADERS, MAX_REQUEST_BYTES
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
-from registry.shim.proxies.request_params import params_of
+from registry.shim.proxies.request_params import JSON_BYTES, params_of
 from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import OUTPUT, RECEIPT, TOLD, Asked, Proven
 from registry.shim.recorder.calls import Call, Calls
@@ -364,10 +364,15 @@ def _request_digest(body: bytes) -> bytes:
 
 def _asked(request: Any, body: bytes) -> Asked:
     """What the caller asks of the record; headers that are for the shim stay here."""
-    asked = Asked.read(request.headers, params_of(body, request.url.path))
+    # Read once: these mappings look through all that they have for each name.
+    named = dict(request.headers.items())
+    params = params_of(body, request.url.path, named.get(JSON_BYTES))
+    asked = Asked.read(named, params)
     for name in ASKED_HEADERS:
-        request.headers.pop(name, None)
-    request.headers["accept-encoding"] = "identity"
+        if name in named:
+            del request.headers[name]
+    if named.get("accept-encoding") != "identity":
+        request.headers["accept-encoding"] = "identity"
     return asked
 
 

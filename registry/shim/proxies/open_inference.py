@@ -63,9 +63,6 @@ OPTIONS: Final = (
 )
 """Options of the server and of the channel to the model server."""
 
-# Calls with one message each way; everything else passes as a stream, which looks the same.
-_UNARY = frozenset({INFER})
-
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -76,13 +73,15 @@ class OpenInferenceProxy(grpc.GenericRpcHandler):
         """Take the channel to the model server, which has no interceptors and no serializers."""
         self._upstream = upstream
         self._calls = calls
+        ask: Any = upstream.unary_unary(INFER)
+        self._infer: Any = grpc.unary_unary_rpc_method_handler(_Unary(ask, calls).serve)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of a method, whatever it is."""
         method = handler_call_details.method
-        if method in _UNARY:
-            ask: Any = self._upstream.unary_unary(method)
-            return grpc.unary_unary_rpc_method_handler(_Unary(ask, self._calls).serve)
+        # One message each way; everything else passes as a stream, which looks the same.
+        if method == INFER:
+            return self._infer
         stream: Any = self._upstream.stream_stream(method)
         record = self._calls if method == STREAM else None
         return grpc.stream_stream_rpc_method_handler(_Stream(stream, record).serve)
@@ -109,7 +108,9 @@ class _Unary:
         try:
             answer: bytes = await upstream
             call.received()
-            await context.send_initial_metadata(theirs(await upstream.initial_metadata()))
+            # Sent by itself only if there is any: an empty one goes with the answer.
+            if initial := theirs(await upstream.initial_metadata()):
+                await context.send_initial_metadata(initial)
             trailing = theirs(await upstream.trailing_metadata())
             said = read_answers([answer], open_inference.read_response)
             gathering = gathering_of(self.calls, [request])
@@ -165,7 +166,7 @@ class _Open:
         self._asked = asked_of(self._metadata, request)
         call = await self._calls.begin(self._last, self._asked)
         gathering = gathering_of(self._calls, [request])
-        self._pending.append(_Pending(open_inference.request_id(request), call, gathering))
+        self._pending.append(_Pending(open_inference.request_head(request).id, call, gathering))
 
     async def answered(self, message: bytes) -> None:
         """Write down an answer before it goes out."""

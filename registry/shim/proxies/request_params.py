@@ -1,19 +1,32 @@
 """The sampling parameters of a request and the model that it names, as it spells them.
 
-OpenAI's requests have them at the top, those of the Open Inference Protocol under ``parameters``
-and, over REST, the model in their path, as ``name`` or ``name/version``.
+OpenAI's requests have them at the top, those of the Open Inference Protocol under ``parameters``,
+of the whole or of an input (``inputs[0].temperature``), and the model in the message or, over REST,
+in their path, as ``name`` or ``name/version``.
 """
 
+import itertools
 import re
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from registry.core import encoding
+from registry.core.profiles.tensor import MAX_TENSORS
 from registry.errors import MalformedError
+from registry.shim.proxies.answer_readers import announced
+from registry.wire import open_inference
 
 MAX_CHARACTERS = 128
 """Characters of one parameter that are written down."""
 
 MAX_COMMAS = 250_000
 """Commas of a request that is read: as many values take half a second, and some 30 MB."""
+
+MAX_PARAMS = 64
+"""Parameters of one request that are written down: as many as a record takes."""
+
+JSON_BYTES: Final = "inference-header-content-length"
+"""The header that says how much of a body is JSON, before raw bytes of tensors."""
 
 _PARAMS = (
     "model",
@@ -30,20 +43,32 @@ _PARAMS = (
     "repetition_penalty",
     "reasoning_effort",
 )
-
-
+_NAMES = frozenset(_PARAMS) - {"model"}
 _MODEL_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/[^/]+/?$")
 
 
-def params_of(body: bytes, path: str = "") -> dict[str, str]:
-    """Read the parameters of a request; of a body that is no JSON object there are none.
+def params_of(body: bytes, path: str = "", json_bytes: str | None = None) -> dict[str, str]:
+    """Read the parameters of a request over HTTP; of a body that is no JSON object there are none.
 
     None are found in one of more than :data:`MAX_COMMAS`, either.
+
+    Args:
+        body: The body.
+        path: The path.
+        json_bytes: What the header :data:`JSON_BYTES` says; None if there is none.
     """
-    params = _in_body(body)
+    size = None if json_bytes is None else announced(json_bytes) or 0
+    params = _in_body(body[:size])
     if found := _MODEL_PATH.search(path):
         params["model"] = "/".join(filter(None, found.groups()))[:MAX_CHARACTERS]
     return params
+
+
+def params_of_message(data: bytes) -> dict[str, str]:
+    """Read the parameters of a ``ModelInferRequest``; of anything else there are none."""
+    head = open_inference.request_head(data, _NAMES)
+    named = {"model": head.model} if head.model else {}
+    return _written({**named, **head.parameters}, head.inputs)
 
 
 def _in_body(body: bytes) -> dict[str, str]:
@@ -56,12 +81,26 @@ def _in_body(body: bytes) -> dict[str, str]:
         return {}
     if not isinstance(members, dict):
         return {}
-    nested = members.get("parameters")
-    if isinstance(nested, dict):
-        members = nested | members
+    inputs = members.get("inputs")
+    own = (_nested(item) for item in inputs[:MAX_TENSORS]) if isinstance(inputs, list) else ()
+    return _written(_nested(members) | members, own)
+
+
+def _nested(members: object) -> dict[str, object]:
+    nested = members.get("parameters") if isinstance(members, dict) else None
+    return nested if isinstance(nested, dict) else {}
+
+
+def _written(
+    members: Mapping[str, object], inputs: Iterable[Mapping[str, object]]
+) -> dict[str, str]:
     found = {name: members[name] for name in _PARAMS if name in members}
-    return {
-        name: str(value)[:MAX_CHARACTERS]
+    for place, item in enumerate(inputs):
+        if item:
+            found |= {f"inputs[{place}].{name}": item[name] for name in _PARAMS if name in item}
+    told = (
+        (name, value[:MAX_CHARACTERS])
         for name, value in found.items()
         if isinstance(value, str) and value.isprintable()
-    }
+    )
+    return dict(itertools.islice(told, MAX_PARAMS))

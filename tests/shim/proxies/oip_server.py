@@ -64,10 +64,30 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def request(values: list[float], name: bytes = b"", more: bytes = b"") -> bytes:
+def parameter(name: str, kind: int, value: object) -> bytes:
+    """One entry of a message's parameters; ``kind`` is the number of its field."""
+    match value:
+        case bool() | int():
+            said = varint(kind << 3) + varint(value & (2**64 - 1))
+        case float():
+            said = varint(kind << 3 | 1) + struct.pack("<d", value)
+        case _:
+            said = field(kind, str(value).encode())
+    return field(4, field(1, name.encode()) + field(2, said))
+
+
+def saying(**parameters: object) -> bytes:
+    """Parameters of a request, or of an input."""
+    kinds = {bool: 1, int: 2, str: 3, float: 4}
+    return b"".join(parameter(name, kinds[type(v)], v) for name, v in parameters.items())
+
+
+def request(
+    values: list[float], name: bytes = b"", more: bytes = b"", *, tensor: bytes = b""
+) -> bytes:
     """A ``ModelInferRequest`` for the model of these tests, with raw contents."""
     raw = struct.pack(f"<{len(values)}f", *values)
-    tensor = field(1, b"x") + field(2, b"FP32") + field(3, varint(1) + varint(len(values)))
+    tensor += field(1, b"x") + field(2, b"FP32") + field(3, varint(1) + varint(len(values)))
     said = field(1, b"m") + (field(3, name) if name else b"")
     return said + field(5, tensor) + field(7, raw) + more
 

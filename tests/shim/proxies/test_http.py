@@ -482,6 +482,21 @@ def test_raw_tensors_after_the_json_have_the_digest_of_their_values(tmp_path: Pa
         assert profile == ("output/tensor/v1" if told == right else raw.NAME)
 
 
+def test_parameters_before_raw_tensors_are_written_down(tmp_path: Path) -> None:
+    asked = b'{"parameters":{"seed":7},"inputs":[{"parameters":{"n":2}}]}'
+    script = Script([plain(b"{}", JSON)])
+
+    async def act(client: Client) -> None:
+        length = b"inference-header-content-length: %d" % len(asked)
+        await client.ask(b"POST /v2/models/m/infer", asked + bytes(8), length)
+
+    _, completion = run(tmp_path, script, act)
+    assert script.bodies == [asked + bytes(8)]
+    assert isinstance(completion, inference.Completion)
+    assert isinstance(completion.course, inference.Course)
+    assert completion.course.params == {"model": "m", "seed": "7", "inputs[0].n": "2"}
+
+
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
 def test_a_client_that_leaves_while_its_answer_is_made_durable_has_one_outcome(
     tmp_path: Path,

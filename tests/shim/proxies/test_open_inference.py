@@ -35,7 +35,16 @@ from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
 from registry.shim.recorder.request_key import RequestKey
 from registry.wire import open_inference
-from tests.shim.proxies.oip_server import Handler, Server, field, request, response, serve, varint
+from tests.shim.proxies.oip_server import (
+    Handler,
+    Server,
+    field,
+    request,
+    response,
+    saying,
+    serve,
+    varint,
+)
 from tests.shim.world import DEPLOYMENT, MemoryRegistry, check_history, running, written
 
 Y = np.array([[1 * 0.1 + 2 * -3.0, 1 * 2.5 + 2 * 7.0]], dtype=np.float32)
@@ -282,6 +291,27 @@ def test_another_model_does_not_answer_in_the_name_of_the_recorded_one(
     [refused] = [item for item in records if isinstance(item, inference.NotForwarded)]
     assert len(records) == 4
     assert refused.reason == "ANOTHER_MODEL"
+
+
+def test_sampling_parameters_are_written_down(tmp_path: Path) -> None:
+    async def act(bench: Bench) -> None:
+        await bench.infer(request([1.0, 2.0], b"one", saying(temperature=0.1, seed=7, own=True)))
+        # Each message of a stream is a call, and has its own.
+        await bench.talk(
+            request([1.0, 2.0], b"two", saying(top_p=0.5)),
+            request([1.0, 2.0], b"three", tensor=saying(n=1)),
+        )
+
+    said = [
+        item.course.params
+        for item in run(tmp_path, act)
+        if isinstance(item, inference.Completion) and isinstance(item.course, inference.Course)
+    ]
+    assert said == [
+        {"model": "m", "temperature": "0.1", "seed": "7"},
+        {"model": "m", "top_p": "0.5"},
+        {"model": "m", "inputs[0].n": "1"},
+    ]
 
 
 def test_a_deadline_goes_on_to_the_model_server(tmp_path: Path) -> None:

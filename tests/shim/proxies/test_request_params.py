@@ -3,7 +3,13 @@
 import pytest
 
 from registry.shim.proxies import request_params
-from registry.shim.proxies.request_params import MAX_CHARACTERS, params_of
+from registry.shim.proxies.request_params import (
+    MAX_CHARACTERS,
+    MAX_PARAMS,
+    params_of,
+    params_of_message,
+)
+from tests.shim.proxies.oip_server import parameter, request, saying
 
 
 @pytest.mark.parametrize(
@@ -18,11 +24,17 @@ from registry.shim.proxies.request_params import MAX_CHARACTERS, params_of
         (b'{"model":"a\\u0000b"}', {}),
         (b'{"model":"' + b"a" * 500 + b'"}', {"model": "a" * MAX_CHARACTERS}),
         (b'{"seed":1,"seed":2}', {}),
+        (
+            b'{"inputs":[{"name":"x","parameters":{"seed":7,"own":1}},{},{"parameters":{"n":1}}]}',
+            {"inputs[0].seed": "7", "inputs[2].n": "1"},
+        ),
+        (b'{"seed":1,"inputs":7}', {"seed": "1"}),
+        (b'{"seed":1,"inputs":[7,{"parameters":[]}]}', {"seed": "1"}),
         (b"[]", {}),
         (b"no JSON", {}),
         (b"", {}),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_what_is_named_is_written_down_as_it_stands(body: bytes, expected: dict[str, str]) -> None:
     assert params_of(body) == expected
@@ -50,3 +62,60 @@ def test_a_request_of_too_many_values_is_not_read(monkeypatch: pytest.MonkeyPatc
     few, many = (b'{"seed":7,"x":[' + b"1," * count + b"1]}" for count in (9, 10))
     assert params_of(few) == {"seed": "7"}
     assert params_of(many) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("10", {"seed": "7"}), ("11", {}), ("x", {}), ("", {}), (None, {})],
+    ids=["all", "too much", "no number", "empty", "not said"],
+)
+def test_of_a_body_with_raw_tensors_the_json_is_read(
+    said: str | None, expected: dict[str, str]
+) -> None:
+    assert params_of(b'{"seed":7}' + bytes(8), json_bytes=said) == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, {}),
+        ({"temperature": 0.1, "top_p": 1.0}, {"temperature": "0.1", "top_p": "1.0"}),
+        ({"seed": -7, "max_tokens": 2**63 - 1}, {"seed": "-7", "max_tokens": str(2**63 - 1)}),
+        ({"reasoning_effort": "high", "own": 1}, {"reasoning_effort": "high"}),
+        ({"reasoning_effort": "a\0b", "seed": True}, {}),
+        ({"reasoning_effort": "a" * 500}, {"reasoning_effort": "a" * MAX_CHARACTERS}),
+        ({"model": "another", "temperature": float("nan")}, {"temperature": "nan"}),
+    ],
+    ids=range(7),
+)
+def test_parameters_of_a_message_are_written_down(
+    more: dict[str, object], expected: dict[str, str]
+) -> None:
+    said = request([1.0], more=saying(**more))
+    assert params_of_message(said) == {"model": "m", **expected}
+
+
+def test_an_unsigned_parameter_is_written_down() -> None:
+    said = request([1.0], more=parameter("seed", 5, 2**64 - 1))
+    assert params_of_message(said)["seed"] == str(2**64 - 1)
+
+
+def test_an_input_has_parameters_of_its_own() -> None:
+    said = request([1.0], tensor=saying(seed=7)) + saying(seed=8)
+    assert params_of_message(said) == {
+        "model": "m",
+        "seed": "8",
+        "inputs[0].seed": "7",
+    }
+
+
+def test_no_more_parameters_are_written_down_than_a_record_takes() -> None:
+    said = b"".join(request([1.0], tensor=saying(seed=7, n=1)) for _ in range(MAX_PARAMS))
+    found = params_of_message(said)
+    assert len(found) == MAX_PARAMS
+    assert "inputs[0].seed" in found
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x1a\x01\xff", b"\x22\x05"], ids=range(3))
+def test_what_is_no_request_has_no_parameters(data: bytes) -> None:
+    assert params_of_message(data) == {}

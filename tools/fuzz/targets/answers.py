@@ -10,6 +10,7 @@ from registry.core.profiles.open_inference import InferenceResponse
 from registry.errors import MalformedError, Reason
 from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named
 from registry.shim.proxies.message_answers import read_answers
+from registry.shim.proxies.request_params import params_of_message
 from registry.wire import open_inference
 from tools.fuzz.edits import lines
 from tools.fuzz.members import members, structured
@@ -71,7 +72,8 @@ def _tensors(data: bytes) -> None:
 def _message(read: Callable[[bytes], open_inference.Answer]) -> Again:
     def again(data: bytes) -> None:
         read(data)
-        open_inference.request_id(data)
+        params_of_message(data)
+        open_inference.request_head(data)
         read_answers([data], read)
 
     return again

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,registry/api/openinference/v2/messages.proto\x12\x1dregistry.api.openinference.v2\"Z\n\tParameter\x12\x14\n\nbool_param\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bint64_param\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_param\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63hoice\"\xc5\x01\n\x08\x43ontents\x12\x15\n\rbool_contents\x18\x01 \x03(\x08\x12\x14\n\x0cint_contents\x18\x02 \x03(\x05\x12\x16\n\x0eint64_contents\x18\x03 \x03(\x03\x12\x15\n\ruint_contents\x18\x04 \x03(\r\x12\x17\n\x0fuint64_contents\x18\x05 \x03(\x04\x12\x15\n\rfp32_contents\x18\x06 \x03(\x02\x12\x15\n\rfp64_contents\x18\x07 \x03(\x01\x12\x16\n\x0e\x62ytes_contents\x18\x08 \x03(\x0c\"\x9a\x02\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12I\n\nparameters\x18\x04 \x03(\x0b\x32\x35.registry.api.openinference.v2.Output.ParametersEntry\x12\x39\n\x08\x63ontents\x18\x05 \x01(\x0b\x32\'.registry.api.openinference.v2.Contents\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.registry.api.openinference.v2.Parameter:\x02\x38\x01\"\xc0\x02\n\x08Response\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12K\n\nparameters\x18\x04 \x03(\x0b\x32\x37.registry.api.openinference.v2.Response.ParametersEntry\x12\x36\n\x07outputs\x18\x05 \x03(\x0b\x32%.registry.api.openinference.v2.Output\x12\x1b\n\x13raw_output_contents\x18\x06 \x03(\x0c\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.registry.api.openinference.v2.Parameter:\x02\x38\x01\"h\n\x0eStreamResponse\x12\x15\n\rerror_message\x18\x01 \x01(\t\x12?\n\x0einfer_response\x18\x02 \x01(\x0b\x32\'.registry.api.openinference.v2.Response\"@\n\x07Request\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"\x16\n\x06Wanted\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xc8\x01\n\x04\x43\x61ll\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x35\n\x06inputs\x18\x05 \x03(\x0b\x32%.registry.api.openinference.v2.Output\x12\x36\n\x07outputs\x18\x06 \x03(\x0b\x32%.registry.api.openinference.v2.Wanted\x12\x1a\n\x12raw_input_contents\x18\x07 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,registry/api/openinference/v2/messages.proto\x12\x1dregistry.api.openinference.v2\"\x8a\x01\n\tParameter\x12\x14\n\nbool_param\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bint64_param\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_param\x18\x03 \x01(\tH\x00\x12\x16\n\x0c\x64ouble_param\x18\x04 \x01(\x01H\x00\x12\x16\n\x0cuint64_param\x18\x05 \x01(\x04H\x00\x42\x08\n\x06\x63hoice\"\xc5\x01\n\x08\x43ontents\x12\x15\n\rbool_contents\x18\x01 \x03(\x08\x12\x14\n\x0cint_contents\x18\x02 \x03(\x05\x12\x16\n\x0eint64_contents\x18\x03 \x03(\x03\x12\x15\n\ruint_contents\x18\x04 \x03(\r\x12\x17\n\x0fuint64_contents\x18\x05 \x03(\x04\x12\x15\n\rfp32_contents\x18\x06 \x03(\x02\x12\x15\n\rfp64_contents\x18\x07 \x03(\x01\x12\x16\n\x0e\x62ytes_contents\x18\x08 \x03(\x0c\"\x9a\x02\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12I\n\nparameters\x18\x04 \x03(\x0b\x32\x35.registry.api.openinference.v2.Output.ParametersEntry\x12\x39\n\x08\x63ontents\x18\x05 \x01(\x0b\x32\'.registry.api.openinference.v2.Contents\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.registry.api.openinference.v2.Parameter:\x02\x38\x01\"\xc0\x02\n\x08Response\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12K\n\nparameters\x18\x04 \x03(\x0b\x32\x37.registry.api.openinference.v2.Response.ParametersEntry\x12\x36\n\x07outputs\x18\x05 \x03(\x0b\x32%.registry.api.openinference.v2.Output\x12\x1b\n\x13raw_output_contents\x18\x06 \x03(\x0c\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.registry.api.openinference.v2.Parameter:\x02\x38\x01\"h\n\x0eStreamResponse\x12\x15\n\rerror_message\x18\x01 \x01(\t\x12?\n\x0einfer_response\x18\x02 \x01(\x0b\x32\'.registry.api.openinference.v2.Response\"\xae\x01\n\x05Input\x12H\n\nparameters\x18\x04 \x03(\x0b\x32\x34.registry.api.openinference.v2.Input.ParametersEntry\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.registry.api.openinference.v2.Parameter:\x02\x38\x01\"\x9f\x02\n\x07Request\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12J\n\nparameters\x18\x04 \x03(\x0b\x32\x36.registry.api.openinference.v2.Request.ParametersEntry\x12\x34\n\x06inputs\x18\x05 \x03(\x0b\x32$.registry.api.openinference.v2.Input\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.registry.api.openinference.v2.Parameter:\x02\x38\x01\"\x16\n\x06Wanted\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xc8\x01\n\x04\x43\x61ll\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x35\n\x06inputs\x18\x05 \x03(\x0b\x32%.registry.api.openinference.v2.Output\x12\x36\n\x07outputs\x18\x06 \x03(\x0b\x32%.registry.api.openinference.v2.Wanted\x12\x1a\n\x12raw_input_contents\x18\x07 \x03(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +35,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTPUT_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_RESPONSE_PARAMETERSENTRY']._loaded_options = None
   _globals['_RESPONSE_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_PARAMETER']._serialized_start=79
-  _globals['_PARAMETER']._serialized_end=169
-  _globals['_CONTENTS']._serialized_start=172
-  _globals['_CONTENTS']._serialized_end=369
-  _globals['_OUTPUT']._serialized_start=372
-  _globals['_OUTPUT']._serialized_end=654
-  _globals['_OUTPUT_PARAMETERSENTRY']._serialized_start=563
-  _globals['_OUTPUT_PARAMETERSENTRY']._serialized_end=654
-  _globals['_RESPONSE']._serialized_start=657
-  _globals['_RESPONSE']._serialized_end=977
-  _globals['_RESPONSE_PARAMETERSENTRY']._serialized_start=563
-  _globals['_RESPONSE_PARAMETERSENTRY']._serialized_end=654
-  _globals['_STREAMRESPONSE']._serialized_start=979
-  _globals['_STREAMRESPONSE']._serialized_end=1083
-  _globals['_REQUEST']._serialized_start=1085
-  _globals['_REQUEST']._serialized_end=1149
-  _globals['_WANTED']._serialized_start=1151
-  _globals['_WANTED']._serialized_end=1173
-  _globals['_CALL']._serialized_start=1176
-  _globals['_CALL']._serialized_end=1376
+  _globals['_INPUT_PARAMETERSENTRY']._loaded_options = None
+  _globals['_INPUT_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_REQUEST_PARAMETERSENTRY']._loaded_options = None
+  _globals['_REQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_PARAMETER']._serialized_start=80
+  _globals['_PARAMETER']._serialized_end=218
+  _globals['_CONTENTS']._serialized_start=221
+  _globals['_CONTENTS']._serialized_end=418
+  _globals['_OUTPUT']._serialized_start=421
+  _globals['_OUTPUT']._serialized_end=703
+  _globals['_OUTPUT_PARAMETERSENTRY']._serialized_start=612
+  _globals['_OUTPUT_PARAMETERSENTRY']._serialized_end=703
+  _globals['_RESPONSE']._serialized_start=706
+  _globals['_RESPONSE']._serialized_end=1026
+  _globals['_RESPONSE_PARAMETERSENTRY']._serialized_start=612
+  _globals['_RESPONSE_PARAMETERSENTRY']._serialized_end=703
+  _globals['_STREAMRESPONSE']._serialized_start=1028
+  _globals['_STREAMRESPONSE']._serialized_end=1132
+  _globals['_INPUT']._serialized_start=1135
+  _globals['_INPUT']._serialized_end=1309
+  _globals['_INPUT_PARAMETERSENTRY']._serialized_start=612
+  _globals['_INPUT_PARAMETERSENTRY']._serialized_end=703
+  _globals['_REQUEST']._serialized_start=1312
+  _globals['_REQUEST']._serialized_end=1599
+  _globals['_REQUEST_PARAMETERSENTRY']._serialized_start=612
+  _globals['_REQUEST_PARAMETERSENTRY']._serialized_end=703
+  _globals['_WANTED']._serialized_start=1601
+  _globals['_WANTED']._serialized_end=1623
+  _globals['_CALL']._serialized_start=1626
+  _globals['_CALL']._serialized_end=1826
 # @@protoc_insertion_point(module_scope)

@@ -25,31 +25,39 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Parameter(_message.Message):
-    """A parameter of a response, such as `triton_final_response`."""
+    """A parameter, such as `temperature` of a request or `triton_final_response` of a response."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BOOL_PARAM_FIELD_NUMBER: _builtins.int
     INT64_PARAM_FIELD_NUMBER: _builtins.int
     STRING_PARAM_FIELD_NUMBER: _builtins.int
+    DOUBLE_PARAM_FIELD_NUMBER: _builtins.int
+    UINT64_PARAM_FIELD_NUMBER: _builtins.int
     bool_param: _builtins.bool
     """A truth value."""
     int64_param: _builtins.int
     """A whole number."""
     string_param: _builtins.str
     """A text."""
+    double_param: _builtins.float
+    """A number."""
+    uint64_param: _builtins.int
+    """A whole number."""
     def __init__(
         self,
         *,
         bool_param: _builtins.bool = ...,
         int64_param: _builtins.int = ...,
         string_param: _builtins.str = ...,
+        double_param: _builtins.float = ...,
+        uint64_param: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bool_param", b"bool_param", "choice", b"choice", "int64_param", b"int64_param", "string_param", b"string_param"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bool_param", b"bool_param", "choice", b"choice", "double_param", b"double_param", "int64_param", b"int64_param", "string_param", b"string_param", "uint64_param", b"uint64_param"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool_param", b"bool_param", "choice", b"choice", "int64_param", b"int64_param", "string_param", b"string_param"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool_param", b"bool_param", "choice", b"choice", "double_param", b"double_param", "int64_param", b"int64_param", "string_param", b"string_param", "uint64_param", b"uint64_param"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_choice: _TypeAlias = _typing.Literal["bool_param", "int64_param", "string_param"]  # noqa: Y015
+    _WhichOneofReturnType_choice: _TypeAlias = _typing.Literal["bool_param", "int64_param", "string_param", "double_param", "uint64_param"]  # noqa: Y015
     _WhichOneofArgType_choice: _TypeAlias = _typing.Literal["choice", b"choice"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_choice) -> _WhichOneofReturnType_choice | None: ...
 
@@ -284,30 +292,110 @@ class StreamResponse(_message.Message):
 Global___StreamResponse: _TypeAlias = StreamResponse  # noqa: Y015
 
 @_typing.final
-class Request(_message.Message):
-    """The part of `ModelInferRequest` by which a stream's answers are told apart."""
+class Input(_message.Message):
+    """An input, as far as it says how the model should run."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Parameter: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Parameter | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parameters(self) -> _containers.MessageMap[_builtins.str, Global___Parameter]:
+        """Its parameters."""
+
+    def __init__(
+        self,
+        *,
+        parameters: _abc.Mapping[_builtins.str, Global___Parameter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Input: _TypeAlias = Input  # noqa: Y015
+
+@_typing.final
+class Request(_message.Message):
+    """The part of `ModelInferRequest` by which a stream's answers are told apart, and that says how the
+    model should run.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Parameter: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Parameter | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     model_name: _builtins.str
     """What the client calls the model."""
     model_version: _builtins.str
     """And its version."""
     id: _builtins.str
     """The id that the answer repeats."""
+    @_builtins.property
+    def parameters(self) -> _containers.MessageMap[_builtins.str, Global___Parameter]:
+        """How the model should run."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
+        """The inputs."""
+
     def __init__(
         self,
         *,
         model_name: _builtins.str = ...,
         model_version: _builtins.str = ...,
         id: _builtins.str = ...,
+        parameters: _abc.Mapping[_builtins.str, Global___Parameter] | None = ...,
+        inputs: _abc.Iterable[Global___Input] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model_name", b"model_name", "model_version", b"model_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "inputs", b"inputs", "model_name", b"model_name", "model_version", b"model_version", "parameters", b"parameters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
