@@ -134,7 +134,7 @@ class HttpProxy:
         )
         response = await exchange.unless_gone(asking)
         # Reading then ends with an error at once; cheaper than a second task for each piece.
-        exchange.when_gone(response.close)
+        exchange.when_gone(partial(_leave, response))
         try:
             _check(response)
             yield response
@@ -160,6 +160,16 @@ def _check(response: Any) -> None:
         # It is never passed on, so the client could not undo it (RFC 9112 §6.1).
         message = f"transfer coding {coding[:40]}"
         raise UnfitAnswerError(message)
+
+
+def _leave(response: Any) -> None:
+    """Read no more of an answer.
+
+    Left to itself aiohttp raises one object for every answer that is closed, and that object keeps
+    the frames through which it was raised: each call, with what it said, for as long as we live.
+    """
+    response.content.set_exception(aiohttp.ClientConnectionError())
+    response.close()
 
 
 def _kind(error: Exception) -> str:

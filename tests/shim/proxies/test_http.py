@@ -1,10 +1,12 @@
 """The HTTP proxy in front of a server of any behaviour: what passes, and what is written down."""
 
 import asyncio
+import gc
 import gzip
 import json
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from registry.shim.privacy.keeping import Keeping
 from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.privacy.sealed_payload import MAX_PAYLOAD_BYTES
 from registry.shim.privacy.vault import Vault
-from registry.shim.proxies import answer_readers
+from registry.shim.proxies import answer_readers, http
 from registry.shim.proxies.passage import MAX_HELD_BYTES
 from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.awaiting import Awaiting
@@ -236,6 +238,32 @@ def test_a_client_that_leaves_in_the_middle_stops_the_model_server(
     assert isinstance(gone, inference.ClientGone)
     assert gone.sent_digest == digest.sha256(data).hex()
     assert gone.sent_bytes == len(data)
+
+
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+def test_nothing_is_kept_of_a_call_whose_client_left(tmp_path: Path, method: bytes) -> None:
+    data = b"data: " + pieces(9)[1] + b"\n\n"
+    script = Script([STREAM_HEAD + chunk(data)], hang=True)
+    work = http._go if method == b"POST" else http._pass
+
+    async def act(client: Client) -> None:
+        for _ in range(3):
+            script.gone.clear()
+            reader, writer = await client.send(method + b" /v1/chat/completions", b"{}")
+            await reader.readuntil(data)
+            writer.close()
+            await asyncio.wait_for(script.gone.wait(), 20)
+        async with asyncio.timeout(20):
+            # Frames, and in their variables the prompt and the answer.
+            while [
+                each
+                for each in gc.get_objects()
+                if isinstance(each, FrameType) and each.f_code is work.__code__
+            ]:
+                await asyncio.sleep(0.05)
+                gc.collect()
+
+    run(tmp_path, script, act)
 
 
 def test_a_client_that_leaves_before_any_answer_is_seen(tmp_path: Path) -> None:
