@@ -9,6 +9,7 @@ import click
 from registry.cli.connection import connect
 from registry.cli.duration import seconds
 from registry.cli.output import VERDICT_STATUS, json_option, show
+from registry.cli.verify import digests_of
 from registry.client.auditing import Auditor, ReceiptAudit
 from registry.core import encoding
 from registry.core.encoding import Count, Value
@@ -42,6 +43,11 @@ def command() -> None:
     help="Whether this one inference receipt exists, as `x-receipt-id` names it, or provably not.",
 )
 @click.option(
+    "--output",
+    metavar="FILE|sha256:HEX",
+    help="The answer that came with --receipt, which must be the one that is recorded.",
+)
+@click.option(
     "--max-heartbeat-gap",
     type=float,
     callback=seconds,
@@ -57,6 +63,7 @@ def gaps(
     *,
     shim_id: str | None,
     receipt: str | None,
+    output: str | None,
     max_heartbeat_gap: float,
     as_json: bool,
 ) -> int:
@@ -64,7 +71,8 @@ def gaps(
 
     Batches chain, ranges adjoin, every call has one outcome, every start explains itself, and no
     silence is longer than the policy. Each shim has a verdict of its own; with --json each is one
-    line, and the last line sums up. What never reached a shim is not seen by anybody.
+    line, and the last line sums up. What never reached a shim is not seen by anybody, and of two
+    shims that share one journal the log holds one: --receipt with --output finds the other.
 
     Exit status: 0 complete, 1 something is provably missing or wrong, 3 unavailable, 4 not known.
     """
@@ -72,11 +80,16 @@ def gaps(
         raise MalformedError(
             Reason.BAD_SETTING, "a receipt names its shim itself", where="--shim, --receipt"
         )
+    if output is not None and receipt is None:
+        raise MalformedError(
+            Reason.BAD_SETTING, "an output is compared with a receipt", where="--output, --receipt"
+        )
+    outputs = () if output is None else digests_of(output)
     at: datetime = ctx.obj["now"]()
     with connect(ctx) as client:
         auditor = Auditor(client)
         if receipt is not None:
-            found = auditor.receipt(*_receipt(receipt))
+            found = auditor.receipt(*_receipt(receipt), outputs)
             show(found, _about_receipt(found), as_json=as_json)
             return VERDICT_STATUS[found.verdict]
         policy = Policy(timedelta(seconds=max_heartbeat_gap))
@@ -136,7 +149,11 @@ def _about_shim(found: ShimAudit) -> Iterator[str]:
 def _about_receipt(found: ReceiptAudit) -> Iterator[str]:
     said = {
         Verdict.VALID: "exists",
-        Verdict.INVALID: "provably does not exist",
+        Verdict.INVALID: (
+            "is another answer's"
+            if found.reason == Reason.RECEIPT_REUSED
+            else "provably does not exist"
+        ),
         Verdict.INDETERMINATE: "is not known",
     }[found.verdict]
     reason = f"({found.reason})" if found.reason else ""

@@ -50,6 +50,9 @@ MEBIBYTE = 1024 * 1024
 MIN_JOURNAL_MIB = 4 * SEGMENT_BYTES // MEBIBYTE
 """Mebibytes that the journal may need although all is well: it is deleted in whole segments."""
 
+SETTLE_SECONDS = 10.0
+"""How long a shim waits, before it serves, for the registry to say what it has of it."""
+
 THREAD_SWITCH_SECONDS = 0.0005
 """How long one thread may keep the others waiting."""
 
@@ -228,6 +231,10 @@ def command(
             if attestation is not None:
                 healthy["attestation"] = attestation.check
                 allowed.append(attestation.require)
+            if mode == "strict":
+                # A receipt that will never be proven is none.
+                allowed.append(shim.uploader.require_taken)
+            shim.uploader.settle(SETTLE_SECONDS)
             watched = Watched(shim, mode, healthy, max_behind)
             serve = _serve(
                 shim,

@@ -5,8 +5,10 @@ believed but which shims there are, and where a journal ends. A later batch that
 as a shim that fell silent; one that it withholds in the middle shows as a broken chain.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+
+import msgspec
 
 from registry.client.journals import JournalCalls, ProvenRecord, batch_in
 from registry.client.registry import RegistryClient
@@ -41,7 +43,7 @@ class ReceiptAudit(Value, frozen=True):
     """Whether an inference receipt exists.
 
     Attributes:
-        verdict: VALID if it exists, INVALID if it provably does not.
+        verdict: VALID if it exists, INVALID if it provably does not, or is another answer's.
         reason: The stable word for why it does not, or why that is not known.
         record: The record with its number, whatever it is.
         about: The call's outcome, and what was attached to it.
@@ -94,8 +96,15 @@ class Auditor:
             )
         return judge.finish(at)
 
-    def receipt(self, shim_id: bytes, n: int) -> ReceiptAudit:
+    def receipt(self, shim_id: bytes, n: int, outputs: Sequence[bytes] = ()) -> ReceiptAudit:
         """Find out whether the call with this number has a receipt, and prove the answer.
+
+        Args:
+            shim_id: The shim.
+            n: The number of the call.
+            outputs: The content digests that the answer may have which came with the receipt; if
+                any are given the receipt must be this answer's. Two shims with one key and one
+                journal, or one that went back to an old journal, give a number away twice.
 
         Raises:
             RegistryError: What is wrong with a record or its proof.
@@ -129,11 +138,16 @@ class Auditor:
                 record=record,
                 about=tuple(map(_place, about)),
             )
+        detail = f"the call is recorded, and so is its outcome: {_place(outcome).kind}"
+        verdict, reason = Verdict.VALID, ""
+        if outputs:
+            verdict, reason, detail = _same_output(outcome.record, outputs)
         return ReceiptAudit(
             shim_id=shim_id.hex(),
             n=n,
-            verdict=Verdict.VALID,
-            detail=f"the call is recorded, and so is its outcome: {_place(outcome).kind}",
+            verdict=verdict,
+            reason=reason,
+            detail=detail,
             record=record,
             about=tuple(map(_place, about)),
         )
@@ -179,6 +193,25 @@ class Auditor:
             return self._journals.leaves(logged)
         except (NotFoundError, VerificationError, LimitExceededError, MalformedError) as error:
             return error
+
+
+def _same_output(outcome: inference.Record, outputs: Sequence[bytes]) -> tuple[Verdict, str, str]:
+    """Whether an outcome is about one of these outputs: verdict, reason and why."""
+    if not isinstance(outcome, inference.Completion):
+        kind = outcome.__struct_config__.tag
+        detail = f"the call is recorded as {kind}, which names no output"
+        return Verdict.INDETERMINATE, Reason.UNKNOWN_OUTPUT, detail
+    actual = outcome.response.content_digest
+    if bytes.fromhex(actual) in outputs:
+        return Verdict.VALID, "", f"the call is recorded with this output, sha256:{actual}"
+    if outcome.private is not msgspec.UNSET and outcome.private.output == "committed":
+        detail = "the record only commits to its output; whoever runs the shim can disclose it"
+        return Verdict.INDETERMINATE, Reason.OUTPUT_HIDDEN, detail
+    detail = (
+        f"this number belongs to another output, sha256:{actual}: it was given away twice, by a "
+        "copy of the shim or out of an old journal, or the answer was changed"
+    )
+    return Verdict.INVALID, Reason.RECEIPT_REUSED, detail
 
 
 def _as_logged(logged: LoggedStatement) -> LoggedBatch:

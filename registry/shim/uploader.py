@@ -17,12 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from registry.core.records.batch import MAX_RECORDS
-from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
 from registry.errors import (
-    ConflictError,
-    DamagedError,
     Reason,
     RefusedError,
     RegistryError,
@@ -34,6 +31,7 @@ from registry.shim.recorder.batch import MAX_RECORDS_BYTES, Registered, SignedBa
 from registry.shim.recorder.batch_folder import BatchFolder
 from registry.shim.recorder.sequence import Clock, time_text
 from registry.shim.recorder.sequence import Sequence as RecordSequence
+from registry.shim.resuming import Resumed, compare_heads, resume
 from registry.signing.file import StatementSigner
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -132,15 +130,20 @@ class Uploader:
         self._attempts = 0
         self._unavailable: UnavailableError | None = None
         self._refused: RegistryError | None = None
-        self._next = 0
-        self._previous: bytes | None = None
-        self._pending: SignedBatch | None = None
+        self._compared = False
         self._records: list[bytes] = []
         self._history = OneHistory(registry)
         self._followers: list[Follower] = []
         # Since when the oldest record waits that is not in the log; and when a batch was closed.
         self._behind_since = self._closed = time.monotonic()
-        self._load()
+        resumed = resume(folder, sequence, signer, log_key)
+        self._next, self._previous, self._pending = (
+            resumed.next_n,
+            resumed.previous,
+            resumed.pending,
+        )
+        if resumed.head is not None:
+            self._history.begin(resumed.head)
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
         self._thread.start()
 
@@ -181,6 +184,39 @@ class Uploader:
             return None
         stored = next(self._folder.newest_first(below=n + 1), None)
         return None if stored is None else Registered.of(stored.envelope, stored.receipt or b"")
+
+    def settle(self, timeout: float) -> None:
+        """Wait until the registry said what it has of this shim, or could not be asked.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            RegistryError: It has other records, so that nothing will ever be sent:
+                ``JOURNAL_ROLLBACK`` if journal or registry is an old copy, or two shims share one.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._compared or self._attempts or self._refused or self._stopping, timeout
+            )
+        if self._refused is not None:
+            raise self._refused
+
+    def require_taken(self) -> None:
+        """Require that what is recorded is taken, now or when the registry is back.
+
+        Raises:
+            UnavailableError: With the reason why nothing is sent any more.
+        """
+        refused = self._refused
+        if refused is not None:
+            raise UnavailableError(
+                refused.reason,
+                "the registry does not take what this shim records",
+                where=refused.where,
+                actual=refused.what,
+                hint="what it says is in the shim's health; a person has to look",
+            )
 
     def flush(self, timeout: float) -> None:
         """Close and register, without waiting for more, everything that is durable now.
@@ -223,42 +259,14 @@ class Uploader:
         self._changed.notify_all()
         self._journal.wake_reader()
 
-    def _load(self) -> None:
-        """Find the last batch, and the last one of which the log is known to have it."""
-        for stored in self._folder.newest_first():
-            batch = SignedBatch.parse(stored.envelope, self._signer)
-            if self._journal.durable_n < batch.next_n:
-                raise DamagedError(
-                    Reason.JOURNAL_DAMAGED,
-                    "the journal lacks records that were signed already",
-                    where=f"shim {self._sequence.shim_id}",
-                    expected=f"at least {batch.next_n} records",
-                    actual=str(self._journal.durable_n),
-                    hint="this is an old copy; restore the newest one, or begin a new folder",
-                )
-            if stored.receipt is None:
-                self._pending = batch
-                continue
-            receipt = Receipt.parse(stored.receipt)
-            batch.verify_receipt(receipt, self._signer, self._log_key)
-            self._next, self._previous = batch.next_n, batch.record_id
-            self._history.begin(receipt.head.checkpoint)
-            break
-        if self._journal.first_n > self._next:
-            raise DamagedError(
-                Reason.JOURNAL_DAMAGED,
-                "the journal lacks records that were never registered",
-                where=f"shim {self._sequence.shim_id}",
-                expected=f"record {self._next}",
-                actual=f"record {self._journal.first_n}",
-                hint="the folder of batches is an old copy; restore the newest one",
-            )
-
     def _run(self) -> None:
         """The thread's life."""
         try:
             if not self._try_until_done(self._compare_heads):
                 return
+            with self._changed:
+                self._compared = True
+                self._changed.notify_all()
             while True:
                 if self._pending is None and not self._close_batch():
                     return
@@ -293,6 +301,7 @@ class Uploader:
                 with self._changed:
                     self._attempts += 1
                     self._unavailable = error
+                    self._changed.notify_all()
                     # Half to all of it, so that shims do not come back all at once.
                     seconds = pause * self._jitter.uniform(0.5, 1.0)
                     self._changed.wait_for(lambda: self._hurry, seconds)
@@ -307,29 +316,10 @@ class Uploader:
 
     def _compare_heads(self) -> None:
         """Refuse to go on if the registry knows another past than we do."""
-        head = self._registry.shim_head(bytes.fromhex(self._sequence.shim_id))
-        actual = (head.next_n, head.last_batch or None)
-        known = [(self._next, self._previous)]
-        if self._pending is not None:
-            known.append((self._pending.next_n, self._pending.record_id))
-        if actual not in known:
-            raise self._rollback(" or ".join(_describe(*one) for one in known), _describe(*actual))
-        if head.last_leaf:
-            [last] = self._journal.read(head.next_n - 1, 1, MAX_RECORDS_BYTES)
-            if leaf_hash(last) != head.last_leaf:
-                raise self._rollback(
-                    f"leaf {leaf_hash(last).hex()} for record {head.next_n - 1}",
-                    f"leaf {head.last_leaf.hex()}",
-                )
-
-    def _rollback(self, expected: str, actual: str) -> ConflictError:
-        return ConflictError(
-            Reason.JOURNAL_ROLLBACK,
-            "the registry does not have the records of this journal",
-            where=f"shim {self._sequence.shim_id}",
-            expected=expected,
-            actual=actual,
-            hint="journal or registry is an old copy, or two shims share one id",
+        compare_heads(
+            self._registry.shim_head(bytes.fromhex(self._sequence.shim_id)),
+            Resumed(self._next, self._previous, self._pending),
+            self._sequence,
         )
 
     def _close_batch(self) -> bool:
@@ -394,7 +384,3 @@ class Uploader:
                 actual=error.actual,
                 hint="attest this node: --attest, --attester and --attest-policy",
             ) from error
-
-
-def _describe(next_n: int, last_batch: bytes | None) -> str:
-    return f"{next_n} records, last batch {last_batch.hex()[:16] + '…' if last_batch else 'none'}"

@@ -14,6 +14,7 @@ from registry.client.auditing import Auditor
 from registry.client.channel import Connection, Target
 from registry.client.registry import RegistryClient
 from registry.core.digest import sha256
+from registry.core.records import inference
 from registry.core.records.audit_policy import Policy
 from registry.core.records.completeness import Range
 from registry.core.tlog.note import VerifierKey
@@ -213,6 +214,24 @@ def test_a_receipt_that_exists_is_shown_with_its_outcome(world: World, story: St
         (2, "completion", 0),
         (5, "attached", 3),
     ]
+
+
+def test_a_receipt_belongs_to_the_answer_that_it_came_with(world: World, story: Story) -> None:
+    private = inference.Private(retention_class="a", output="committed")
+    hidden = story.complete(story.intent(), private=private) - 1
+    failed = story.failed(story.intent()) - 1
+    world.register(story)
+    shim_id = bytes.fromhex(story.shim_id)
+    own, other = sha256(b"1"), sha256(b"an answer of a copy of this shim")
+
+    def told(n: int, *outputs: bytes) -> tuple[Verdict, str]:
+        found = world.auditor.receipt(shim_id, n, outputs)
+        return found.verdict, found.reason
+
+    assert told(1, own) == told(1, other, own) == (Verdict.VALID, "")
+    assert told(1, other) == (Verdict.INVALID, Reason.RECEIPT_REUSED)
+    assert told(hidden, other) == (Verdict.INDETERMINATE, Reason.OUTPUT_HIDDEN)
+    assert told(failed, other) == (Verdict.INDETERMINATE, Reason.UNKNOWN_OUTPUT)
 
 
 def test_a_call_without_an_outcome_is_not_known_to_have_ended(world: World, story: Story) -> None:

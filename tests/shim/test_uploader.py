@@ -358,6 +358,33 @@ def test_an_old_copy_of_the_whole_folder_is_refused(folder: Path, registry: Memo
         assert refused.reason is Reason.JOURNAL_ROLLBACK
 
 
+def test_what_the_registry_has_is_known_before_anybody_is_served(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    with running(folder, registry) as shim:
+        shim.uploader.settle(SOON)
+        shim.uploader.require_taken()
+    shutil.copytree(folder, folder.with_name("old"))
+    with running(folder, registry) as shim:
+        call(shim.recorder, b"x")
+    with running(folder.with_name("old"), registry) as shim:
+        with pytest.raises(ConflictError) as caught:
+            shim.uploader.settle(SOON)
+        assert caught.value.reason is Reason.JOURNAL_ROLLBACK
+        with pytest.raises(UnavailableError) as refused:
+            shim.uploader.require_taken()
+        assert refused.value.reason is Reason.JOURNAL_ROLLBACK
+
+
+def test_a_registry_that_is_down_is_not_waited_for(folder: Path, registry: MemoryRegistry) -> None:
+    registry.down.set()
+    with running(folder, registry, timing=ABRUPT) as shim:
+        began = time.monotonic()
+        shim.uploader.settle(SOON)
+        assert time.monotonic() - began < SOON / 2
+        shim.uploader.require_taken()
+
+
 def test_an_old_copy_of_the_journal_alone_is_refused_before_it_is_written_to(
     folder: Path, registry: MemoryRegistry
 ) -> None:
