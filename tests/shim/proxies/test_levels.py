@@ -13,7 +13,7 @@ import pytest
 
 from registry.core.records import inference
 from registry.shim.app import Shim
-from registry.shim.proxies import open_inference
+from registry.shim.proxies import call_metadata
 from registry.shim.proxies.httpx import AsyncRecordedTransport, RecordedTransport
 from registry.shim.proxies.open_inference import INFER, OPTIONS, STREAM, OpenInferenceProxy
 from registry.shim.recorder.awaiting import Awaiting
@@ -309,7 +309,7 @@ def test_a_calls_own_deadline_is_never_missed_for_a_level(
     world: World, monkeypatch: pytest.MonkeyPatch, *, streams: bool
 ) -> None:
     # A busy machine takes longer than a tenth of a second to give an answer.
-    monkeypatch.setattr(open_inference, "ANSWER_SECONDS", SECONDS)
+    monkeypatch.setattr(call_metadata, "ANSWER_SECONDS", SECONDS)
 
     async def act(bench: Bench) -> None:
         world.registry.down.set()
