@@ -11,9 +11,11 @@ from datetime import datetime
 import msgspec
 
 from registry.core.attestation.dsse import Envelope
+from registry.core.capsule.covering import gpu_of
 from registry.core.digest import text as digest_text
 from registry.core.evidence.binding import GPU_FAMILIES
 from registry.core.evidence.checks import Severity
+from registry.core.evidence.claims import Family
 from registry.core.evidence.result import AttestationResult, Environment
 from registry.core.evidence.validity import seconds
 from registry.core.keys import PublicKey
@@ -84,7 +86,18 @@ class Attested:
             RefusedError: ``UNATTESTED``.
         """
         now = self._clock()
-        found = self.in_force(key, now)
+        with self._database.read() as connection:
+            found = find_in_force(connection, key.key_id, now, AFTER_EVERYTHING)
+            gpu = b"" if found is None else _gpu_of(found)
+            if gpu and not attestations.gpus_in_force(connection, gpu, seconds(now)):
+                raise RefusedError(
+                    Reason.UNATTESTED,
+                    "the GPUs that the evidence for this key is bound to are not attested",
+                    where=f"key {key.key_id}",
+                    expected=f"a valid result in force about evidence {gpu.hex()}",
+                    actual="none that holds now",
+                    hint="have GPUs and CPU attested again",
+                )
         if found is None:
             raise RefusedError(
                 Reason.UNATTESTED,
@@ -104,6 +117,14 @@ def find_in_force(
     listed = attestations.in_force(connection, key_id, seconds(at), before)
     entry = None if listed is None else log.entry(connection, listed.index)
     return None if listed is None or entry is None else Attestation(listed, entry)
+
+
+def _gpu_of(found: Attestation) -> bytes:
+    """The evidence of GPUs that a result is bound to; nothing if there are none."""
+    said: AttestationResult = predicate.parse(
+        Envelope.parse(found.entry.envelope).payload
+    ).predicate
+    return bytes.fromhex(gpu_of(said.submods[Family(found.listed.family)]))
 
 
 def of_batch(connection: Connection, index: int) -> Attestation | None:

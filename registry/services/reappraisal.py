@@ -12,8 +12,9 @@ from functools import cache
 import msgspec
 
 from registry.core.attestation.dsse import Envelope
+from registry.core.capsule.covering import gpu_of
 from registry.core.evidence.appraisal import Question
-from registry.core.evidence.binding import Binding
+from registry.core.evidence.binding import GPU_FAMILIES, Binding
 from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.distrust import Entry
 from registry.core.evidence.effect import Effect, effect_of
@@ -25,7 +26,7 @@ from registry.errors import NotFoundError, Reason, RegistryError, UnavailableErr
 from registry.services.appraisal import Appraisals, environment_of
 from registry.services.appraisal_policies import AppraisalPolicies
 from registry.services.attested import of_batch
-from registry.services.challenges import Clock
+from registry.services.challenges import LIFE, Clock
 from registry.services.keyring import Keyring
 from registry.storage.blobs.port import BlobStore
 from registry.storage.sql import attestations, catalog, log
@@ -42,6 +43,10 @@ MAX_RELEASES = 100_000
 
 MAX_AFFECTED = 10_000
 """Batches that one changed verdict is told to affect."""
+
+
+MAX_BETWEEN = 10_000
+"""Results of others between those about GPUs and that of the CPU that vouches for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ class Change:
         before: The verdict of the newest result before.
         now: The verdict of the new one.
         effect: What is other than before, and why.
-        principal: Whose session key it is about; empty if nobody's.
+        principal: Whose session key it is about, or the evidence of the CPU that vouches for
+            these GPUs; empty if nobody's.
         key_id: That key; empty if it is bound to none.
         versions: Names and versions of the model that it is bound to.
         batches: Unless all is as before: what the key signed while an earlier result was in force.
@@ -167,7 +173,8 @@ class Reappraisal:
             now=True, stated=stated, expected=stated or Binding(), distrusted=distrusted
         )
         result = self._appraisals.judge(family, material, question, at)
-        model = None if stated is None or stated.model is None else stated.model.hex()
+        holder, bound = self._holder(first, stated)
+        model = None if bound is None or bound.model is None else bound.model.hex()
         entry = self._appraisals.record(result, material)
         made = result.submods[family]
         effect = effect_of(latest, made, material.policy, rules_of(family))
@@ -177,11 +184,30 @@ class Reappraisal:
             before=newest.verdict,
             now=made.verdict.value,
             effect=effect,
-            principal=self._principal(first.key_id),
-            key_id=first.key_id,
+            principal=self._principal(holder.key_id),
+            key_id=holder.key_id,
             versions=() if model is None else run.releases().get(model, ()),
-            batches=() if effect is Effect.UNCHANGED else self._affected(first),
+            batches=() if effect is Effect.UNCHANGED else self._affected(holder),
         )
+
+    def _holder(
+        self, first: StoredResult, stated: Binding | None
+    ) -> tuple[StoredResult, Binding | None]:
+        """The result that is bound to a key, and to what: of GPUs, that of their CPU."""
+        if first.family not in GPU_FAMILIES:
+            return first, stated
+        # The CPU answers the same challenge, after them.
+        latest = first.issued_at + int(LIFE.total_seconds())
+        with self._database.read() as connection:
+            for row in attestations.after(connection, first.index, MAX_BETWEEN):
+                if row.issued_at > latest:
+                    break
+                if row.family in GPU_FAMILIES or row.question != "then":
+                    continue
+                environment = environment_of(_there(log.entry(connection, row.index)), row.family)
+                if gpu_of(environment) == first.evidence.hex():
+                    return row, _stated(environment)
+        return first, stated
 
     def _material(
         self,

@@ -1,16 +1,19 @@
 """GPUs answer the challenge first; the CPU's evidence then commits to theirs, and to no other's."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from registry.core.evidence.binding import Binding, gpu_nonce
 from registry.core.evidence.claims import Family
+from registry.core.evidence.distrust import Entry, Selector
 from registry.core.evidence.nvidia.rules import DEVICE_RULES
 from registry.core.evidence.policy import Policy
 from registry.core.verdict import Verdict
-from registry.errors import Reason, RegistryError
+from registry.errors import Reason, RefusedError, RegistryError
 from registry.inspection.appraisal_pool import AppraisalPool
 from registry.storage.sql.log import StoredEntry
 from tests.attesting import Attesting, Clock, attesting, document, named
@@ -22,9 +25,10 @@ pytest.importorskip("signxml", reason="the extra nvidia is not installed")
 GPUS = "test/gpus"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, pool: AppraisalPool) -> Iterator[Attesting]:
-    with attesting(tmp_path_factory.mktemp("registry"), pool, clock=Clock(NOON)) as world:
+@contextmanager
+def with_gpus(folder: Path, pool: AppraisalPool) -> Iterator[Attesting]:
+    """A registry that has a policy for GPUs."""
+    with attesting(folder, pool, clock=Clock(NOON)) as world:
         policy = Policy(
             name=GPUS,
             family=Family.NVIDIA_SPDM,
@@ -32,6 +36,12 @@ def world(tmp_path_factory: pytest.TempPathFactory, pool: AppraisalPool) -> Iter
             roots=named(nvidia.roots_of()),
         )
         world.put(policy)
+        yield world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, pool: AppraisalPool) -> Iterator[Attesting]:
+    with with_gpus(tmp_path_factory.mktemp("registry"), pool) as world:
         yield world
 
 
@@ -72,6 +82,38 @@ def test_a_cpu_vouches_for_gpus_that_answered_the_same_challenge(world: Attestin
     assert said.verdict is Verdict.VALID
     attested = world.evidence.attested.require(world.key.public_key)
     assert attested.listed.family == Family.AWS_NITRO
+
+
+@pytest.fixture
+def own_world(tmp_path: Path, pool: AppraisalPool) -> Iterator[Attesting]:
+    with with_gpus(tmp_path, pool) as world:
+        yield world
+
+
+def test_a_cpu_admits_no_key_once_its_gpus_are_refused(own_world: Attesting) -> None:
+    world = own_world
+    binding = world.binding("node-2")
+    assert binding.nonce is not None
+    gpu = evidence_id(world, submit_gpu(world, binding.nonce, name="node-2"))
+    bound = replace(binding, gpu=gpu)
+    entry = world.present(document(bound, NOON).evidence, bound, name="node-2")
+    key = world.under.keys["node-2"].public_key
+    assert world.evidence.attested.require(key).entry == entry
+    world.distrust(
+        Entry(
+            selector=Selector(family=Family.NVIDIA_SPDM, claims={"product_line": "GH100"}),
+            effective_from="2020-01-01T00:00:00Z",
+            reason="its keys leaked",
+        )
+    )
+    [change] = world.evidence.reappraisal.run(gpu)
+    assert (change.before, change.now) == ("VALID", "INVALID")
+    # Whose GPUs they are, the evidence of the CPU says.
+    assert (change.principal, change.key_id) == ("node-2", key.key_id)
+    with pytest.raises(RefusedError) as caught:
+        world.evidence.attested.require(key)
+    assert caught.value.reason is Reason.UNATTESTED
+    assert gpu.hex() in caught.value.expected
 
 
 def test_a_gpu_alone_attests_no_key(world: Attesting) -> None:

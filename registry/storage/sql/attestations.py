@@ -98,6 +98,11 @@ def of_entry(connection: Connection, index: int) -> list[StoredResult]:
     return _rows(connection, t.results.c.entry_index == index)
 
 
+def after(connection: Connection, index: int, limit: int) -> list[StoredResult]:
+    """The results that were logged first after an entry."""
+    return _rows(connection, t.results.c.entry_index > index, limit)
+
+
 def firsts(connection: Connection, start: int, limit: int) -> list[StoredResult]:
     """First results about authentic evidence from entry ``start`` on, oldest first."""
     earlier = t.results.alias()
@@ -120,24 +125,38 @@ def in_force(connection: Connection, key_id: str, at: int, before: int) -> Store
     """
     if not key_id:
         return None
+    table = t.results.c
+    return _holding(connection, table.key_id == key_id, at, before)
+
+
+def gpus_in_force(connection: Connection, evidence: bytes, at: int) -> bool:
+    """Whether a result about evidence of GPUs holds at a moment, as one that admits a key does."""
+    wanted = and_(t.results.c.evidence == evidence, t.results.c.question == "then")
+    return _holding(connection, wanted, at, None) is not None
+
+
+def _holding(
+    connection: Connection, wanted: ColumnElement[bool], at: int, before: int | None
+) -> StoredResult | None:
     table, later = t.results.c, t.results.alias()
-    superseded = exists().where(
+    refutes = [
         later.c.evidence == table.evidence,
         later.c.entry_index > table.entry_index,
-        later.c.entry_index < before,
         later.c.question == "now",
         later.c.verdict == "INVALID",
-    )
+    ]
+    holds = [
+        wanted,
+        table.verdict == "VALID",
+        table.issued_at <= at,
+        table.expires_at > at,
+    ]
+    if before is not None:
+        refutes.append(later.c.entry_index < before)
+        holds.append(table.entry_index < before)
     row = connection.execute(
         select(t.results)
-        .where(
-            table.key_id == key_id,
-            table.entry_index < before,
-            table.verdict == "VALID",
-            table.issued_at <= at,
-            table.expires_at > at,
-            ~superseded,
-        )
+        .where(*holds, ~exists().where(*refutes))
         .order_by(table.entry_index.desc())
         .limit(1)
     ).first()
