@@ -63,6 +63,8 @@ OPTIONS: Final = (
 )
 """Options of the server and of the channel to the model server."""
 
+_PRIVATE = "_cython_call"
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -298,12 +300,17 @@ async def _write(upstream: Any, request: bytes) -> None:
     """Send a message, and leave it to the model server to say how the call ended.
 
     ``upstream.write`` would say INTERNAL instead of the server's own status if the server ends the
-    call in the same moment, as one does that does not know the method (grpc/grpc#36066).
+    call in the same moment, as one does that does not know the method (grpc/grpc#36066). What it
+    calls is private to gRPC: a version that has it no more is spoken to as everybody does.
     """
+    send = getattr(getattr(upstream, _PRIVATE, None), "send_serialized_message", None)
+    if send is None:
+        await upstream.write(request)
+        return
     await upstream.wait_for_connection()
     if upstream.done():
         raise asyncio.InvalidStateError
-    await upstream._cython_call.send_serialized_message(request)  # noqa: SLF001 - as it says
+    await send(request)
 
 
 async def _forward(requests: AsyncIterator[bytes], upstream: Any, open_: _Open | None) -> None:

@@ -23,6 +23,7 @@ from registry.shim.app import Shim
 from registry.shim.privacy.keeping import Keeping
 from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.privacy.vault import Vault
+from registry.shim.proxies import open_inference as proxy
 from registry.shim.proxies.message_answers import frames_digest
 from registry.shim.proxies.open_inference import (
     INFER,
@@ -363,6 +364,28 @@ def test_what_a_server_says_at_once_is_not_mistaken_for_a_fault(tmp_path: Path) 
         said = await asyncio.gather(*asking, return_exceptions=True)
         codes = {error.code() for error in said if isinstance(error, grpc.aio.AioRpcError)}
         assert codes == {grpc.StatusCode.UNIMPLEMENTED}
+
+    assert run(tmp_path, act) == []
+
+
+def test_a_grpc_without_its_private_member_is_spoken_to_as_everybody_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(bench: Bench) -> None:
+        answers, call = await bench.talk(request([1.0, 2.0]), request([3.0, 4.0]))
+        assert (len(answers), await call.code()) == (2, grpc.StatusCode.OK)
+        answers, _ = await bench.talk(b"a", b"bc", method="/other.Service/Talk")
+        assert answers == [b"A", b"BC"]
+
+    monkeypatch.setattr(proxy, "_PRIVATE", "_absent")
+    assert len(run(tmp_path, act)) == 4
+
+
+def test_the_version_of_grpc_in_use_has_its_private_member(tmp_path: Path) -> None:
+    async def act(bench: Bench) -> None:
+        call: Any = bench.direct.stream_stream(STREAM)()
+        assert callable(getattr(call, proxy._PRIVATE).send_serialized_message)
+        call.cancel()
 
     assert run(tmp_path, act) == []
 
