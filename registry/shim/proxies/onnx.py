@@ -71,7 +71,11 @@ class Answer:
 
 
 class RecordedSession:
-    """An ``onnxruntime.InferenceSession`` whose runs are recorded; for any number of threads."""
+    """An ``onnxruntime.InferenceSession`` whose runs are recorded; for any number of threads.
+
+    It also tells what the session tells of itself. What it has not, such as ``run_async`` and
+    ``run_with_iobinding``, would run the model without a record, or change what runs.
+    """
 
     def __init__(
         self,
@@ -167,6 +171,30 @@ class RecordedSession:
         )
         standing = Standing(recorder, described, attestation)
         return cls(session, standing, recorder, mode, allowed=attestation.require, keeping=keeping)
+
+    def get_inputs(self) -> list[Any]:
+        """As ``InferenceSession.get_inputs``."""
+        return list(self._session.get_inputs())
+
+    def get_outputs(self) -> list[Any]:
+        """As ``InferenceSession.get_outputs``."""
+        return list(self._session.get_outputs())
+
+    def get_overridable_initializers(self) -> list[Any]:
+        """As ``InferenceSession.get_overridable_initializers``."""
+        return list(self._session.get_overridable_initializers())
+
+    def get_modelmeta(self) -> Any:
+        """As ``InferenceSession.get_modelmeta``."""
+        return self._session.get_modelmeta()
+
+    def get_providers(self) -> list[str]:
+        """As ``InferenceSession.get_providers``."""
+        return list(self._session.get_providers())
+
+    def get_provider_options(self) -> Any:
+        """As ``InferenceSession.get_provider_options``."""
+        return self._session.get_provider_options()
 
     def run(
         self,

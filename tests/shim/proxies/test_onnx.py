@@ -163,6 +163,33 @@ def test_a_run_gives_what_the_engine_alone_would_give(bench: Bench) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+TELLING = (
+    *("get_inputs", "get_outputs", "get_overridable_initializers"),
+    *("get_modelmeta", "get_providers", "get_provider_options"),
+)
+
+
+def test_it_tells_of_itself_what_the_engine_alone_would_tell(bench: Bench) -> None:
+    alone = onnxruntime.InferenceSession(linear(), providers=["CPUExecutionProvider"])
+    recorded = bench.session("linear.onnx")
+    for name in TELLING:
+        one, other = getattr(recorded, name)(), getattr(alone, name)()
+        if isinstance(one, list):
+            assert [str(item) for item in one] == [str(item) for item in other]
+        else:
+            assert type(one) is type(other)
+    # As code does that knows no names: the session feeds and is asked by what it tells.
+    feed = {item.name: X for item in recorded.get_inputs()}
+    assert len(recorded.run([item.name for item in recorded.get_outputs()], feed)) == 2
+
+
+def test_it_has_no_way_to_run_the_model_without_a_record(bench: Bench) -> None:
+    recorded = bench.session("linear.onnx")
+    ways = [name for name in dir(onnxruntime.InferenceSession) if name.startswith(("run", "set_"))]
+    assert {"run", "run_with_iobinding", "set_providers"} <= set(ways)
+    assert [name for name in ways if hasattr(recorded, name)] == ["run"]
+
+
 @dataclass
 class Keeper:
     """An attestation whose results a test makes."""
