@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.api.openinference.v2 import messages_pb2
 from registry.core.profiles import raw
 from registry.core.profiles.recognise import candidates
 from registry.shim.proxies.answer_readers import AnswerReader, Kind, Named
@@ -116,6 +117,42 @@ def test_every_form_of_an_answer_has_its_digest(
             assert said.response.complete is vector["complete"]
     for encoding in ("gzip", "deflate"):
         assert content_of(read(kind, form, 17, encoding)) == vector["content_digest"]
+
+
+def backwards(value: Any) -> Any:
+    """A document whose objects name their members in the other order."""
+    if isinstance(value, dict):
+        return {name: backwards(value[name]) for name in reversed(value)}
+    return list(map(backwards, value)) if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("in_escapes", [True, False], ids=["escapes", "raw UTF-8"])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(("kind", "vector", "form"), all_forms("vectors", (tool.JSON,)))
+def test_a_body_in_another_spelling_has_the_same_digest(
+    kind: Kind,
+    vector: dict[str, Any],
+    form: dict[str, Any],
+    indent: int | None,
+    *,
+    in_escapes: bool,
+) -> None:
+    document = backwards(json.loads(tool.body_of(form)))
+    body = json.dumps(document, ensure_ascii=in_escapes, indent=indent).encode()
+    said = feed(AnswerReader(kind, {"content-type": tool.JSON}), body, 17)
+    assert content_of(said) == vector["content_digest"]
+    assert candidates(body)[0].hex() == vector["content_digest"]
+
+
+@pytest.mark.parametrize(("kind", "vector", "form"), all_forms("vectors", (tool.GRPC,)))
+def test_an_answer_in_a_stream_has_the_digest_of_the_one_alone(
+    kind: Kind, vector: dict[str, Any], form: dict[str, Any]
+) -> None:
+    assert kind == "tensor"
+    message = messages_pb2.StreamResponse()
+    message.infer_response.ParseFromString(tool.body_of(form))
+    said = read_answers([message.SerializeToString()], open_inference.read_stream_response)
+    assert (said.content.hex(), said.profile_error) == (vector["content_digest"], "")
 
 
 @pytest.mark.parametrize(("kind", "vector", "form"), all_forms("refused"))
