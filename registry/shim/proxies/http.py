@@ -15,6 +15,7 @@ asks it here does not read them.
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -42,6 +43,9 @@ from registry.shim.recorder.calls import Call, Calls
 
 CONNECT_SECONDS = 10.0
 """How long the model server may take to accept a connection."""
+
+LARGE_BYTES = 64 * 1024
+"""Bytes of a request above which it is written in pieces."""
 
 FINAL = range(200, 600)
 """The statuses of an answer: 1xx come before one, and no others are defined (RFC 9110 §15)."""
@@ -129,7 +133,8 @@ class HttpProxy:
             exchange.method,
             url,
             headers=[*headers, ("accept-encoding", "identity")],
-            data=body or None,
+            # What is large goes out in pieces, so that others have their turn meanwhile.
+            data=io.BytesIO(body) if len(body) > LARGE_BYTES else body or None,
             allow_redirects=False,
         )
         response = await exchange.unless_gone(asking)
