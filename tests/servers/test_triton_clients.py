@@ -85,6 +85,8 @@ def test_unary_calls_over_grpc(stages: dict[str, Stage]) -> None:
     assert through == straight
     assert through["ready"]
     assert through["refused"][0] == "StatusCode.NOT_FOUND"
+    assert through["late"] == "StatusCode.DEADLINE_EXCEEDED"
+    assert through["compressed"]["outputs"] == through["infer"]["outputs"]
 
 
 def test_a_stream_over_grpc(stages: dict[str, Stage]) -> None:
@@ -108,6 +110,8 @@ def test_rest_with_raw_tensors_and_with_json(stages: dict[str, Stage]) -> None:
         assert straight[way].pop("metadata") == {}
         del through[way]["metadata"]
     assert through == straight
+    assert through["refused"][0] == "404"
+    assert through["asynchronous"]["outputs"] == through["raw"]["outputs"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ metadata, is looked at where they take it from their library.
 """
 
 import asyncio
+import hashlib
 import json
 import queue
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 VALUES = np.array([[1, 2], [0.1, -3]], np.float32)
+LARGE = np.arange(600_000, dtype=np.float32).reshape(-1, 2)
 SECONDS = 20.0
 
 
@@ -29,11 +31,16 @@ def told(result: Any, metadata: Any = ()) -> dict[str, Any]:
     return {"outputs": outputs, "metadata": dict(metadata)}
 
 
-def inputs(module: Any, **named: Any) -> list[Any]:
+def inputs(module: Any, values: Any = VALUES, **named: Any) -> list[Any]:
     """The inputs of a request, in the form of one of the clients."""
-    tensor = module.InferInput("x", list(VALUES.shape), "FP32")
-    tensor.set_data_from_numpy(VALUES, **named)
+    tensor = module.InferInput("x", list(values.shape), "FP32")
+    tensor.set_data_from_numpy(values, **named)
     return [tensor]
+
+
+def summed(result: Any) -> list[str]:
+    """The digests of large outputs."""
+    return [hashlib.sha256(result.as_numpy(name).tobytes()).hexdigest() for name in ("y", "big")]
 
 
 def ask_grpc(address: str) -> dict[str, Any]:
@@ -58,6 +65,13 @@ def ask_grpc(address: str) -> dict[str, Any]:
         client.infer("nobody", inputs(module))
     except module.InferenceServerException as refused:
         said["refused"] = [refused.status(), refused.message()]
+    packed = client.infer("m", inputs(module), compression_algorithm="gzip")
+    said["compressed"] = told(packed)
+    said["large"] = summed(client.infer("m", inputs(module, LARGE)))
+    try:
+        client.infer("m", inputs(module), client_timeout=1e-6)
+    except module.InferenceServerException as late:
+        said["late"] = late.status()
 
     async def ask() -> Any:
         async with coroutines.InferenceServerClient(address) as other:
@@ -104,9 +118,17 @@ def ask_stream(address: str) -> dict[str, Any]:
     return {"answers": answers, "metadata": dict(trailing)}
 
 
+async def ask_coroutine(address: str) -> Any:
+    """The same over REST within an event loop."""
+    import tritonclient.http.aio as module  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    async with module.InferenceServerClient(address) as client:
+        return await client.infer("m", inputs(module), request_id="4")
+
+
 def ask_http(address: str) -> dict[str, Any]:
     """Requests over REST: raw bytes after the JSON both ways, and JSON alone."""
-    import tritonclient.http as module  # type: ignore[import-not-found]  # noqa: PLC0415
+    import tritonclient.http as module  # noqa: PLC0415
 
     client = module.InferenceServerClient(address)
     headers: list[Any] = []
@@ -136,6 +158,14 @@ def ask_http(address: str) -> dict[str, Any]:
     result = client.async_infer("m", inputs(module), request_id="3").get_result()
     said["in the background"] = told(result)
     said["bodies"] = dict(zip(("raw", "JSON"), bodies, strict=False))
+    said["large"] = summed(client.infer("m", inputs(module, LARGE)))
+    packed = client.infer("m", inputs(module), response_compression_algorithm="gzip")
+    said["compressed"] = told(packed)
+    try:
+        client.infer("nobody", inputs(module))
+    except module.InferenceServerException as refused:
+        said["refused"] = [refused.status(), refused.message()]
+    said["asynchronous"] = told(asyncio.run(ask_coroutine(address)))
     return said
 
 
