@@ -9,6 +9,7 @@ import msgspec
 from registry.cli.connection import connect
 from registry.cli.evidence_verify import named_roots, root_option
 from registry.cli.foreign_text import found_lines, found_value
+from registry.cli.level_text import level_line, level_of
 from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.cli.verify import digests_of, require_attestation_option, tsa_chain_option
 from registry.cli.witness_policy import policy_option, read_policy
@@ -84,6 +85,7 @@ def command(
                 raise
             show(_foreign_value(foreign), found_lines(foreign), as_json=as_json)
             return VERDICT_STATUS[best(foreign)]
+        level = level_of(client, traced.capsule)
         log_key = client.log_key
     # The registry's word is not enough: what is shown comes out of the capsule, judged here.
     report = appraise(
@@ -101,8 +103,13 @@ def command(
         with out.open("xb") as file:
             file.write(traced.capsule)
         lines.append(f"the proof is in {out}; anybody can check it with: provreg verify {out}")
+    value = msgspec.to_builtins(report)
+    if level is not None:
+        lines.append(level_line(level))
+        value |= {"level": level}
     lines += found_lines(foreign)
-    value = msgspec.to_builtins(report) | _foreign_value(foreign) if foreign else report
+    if foreign:
+        value |= _foreign_value(foreign)
     show(value, lines, as_json=as_json)
     return VERDICT_STATUS[overall((*report.checks_then, *report.checks_now))]
 

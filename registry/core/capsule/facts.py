@@ -158,6 +158,7 @@ class OutputFact(Value, frozen=True):
         uncovered: What of the call the record does not commit to.
         n: The number of the record in its shim's journal.
         batch_index: The index of the batch in the log.
+        asked: How strongly the caller wanted it proven, and by when; empty if it did not say.
     """
 
     digest: str
@@ -174,6 +175,7 @@ class OutputFact(Value, frozen=True):
     shim_id: str
     n: int
     batch_index: int
+    asked: str = ""
 
 
 class ReleaseFact(Value, frozen=True):

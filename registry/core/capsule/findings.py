@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from registry.core.capsule import covering, foreign, replays
 from registry.core.capsule.attestation import ATTESTATION, GPU, Environments
 from registry.core.capsule.container import Capsule
@@ -146,7 +148,14 @@ def _output(record: inference.Completion, batch_index: int, node: str) -> Output
         shim_id=sequence.shim_id,
         n=sequence.n,
         batch_index=batch_index,
+        asked=_asked(record),
     )
+
+
+def _asked(record: inference.Completion) -> str:
+    if record.asked is msgspec.UNSET:
+        return ""
+    return f"{record.asked}, within {record.deadline_ms} ms"
 
 
 def _release(item: Read, publisher: str) -> ReleaseFact:

@@ -268,6 +268,7 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
             ("claimed time", output.claimed_at),
             ("model", output.model),
             ("ran with", f"{output.runtime} ({output.binding})"),
+            *([("asked for", output.asked)] if output.asked else []),
         ]
     if facts.output is not None or facts.attestations:
         rows += _attestation_rows(facts)
