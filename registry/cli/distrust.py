@@ -14,6 +14,10 @@ from registry.core.evidence.claims import Family
 from registry.core.evidence.distrust import Entry, Selector, check, check_names
 from registry.core.evidence.families import rules_of
 
+_NEXT = (
+    "next: provreg evidence reappraise --all; until then keys that it concerns stay admitted, "
+    "for as long as their results are in force"
+)
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 
 
@@ -85,7 +89,7 @@ def add(
     check_names(entry, rules_of(family))
     with connect(ctx) as client:
         logged = EvidenceCalls(client).put_distrust(entry)
-    show(_value(logged), _lines(logged), as_json=as_json)
+    show(_value(logged), [*_lines(logged), _NEXT], as_json=as_json)
 
 
 @command.command("list")

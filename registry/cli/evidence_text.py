@@ -8,6 +8,7 @@ import msgspec
 from registry.core.evidence.binding import Mismatch
 from registry.core.evidence.checks import CheckResult, Finding, Severity
 from registry.core.evidence.families import rules_of
+from registry.core.evidence.nvidia.findings import Found
 from registry.core.evidence.result import AttestationResult, Environment
 from registry.core.evidence.validity import Validity
 from registry.core.verdict import Verdict
@@ -20,6 +21,7 @@ _NEXT: Mapping[str, str] = {
     Finding.NOT_YET_VALID: "ask for a later moment with --at, or give older endorsements",
     Finding.UNTRUSTED_ROOT: "if you trust this root, name it with --root VENDOR=SHA256, or under "
     "roots in a policy",
+    Found.CHAIN_MISSING: "give report and certificates in one file, as NVIDIA's SDK writes them",
     Finding.MALFORMED: "is the file whole, and really evidence of this family?",
     Finding.REVOKED: "do not use this device; ask its vendor why",
     Finding.DISTRUSTED: "see: provreg distrust list",

@@ -481,6 +481,7 @@ def test_a_distrust_entry_changes_the_verdict_when_all_is_judged_again(
     claim = ("--claim", "pcr4", "05" * 48)
     added = admin("distrust", "add", "aws-nitro", *claim, "--reason", "its maker was robbed")
     assert added.status == 0
+    assert "next: provreg evidence reappraise --all" in added.out
     assert "its maker was robbed" in admin("distrust", "list").out
     assert admin("evidence", "reappraise").status == 2
     assert node("evidence", "reappraise", evidence).status == 1

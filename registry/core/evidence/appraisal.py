@@ -16,6 +16,7 @@ from registry.core.evidence.rules import Rules, TrustClaim, Weight
 from registry.core.evidence.trust import Tier
 from registry.core.verdict import Verdict
 
+_SHOWN_VALUES = 3
 _CONTRADICTIONS = (Severity.CRYPTO, Severity.IDENTITY)
 
 
@@ -192,10 +193,16 @@ def _references(examination: Examination, policy: Policy, rules: Rules) -> list[
                 outcome="fail",
                 severity=Severity.IDENTITY,
                 finding=Finding.REFERENCE_MISMATCH,
-                detail=f"{claim} is {actual[:200]}, not one of {len(allowed)} allowed values",
+                detail=f"{claim} is {actual[:200]}, not {_shown_values(allowed)}",
             )
         )
     return said
+
+
+def _shown_values(allowed: Sequence[str]) -> str:
+    first = " or ".join(value[:200] for value in allowed[:_SHOWN_VALUES])
+    more = len(allowed) - _SHOWN_VALUES
+    return f"{first} or one of {more} more" if more > 0 else first
 
 
 def _minimums(examination: Examination, policy: Policy, rules: Rules) -> list[CheckResult]:

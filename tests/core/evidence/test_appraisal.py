@@ -91,6 +91,12 @@ def test_a_reference_value_is_compared_and_another_is_refused() -> None:
     other = Policy(name="r", family=Family.AMD_SNP, reference_values={"measurement": ("bb",)})
     assert judged("", other).verdict is Verdict.INVALID
     assert findings(judged("", other)) == [Finding.REFERENCE_MISMATCH]
+    [failed] = judged("", other).findings()
+    assert failed.detail == "measurement is aa, not bb"
+    values = ("bb", "cc", "dd", "ee", "ff")
+    many = Policy(name="r", family=Family.AMD_SNP, reference_values={"measurement": values})
+    [failed] = judged("", many).findings()
+    assert failed.detail == "measurement is aa, not bb or cc or dd or one of 2 more"
 
 
 def test_a_minimum_is_a_floor() -> None:
