@@ -2,6 +2,9 @@
 
 import base64
 import json
+import sys
+import threading
+import time
 from typing import Any
 
 import msgspec
@@ -25,6 +28,7 @@ from registry.core.encoding import (
     base64_text,
     decimal,
     hex_bytes,
+    read_foreign_numbers,
     read_json,
     write_json,
 )
@@ -253,3 +257,29 @@ def test_a_decimal_in_another_spelling_is_refused(text: str) -> None:
     with pytest.raises(MalformedError) as caught:
         decimal(text)
     assert caught.value.reason is Reason.MALFORMED_DECIMAL
+
+
+def test_others_run_while_a_long_array_of_numbers_is_read() -> None:
+    # It fails at its end, so that nothing but reading it takes time.
+    data = b"[" + b"1," * 500_000 + b"x"
+    caught: list[Reason] = []
+
+    def read() -> None:
+        try:
+            read_foreign_numbers(data, what="request")
+        except MalformedError as error:
+            caught.append(error.reason)
+
+    turns = 0
+    reader = threading.Thread(target=read)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.001)
+    try:
+        reader.start()
+        while reader.is_alive():
+            turns += 1
+            time.sleep(0)
+    finally:
+        sys.setswitchinterval(before)
+    assert caught == [Reason.MALFORMED_JSON]
+    assert turns > 10

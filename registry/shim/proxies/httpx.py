@@ -25,12 +25,13 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from registry.core.digest import sha256
 from registry.errors import LimitExceededError, Reason
-from registry.shim.proxies.answer_readers import kind_of
+from registry.shim.proxies.answer_readers import LONG_BYTES, kind_of
 from registry.shim.proxies.exchange import ASKED_HEADERS, MAX_REQUEST_BYTES
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
 from registry.shim.proxies.request_params import JSON_BYTES, params_of
@@ -92,7 +93,7 @@ class RecordedTransport:
                     if room < 0:
                         break
                 else:
-                    outcome = passing.document(b"".join(pieces))
+                    outcome = passing.said(passing.passage.document(b"".join(pieces)))
                     if outcome is not None:
                         call.answered_here(outcome)
                         passing.tell(call.proven_here())
@@ -137,7 +138,10 @@ class AsyncRecordedTransport:
         if request.method != "POST":
             return await self._inner.handle_async_request(request)
         body = await request.aread()
-        call = await self._calls.begin(_request_digest(body), _asked(request, body))
+        long = len(body) > LONG_BYTES
+        digest = _request_digest(body)
+        asked = await asyncio.to_thread(_asked, request, body) if long else _asked(request, body)
+        call = await self._calls.begin(digest, asked)
         try:
             response = await self._inner.handle_async_request(request)
         except Exception as error:
@@ -159,7 +163,10 @@ class AsyncRecordedTransport:
                     if room < 0:
                         break
                 else:
-                    outcome = passing.document(b"".join(pieces))
+                    whole = b"".join(pieces)
+                    read = partial(passing.passage.document, whole)
+                    long = passing.passage.takes_long(len(whole))
+                    outcome = passing.said(await asyncio.to_thread(read) if long else read())
                     if outcome is not None:
                         await call.answered(outcome)
                         passing.tell(await call.proven())
@@ -201,13 +208,9 @@ class _Passing:
         if call.receipt_id:
             self._headers[RECEIPT] = call.receipt_id
 
-    def document(self, body: bytes) -> Answer | None:
-        """What is to be written down of an answer that came whole; None if it is no answer."""
-        return self._said(self.passage.document(body))
-
     def step(self, step: Step) -> Answer | None:
         """What is to be written down within a step."""
-        return None if step.outcome is None else self._said(step.outcome)
+        return None if step.outcome is None else self.said(step.outcome)
 
     def tell(self, proven: Proven) -> None:
         """Tell the caller of the level that it asked for."""
@@ -231,7 +234,8 @@ class _Passing:
         """Write down that the caller wants no more, unless the answer was whole."""
         self.call.abandoned(self._sent())
 
-    def _said(self, outcome: Outcome) -> Answer | None:
+    def said(self, outcome: Outcome) -> Answer | None:
+        """What is to be written down of an answer; None if it is none."""
         self._headers[OUTPUT] = self.passage.content_digest
         if isinstance(outcome, Failed):
             self.call.failed(outcome.error, self._sent())

@@ -1,10 +1,11 @@
 """From the messages of one gRPC answer to what its record says of it."""
 
+import asyncio
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from registry.core.profiles import raw, tensor
 from registry.core.records import inference
@@ -16,7 +17,17 @@ from registry.shim.recorder.asking import OUTPUT, RECEIPT
 from registry.shim.recorder.calls import Call, Calls
 from registry.wire import open_inference
 
+LONG_BYTES = 1024 * 1024
+"""Bytes of messages that are read in a thread: hashing them takes a millisecond or more."""
+
+T = TypeVar("T")
 _FRAME = struct.Struct(">Q")
+
+
+async def unhurried(read: Callable[[], T], messages: Sequence[bytes]) -> T:
+    """Read messages; long ones in a thread, since all other calls wait meanwhile."""
+    long = sum(map(len, messages)) > LONG_BYTES
+    return await asyncio.to_thread(read) if long else read()
 
 
 def frames_digest(messages: Sequence[bytes]) -> str:

@@ -14,6 +14,7 @@ known in time; in a stream, of the last answer. A call that the model server ref
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -36,7 +37,9 @@ from registry.shim.proxies.message_answers import (
     gathering_of,
     read_answers,
     receipt_of,
+    unhurried,
 )
+from registry.shim.recorder.asking import Asked
 from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.outcomes import Sent
 from registry.wire import open_inference
@@ -101,9 +104,8 @@ class _Unary:
         metadata = metadata_of(context)
         try:
             kept = passing(metadata)
-            call = await self.calls.begin(
-                bytes.fromhex(frames_digest([request])), asked_of(metadata, request)
-            )
+            digest, asked = await unhurried(partial(_read, metadata, request), [request])
+            call = await self.calls.begin(digest, asked)
         except RegistryError as error:
             await _refuse(context, error)
         upstream = self.ask(request, metadata=kept, timeout=timeout_of(context))
@@ -114,7 +116,8 @@ class _Unary:
             if initial := theirs(await upstream.initial_metadata()):
                 await context.send_initial_metadata(initial)
             trailing = theirs(await upstream.trailing_metadata())
-            said = read_answers([answer], open_inference.read_response)
+            read = partial(read_answers, [answer], open_inference.read_response)
+            said = await unhurried(read, [answer])
             gathering = gathering_of(self.calls, [request])
             await call.answered(said.answer("unary", content=content_of(gathering, [answer])))
         except grpc.aio.AioRpcError as error:
@@ -158,14 +161,14 @@ class _Open:
 
     async def asked(self, request: bytes) -> None:
         """Write down a request before it is forwarded."""
-        self._last = bytes.fromhex(frames_digest([request]))
         if len(self._pending) >= MAX_OPEN_REQUESTS:
             raise LimitExceededError(
                 Reason.JOURNAL_BUSY,
                 "too many requests of this stream wait for their answer",
                 expected=f"at most {MAX_OPEN_REQUESTS}",
             )
-        self._asked = asked_of(self._metadata, request)
+        read = partial(_read, self._metadata, request)
+        self._last, self._asked = await unhurried(read, [request])
         call = await self._calls.begin(self._last, self._asked)
         gathering = gathering_of(self._calls, [request])
         self._pending.append(_Pending(open_inference.request_head(request).id, call, gathering))
@@ -181,12 +184,15 @@ class _Open:
         pending.call.received()
         if said is not None and said.final is False:
             return
-        self._pending.remove(pending)
         if said is not None and said.error:
+            self._pending.remove(pending)
             sent = Sent(sum(map(len, pending.answers)), frames_digest(pending.answers))
             pending.call.failed("ModelStreamInferResponse.error_message", sent)
             return
-        whole = read_answers(pending.answers, open_inference.read_stream_response)
+        read = partial(read_answers, pending.answers, open_inference.read_stream_response)
+        whole = await unhurried(read, pending.answers)
+        # Only now: if nobody waits any more, it is among those that have no outcome yet.
+        self._pending.remove(pending)
         await pending.call.answered(
             whole.answer(
                 "grpc_stream",
@@ -323,6 +329,11 @@ async def _forward(requests: AsyncIterator[bytes], upstream: Any, open_: _Open |
     except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
         # The model server ended the call; its status says why.
         return
+
+
+def _read(metadata: Metadata, request: bytes) -> tuple[bytes, Asked]:
+    """What names a request, and what it asks."""
+    return bytes.fromhex(frames_digest([request])), asked_of(metadata, request)
 
 
 def _broke(call: Call, error: BaseException) -> None:

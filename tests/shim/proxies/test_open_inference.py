@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import hashlib
 import struct
-from collections.abc import Awaitable, Callable, Collection
+import threading
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from registry.shim.app import Shim
 from registry.shim.privacy.keeping import Keeping
 from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.privacy.vault import Vault
+from registry.shim.proxies import message_answers
 from registry.shim.proxies import open_inference as proxy
 from registry.shim.proxies.message_answers import frames_digest
 from registry.shim.proxies.open_inference import (
@@ -313,6 +315,31 @@ def test_sampling_parameters_are_written_down(tmp_path: Path) -> None:
         {"model": "m", "top_p": "0.5"},
         {"model": "m", "inputs[0].n": "1"},
     ]
+
+
+@pytest.mark.parametrize("long", [True, False], ids=["long", "short"])
+def test_long_messages_are_read_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, long: bool
+) -> None:
+    monkeypatch.setattr(message_answers, "LONG_BYTES", 8 if long else 1024)
+    readers: list[bool] = []
+    named = message_answers.frames_digest
+
+    def watched(messages: Sequence[bytes]) -> str:
+        readers.append(threading.current_thread() is not threading.main_thread())
+        return named(messages)
+
+    for room in (message_answers, proxy):
+        monkeypatch.setattr(room, "frames_digest", watched)
+
+    async def act(bench: Bench) -> None:
+        await bench.infer(request([1.0, 2.0]))
+        await bench.talk(request([1.0, 2.0]), request([1.0, 2.0]))
+
+    records = run(tmp_path, act)
+    completions = [item for item in records if isinstance(item, inference.Completion)]
+    assert {item.response.profile for item in completions} == {"output/tensor/v1"}
+    assert readers == [long] * 6
 
 
 def test_a_deadline_goes_on_to_the_model_server(tmp_path: Path) -> None:
