@@ -17,7 +17,7 @@ from registry.shim.proxies.answer_readers import announced
 from registry.wire import open_inference
 
 MAX_CHARACTERS = 128
-"""Characters of one parameter that are written down."""
+"""Characters of one parameter; a longer one is left out, since a part of it is another."""
 
 MAX_COMMAS = 250_000
 """Commas of a request that is read: as many values take half a second, and some 30 MB."""
@@ -60,7 +60,7 @@ def params_of(body: bytes, path: str = "", json_bytes: str | None = None) -> dic
     size = None if json_bytes is None else announced(json_bytes) or 0
     params = _in_body(body[:size])
     if found := _MODEL_PATH.search(path):
-        params["model"] = "/".join(filter(None, found.groups()))[:MAX_CHARACTERS]
+        params["model"] = _whole("/".join(filter(None, found.groups())))
     return params
 
 
@@ -99,8 +99,12 @@ def _written(
         if item:
             found |= {f"inputs[{place}].{name}": item[name] for name in _PARAMS if name in item}
     told = (
-        (name, value[:MAX_CHARACTERS])
+        (name, _whole(value))
         for name, value in found.items()
-        if isinstance(value, str) and value.isprintable()
+        if isinstance(value, str) and value.isprintable() and _whole(value)
     )
     return dict(itertools.islice(told, MAX_PARAMS))
+
+
+def _whole(value: str) -> str:
+    return value if len(value) <= MAX_CHARACTERS else ""

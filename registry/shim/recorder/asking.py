@@ -24,6 +24,7 @@ from registry.core import encoding
 from registry.core.records import inference
 from registry.core.records.inference import Level
 from registry.errors import LimitExceededError, MalformedError, NotFoundError, Reason
+from registry.shim.recorder.trace_parent import trace_parent
 
 LEVEL: Final = "x-provreg-level"
 """What asks for a level."""
@@ -60,10 +61,6 @@ DEFAULT_DEADLINES_MS: Final[Mapping[Level, int]] = {
 }
 """The deadline of whoever names a level alone: a batch takes a second, a replay needs a person."""
 
-MAX_TRACE: Final = 256
-"""Characters of a ``traceparent``."""
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a caller asks of the record of a call.
@@ -71,7 +68,7 @@ class Asked:
     Attributes:
         level: How strongly it wants the answer proven; None if it does not say.
         deadline_ms: By when, after its request.
-        trace: The ``traceparent`` that it sent.
+        trace: The ``traceparent`` that it sent; empty if that is none.
         params: Sampling parameters and the model's name, as it spelled them.
     """
 
@@ -89,7 +86,7 @@ class Asked:
             LimitExceededError: ``MALFORMED_FIELD``.
         """
         wanted, by = headers.get(LEVEL, ""), headers.get(DEADLINE, "")
-        trace, params = headers.get("traceparent", "")[:MAX_TRACE], params or {}
+        trace, params = trace_parent(headers.get("traceparent", "")), params or {}
         if not wanted:
             if by:
                 raise MalformedError(

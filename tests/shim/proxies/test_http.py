@@ -31,6 +31,7 @@ from tests.core.profiles.test_chat import HALVES_DIGEST, LOAN, LOAN_DIGEST, STRE
 from tests.shim.proxies.http_server import END, STREAM_HEAD, Script, chunk, plain, serve
 from tests.shim.world import DEPLOYMENT, MemoryRegistry, check_history, running, written
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 MODES: tuple[Mode, ...] = ("strict", "stream", "best_effort")
 CHAT = b'{"choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
 JSON = b"content-type: application/json"
@@ -132,7 +133,8 @@ def test_a_whole_answer_passes_untouched_and_is_recorded(tmp_path: Path, mode: M
             b"POST /v1/chat/completions?a=%20b",
             asked,
             b"x-own: 1",
-            b"traceparent: 00-1",
+            b"traceparent: " + TRACE.encode(),
+            b"tracestate: congo=t61rcWkgMzE",
             b"x-provreg-level: attested",
             b"authorization: Bearer secret",
         )
@@ -143,6 +145,8 @@ def test_a_whole_answer_passes_untouched_and_is_recorded(tmp_path: Path, mode: M
         [head] = script.heads
         assert head.startswith(b"POST /v1/chat/completions?a=%20b HTTP/1.1\r\n")
         assert b"x-own: 1\r\n" in head
+        assert b"traceparent: " + TRACE.encode() in head
+        assert b"tracestate: congo=t61rcWkgMzE\r\n" in head
         assert b"authorization: Bearer secret\r\n" in head
         assert b"x-provreg" not in head.lower()
         assert script.bodies == [asked]
@@ -158,8 +162,39 @@ def test_a_whole_answer_passes_untouched_and_is_recorded(tmp_path: Path, mode: M
     assert isinstance(completion.course, inference.Course)
     assert completion.course.params == {"model": "m", "temperature": "0.10", "seed": "7"}
     assert completion.course.finish_reasons == ("stop",)
-    assert completion.course.trace == "00-1"
+    assert completion.course.trace == TRACE
     assert b"secret" not in b"".join(path.read_bytes() for path in tmp_path.rglob("*.segment"))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [b"traceparent: 00-the applicant earns 1234"],
+        [b"traceparent: " + TRACE.encode() + b"-the applicant earns 1234"],
+        [b"traceparent: " + TRACE.encode(), b"traceparent: " + TRACE.encode()],
+        [b"traceparent: " + b"0" * 4000],
+    ],
+    ids=["words", "more", "twice", "long"],
+)
+def test_what_is_no_trace_goes_on_as_it_came_and_is_in_no_record(
+    tmp_path: Path, sent: list[bytes]
+) -> None:
+    script = Script([plain(CHAT % b"ok", JSON)])
+    state = b"tracestate: the=applicant earns 1234"
+
+    async def act(client: Client) -> None:
+        status, _, _ = await client.ask(b"POST /v1/chat/completions", b"{}", *sent, state)
+        assert status == 200
+        [head] = script.heads
+        for line in {*sent, state}:
+            assert head.count(line + b"\r\n") == [*sent, state].count(line)
+
+    _, completion = run(tmp_path, script, act, "stream")
+    assert isinstance(completion, inference.Completion)
+    assert isinstance(completion.course, inference.Course)
+    assert completion.course.trace == ""
+    written_down = b"".join(path.read_bytes() for path in tmp_path.rglob("*.segment"))
+    assert b"applicant" not in written_down
 
 
 @pytest.mark.parametrize("mode", MODES)

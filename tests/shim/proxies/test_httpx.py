@@ -28,6 +28,7 @@ httpx = pytest.importorskip("httpx")
 httpx2 = pytest.importorskip("httpx2")
 openai = pytest.importorskip("openai")
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 MODES: tuple[Mode, ...] = ("strict", "stream", "best_effort")
 JSON = b"content-type: application/json"
 CHAT = b'{"choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
@@ -81,7 +82,7 @@ def test_a_whole_answer_is_recorded(tmp_path: Path, library: Any, mode: Mode) ->
     script = Script([plain(WHOLE, JSON, b"x-unknown: kept")])
 
     def act(bench: Bench) -> None:
-        headers = {"x-provreg-level": "attested", "traceparent": "00-1", "x-own": "1"}
+        headers = {"x-provreg-level": "attested", "traceparent": TRACE, "x-own": "1"}
         with bench.client(library) as client:
             answer = client.post(PATH, content=ASKED, headers=headers)
         assert answer.content == WHOLE
@@ -102,7 +103,7 @@ def test_a_whole_answer_is_recorded(tmp_path: Path, library: Any, mode: Mode) ->
     assert completion.asked == "attested"
     assert isinstance(completion.course, inference.Course)
     course = completion.course
-    assert (course.transport, course.mode, course.trace) == ("unary", mode, "00-1")
+    assert (course.transport, course.mode, course.trace) == ("unary", mode, TRACE)
     assert course.params == {"model": "m", "temperature": "0.10"}
 
 

@@ -145,6 +145,7 @@ def trailing(call: Any) -> Awaitable[dict[str, Any]]:
     return read()
 
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 MODES: tuple[Mode, ...] = ("strict", "stream", "best_effort")
 
 
@@ -183,7 +184,7 @@ def test_an_answer_passes_untouched_and_is_recorded(tmp_path: Path, mode: Mode) 
 
     async def act(bench: Bench) -> None:
         answer, call = await bench.infer(
-            sent, metadata=(("traceparent", "00-ab-cd-01"), ("x-provreg-level", "signed"))
+            sent, metadata=(("traceparent", TRACE), ("x-provreg-level", "signed"))
         )
         assert answer == await bench.straight(INFER)(sent)
         assert bench.server.requests == [sent, sent]
@@ -203,7 +204,7 @@ def test_an_answer_passes_untouched_and_is_recorded(tmp_path: Path, mode: Mode) 
     assert completion.asked == "signed"
     assert isinstance(completion.course, inference.Course)
     course = completion.course
-    assert (course.transport, course.mode, course.trace) == ("unary", mode, "00-ab-cd-01")
+    assert (course.transport, course.mode, course.trace) == ("unary", mode, TRACE)
     assert course.first_us <= course.total_us
     key = RequestKey(tmp_path / "request.key").salt(intent.sequence.shim_id, intent.sequence.n)
     asked = hashlib.sha256(struct.pack(">Q", len(sent)) + sent).digest()
@@ -212,7 +213,13 @@ def test_an_answer_passes_untouched_and_is_recorded(tmp_path: Path, mode: Mode) 
 
 def test_metadata_go_on_to_the_model_server_as_they_came(tmp_path: Path) -> None:
     async def act(bench: Bench) -> None:
-        said = (("traceparent", "t"), ("bin-bin", b"\0"), ("grpc-own", "1"), ("x-a", "b, c"))
+        said = (
+            ("traceparent", "t"),
+            ("tracestate", "a=<b>"),
+            ("bin-bin", b"\0"),
+            ("grpc-own", "1"),
+            ("x-a", "b, c"),
+        )
         for asked in (bench.straight(INFER), bench.unary(INFER)):
             await asked(request([1.0, 2.0]), metadata=said, compression=grpc.Compression.Gzip)
             told = bench.server.metadata

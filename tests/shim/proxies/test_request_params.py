@@ -22,7 +22,9 @@ from tests.shim.proxies.oip_server import parameter, request, saying
         (b'{"parameters":[1],"n":2}', {"n": "2"}),
         (b'{"model":{"a":1},"seed":true,"n":null}', {}),
         (b'{"model":"a\\u0000b"}', {}),
-        (b'{"model":"' + b"a" * 500 + b'"}', {"model": "a" * MAX_CHARACTERS}),
+        (b'{"model":"' + b"a" * MAX_CHARACTERS + b'"}', {"model": "a" * MAX_CHARACTERS}),
+        (b'{"model":"' + b"a" * (MAX_CHARACTERS + 1) + b'","n":1}', {"n": "1"}),
+        (b'{"seed":1' + b"0" * MAX_CHARACTERS + b',"n":1}', {"n": "1"}),
         (b'{"seed":1,"seed":2}', {}),
         (
             b'{"inputs":[{"name":"x","parameters":{"seed":7,"own":1}},{},{"parameters":{"n":1}}]}',
@@ -34,7 +36,7 @@ from tests.shim.proxies.oip_server import parameter, request, saying
         (b"no JSON", {}),
         (b"", {}),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_what_is_named_is_written_down_as_it_stands(body: bytes, expected: dict[str, str]) -> None:
     assert params_of(body) == expected
