@@ -202,7 +202,8 @@ def command(
         chat_template,
         dict(engine_settings),
     )
-    keeping = None if privacy is None else Keeping(_read_privacy(privacy), Vault(folder / VAULT))
+    vault = Vault(folder / VAULT)
+    keeping = None if privacy is None else Keeping(_read_privacy(privacy), vault)
     signer = StatementSigner.load(key)
     name, version = split_reference(reference)
     make_folder(folder)
@@ -225,6 +226,8 @@ def command(
             ) as shim,
             spans_to(otlp) as spans,
         ):
+            if keeping is not None:
+                vault.sweep()
             standing = Standing(shim.recorder, described, attestation)
             healthy = {"model": watch.check} if files is not None or said.files else {}
             allowed = list(healthy.values())

@@ -21,12 +21,18 @@ def make_folder(folder: Path) -> None:
         sync_folder(path.parent)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, temporary: Path | None = None) -> None:
     """Put ``data`` at ``path``: after a crash the old file is there or the new one, never a part.
 
     One thread at a time writes to one path.
+
+    Args:
+        path: Where.
+        data: What.
+        temporary: Where it is written first, on the same file system; beside ``path`` if None.
+            After a crash it may still lie there.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = temporary or path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
         file.write(data)

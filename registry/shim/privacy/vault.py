@@ -4,13 +4,16 @@
 
     private/keys/CLASS.key
     private/payloads/0000000000000071/00000000000000071234.sealed
+    private/unfinished/00000000000000071235.sealed
 
 A payload is on disk before the record that speaks of it. Erasing one leaves a note in its place
 that says so; destroying the key of a class shuts every payload of that class for ever, also in
-copies that others hold. What a disk keeps of blocks that were overwritten is beyond this room.
+copies that others hold. What a crash leaves unfinished belongs to no record, and is wiped before
+anything else is sealed. What a disk keeps of blocks that were overwritten is beyond this room.
 """
 
 import os
+import threading
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -25,6 +28,7 @@ from registry.shim.key_file import KEY_BYTES, open_key, read_key
 from registry.shim.privacy.policy import RetentionClass
 from registry.shim.privacy.sealed_payload import (
     MAX_PAYLOAD_BYTES,
+    Head,
     Opened,
     open_payload,
     read_head,
@@ -51,6 +55,10 @@ class Vault:
         """Take the folder, which need not exist."""
         self._keys = folder / "keys"
         self._payloads = folder / "payloads"
+        self._unfinished = folder / "unfinished"
+        # Two calls at once must not make two keys of one class: what the first sealed is lost.
+        self._making = threading.Lock()
+        self._swept = False
 
     def put(self, n: int, opened: Opened) -> bytes:
         """Seal what call ``n`` said, durably.
@@ -62,13 +70,31 @@ class Vault:
             MalformedError: ``MALFORMED_KEY``.
             OSError: The disk does not take it.
         """
-        make_folder(self._keys)
-        key = open_key(self._key(opened.payload.retention_class), "key of a class")
+        with self._making:
+            if not self._swept:
+                self.sweep()
+            make_folder(self._keys)
+            key = open_key(self._key(opened.payload.retention_class), "key of a class")
         sealed = opened.seal(key)
         path = self._path(n)
         make_folder(path.parent)
-        replace_file(path, sealed)
+        replace_file(path, sealed, self._unfinished / path.name)
         return sha256(sealed)
+
+    def sweep(self) -> None:
+        """Wipe what a crash left unfinished: no record speaks of it, and nobody could erase it.
+
+        For whoever writes here, before anything is sealed.
+
+        Raises:
+            OSError: The disk does not take it.
+        """
+        make_folder(self._unfinished)
+        for path in self._unfinished.iterdir():
+            _overwrite(path, path.stat().st_size)
+            path.unlink()
+        sync_folder(self._unfinished)
+        self._swept = True
 
     def open(self, n: int) -> Opened:
         """Open what call ``n`` said.
@@ -78,8 +104,7 @@ class Vault:
             MalformedError: ``MALFORMED_SEALED_PAYLOAD`` or ``MALFORMED_KEY``.
             VerificationError: ``SEALED_PAYLOAD_KEY``.
         """
-        data = self._read(n)
-        head, _ = read_head(data)
+        data, head = self._read(n)
         key = self._key(head.retention_class)
         if not key.exists():
             raise NotFoundError(
@@ -97,15 +122,16 @@ class Vault:
             NotFoundError: ``NO_SEALED_PAYLOAD`` or ``ERASED``.
             MalformedError: ``MALFORMED_SEALED_PAYLOAD``.
         """
-        return read_head(self._read(n))[0].receipt
+        return self._read(n)[1].receipt
 
     def erase(self, n: int) -> None:
         """Erase what call ``n`` said, for good.
 
         Raises:
             NotFoundError: ``NO_SEALED_PAYLOAD`` or ``ERASED``.
+            MalformedError: ``MALFORMED_SEALED_PAYLOAD``.
         """
-        head, _ = read_head(self._read(n))
+        _, head = self._read(n)
         path = self._path(n)
         _overwrite(path, path.stat().st_size)
         replace_file(
@@ -134,7 +160,7 @@ class Vault:
         path.unlink()
         sync_folder(path.parent)
 
-    def _read(self, n: int) -> bytes:
+    def _read(self, n: int) -> tuple[bytes, Head]:
         path = self._path(n)
         try:
             with path.open("rb") as file:
@@ -158,7 +184,24 @@ class Vault:
                 where=f"intent {n}",
                 hint="its record and every proof of it stand",
             )
-        return data
+        if data.startswith(b"\0"):
+            # The head goes first, and with it the key: erasing was cut short before its note.
+            raise NotFoundError(
+                Reason.ERASED,
+                "what this call said was overwritten",
+                where=f"intent {n}",
+                hint="nothing of it can be opened; its record and every proof of it stand",
+            )
+        head, _ = read_head(data)
+        if head.receipt.partition("/")[2] != str(n):
+            raise MalformedError(
+                Reason.MALFORMED_SEALED_PAYLOAD,
+                "this file is the payload of another call",
+                where=str(path),
+                expected=f"intent {n}",
+                actual=head.receipt,
+            )
+        return data, head
 
     def _path(self, n: int) -> Path:
         return self._payloads / f"{n // _FOLDER_CALLS:016}" / f"{n:020}.sealed"

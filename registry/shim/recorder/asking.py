@@ -61,6 +61,7 @@ DEFAULT_DEADLINES_MS: Final[Mapping[Level, int]] = {
 }
 """The deadline of whoever names a level alone: a batch takes a second, a replay needs a person."""
 
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a caller asks of the record of a call.

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
 from registry.core.records import inference
@@ -21,6 +21,7 @@ from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.levels import Levels
 from registry.shim.recorder.outcomes import NOTHING, Answered, Deployment, Open, Sent
 from registry.shim.recorder.recorder import Recorder
+from registry.shim.recorder.shown import Shown
 from registry.shim.recorder.ticket import After, Ticket
 from registry.shim.recorder.unrecorded import Unrecorded
 from registry.shim.recorder.wish import Wish
@@ -70,6 +71,7 @@ class Calls:
         self.levels = levels
         self.spans = spans or NoSpans()
         self._keeping = keeping
+        self.shown = Shown(None if keeping is None else keeping.policy)
         self._served_as = frozenset(served_as)
         self._deployment = deployment
         self.recorder = recorder
@@ -142,10 +144,11 @@ class Calls:
 
     def _allow(self, request_digest: bytes, asked: Asked | None) -> "tuple[Call, Deployment]":
         deployment = self._deployment()
-        call = Call(self, asked or Asked(), deployment.model)
+        asked = asked or Asked()
+        call = Call(self, self.shown.asked(asked), deployment.model)
         try:
             self._allowed()
-            call.asked.check_model(self._served_as)
+            asked.check_model(self._served_as)
         except RegistryError as error:
             # That it is refused matters more than that nobody can write it down.
             with contextlib.suppress(UnavailableError):
@@ -166,8 +169,7 @@ class Calls:
             # Sealing waits for the disk; a caller that leaves meanwhile does not undo it.
             await asyncio.shield(asyncio.to_thread(self.end_here, call, answer))
             return
-        open_ = call.open
-        if open_ is None:
+        if (open_ := call.open) is None:
             return
         said = self._said(call, open_, answer)
         if self.mode != "strict":
@@ -180,8 +182,7 @@ class Calls:
 
     def end_here(self, call: "Call", answer: Answer) -> None:
         """As :meth:`end`, for a thread that may wait."""
-        open_ = call.open
-        if open_ is None:
+        if (open_ := call.open) is None:
             return
         said = self._said(call, open_, answer)
         if self.mode != "strict":
@@ -320,25 +321,25 @@ class Call:
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``, in ``strict``: the answer must not go out.
         """
-        self.ended = True
-        try:
-            await self._calls.end(self, answer)
-        except UnavailableError as error:
-            self._span.ended(self.receipt_id, error.reason)
-            raise
-        if self.response is not None:
-            self._span.answered(self.receipt_id, self.response, answer.finish_reasons)
+        with self._telling(answer) as shown:
+            await self._calls.end(self, shown)
 
     def answered_here(self, answer: Answer) -> None:
         """As :meth:`answered`, for a thread that may wait."""
+        with self._telling(answer) as shown:
+            self._calls.end_here(self, shown)
+
+    @contextlib.contextmanager
+    def _telling(self, answer: Answer) -> Iterator[Answer]:
         self.ended = True
+        shown = self._calls.shown.answer(answer)
         try:
-            self._calls.end_here(self, answer)
+            yield shown
         except UnavailableError as error:
             self._span.ended(self.receipt_id, error.reason)
             raise
         if self.response is not None:
-            self._span.answered(self.receipt_id, self.response, answer.finish_reasons)
+            self._span.answered(self.receipt_id, self.response, shown.finish_reasons)
 
     async def proven(self, at_most: float = math.inf) -> Proven:
         """Wait for the level that the caller asked for, until its deadline at most.
@@ -358,12 +359,14 @@ class Call:
     def failed(self, error: str, sent: Sent = NOTHING) -> None:
         """Write down that there is no whole answer, and what went out before."""
         if not self.ended and (open_ := self._end(error)) is not None:
-            self._calls.write(lambda: self._calls.recorder.failed(open_, error, sent))
+            shown = self._calls.shown.sent(sent)
+            self._calls.write(lambda: self._calls.recorder.failed(open_, error, shown))
 
     def abandoned(self, sent: Sent = NOTHING) -> None:
         """Write down that whoever asked left, and what went out before."""
         if not self.ended and (open_ := self._end("client_gone")) is not None:
-            self._calls.write(lambda: self._calls.recorder.abandoned(open_, sent))
+            shown = self._calls.shown.sent(sent)
+            self._calls.write(lambda: self._calls.recorder.abandoned(open_, shown))
 
     def unwritten(self, reason: str) -> None:
         """Take note that its intent could not be written: it is not made, and has no record."""
@@ -383,15 +386,14 @@ class Call:
     def course(self, answer: Answer, mode: Mode) -> inference.Course:
         """How the answer went out, as its record says it."""
         now = time.monotonic_ns()
-        last = self._last_ns or now
         return inference.Course(
             transport=answer.transport,
             mode=mode,
             first_us=max(0, (self._first_ns or now) - self._start_ns) // 1000,
             total_us=(now - self._start_ns) // 1000,
-            added_us=(self._added_ns + now - last) // 1000,
+            added_us=(self._added_ns + now - (self._last_ns or now)) // 1000,
             chunks=answer.chunks,
-            finish_reasons=tuple(item[:64] for item in answer.finish_reasons[:128]),
+            finish_reasons=answer.finish_reasons,
             params=dict(self.asked.params),
             trace=self.asked.trace,
             profile_error=answer.profile_error[:200],

@@ -1,5 +1,11 @@
 """Sealed payloads: opened with their class's key alone, erased one by one or by class."""
 
+import contextlib
+import secrets
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,6 +15,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.core import encoding
 from registry.core.digest import sha256
 from registry.core.records import inference
 from registry.core.records.disclosure import DisclosedOutput, Disclosure, verify_disclosure
@@ -123,36 +130,115 @@ def test_two_payloads_with_the_same_words_have_nothing_in_common() -> None:
 
 def test_an_erased_payload_is_gone_and_says_so(vault: Vault, tmp_path: Path) -> None:
     vault.put(7, Opened.new(PAYLOAD))
-    vault.put(8, Opened.new(PAYLOAD))
+    other = replace(PAYLOAD, receipt=f"{SHIM}/8")
+    vault.put(8, Opened.new(other))
     vault.erase(7)
     for act in (vault.open, vault.erase):
         with pytest.raises(NotFoundError) as caught:
             act(7)
         assert caught.value.reason is Reason.ERASED
-    assert vault.open(8).payload == PAYLOAD
+    assert vault.open(8).payload == other
     assert b"wrapped_key" not in files(tmp_path)[0].read_bytes()
 
 
 def test_without_its_classs_key_a_payload_is_shut(vault: Vault) -> None:
     vault.put(7, Opened.new(PAYLOAD))
-    vault.put(8, Opened.new(of_class(PAYLOAD, "chats")))
+    other = f"{SHIM}/8"
+    vault.put(8, Opened.new(replace(PAYLOAD, receipt=other, retention_class="chats")))
     vault.destroy("loans")
     with pytest.raises(NotFoundError) as caught:
         vault.open(7)
     assert caught.value.reason is Reason.ERASED
-    assert vault.open(8).payload.receipt == RECEIPT
+    assert vault.open(8).payload.receipt == other
     with pytest.raises(NotFoundError):
         vault.destroy("loans")
 
 
-def of_class(payload: Payload, retention_class: str) -> Payload:
-    return Payload(
-        payload.receipt,
-        retention_class,
-        payload.fields,
-        payload.content_digest,
-        payload.wire_digest,
-    )
+def test_erasing_that_was_cut_short_is_no_payload_any_more(vault: Vault, tmp_path: Path) -> None:
+    vault.put(7, Opened.new(PAYLOAD))
+    [path] = files(tmp_path)
+    path.write_bytes(bytes(path.stat().st_size))
+    for act in (vault.open, vault.erase, vault.receipt):
+        with pytest.raises(NotFoundError) as caught:
+            act(7)
+        assert caught.value.reason is Reason.ERASED
+
+
+def test_the_payload_of_another_call_is_none_of_this_one(vault: Vault, tmp_path: Path) -> None:
+    vault.put(7, Opened.new(PAYLOAD))
+    vault.put(8, Opened.new(replace(PAYLOAD, receipt=f"{SHIM}/8")))
+    seven, eight = files(tmp_path)
+    shutil.copy(eight, seven)
+    for act in (vault.open, vault.erase, vault.receipt):
+        with pytest.raises(MalformedError) as caught:
+            act(7)
+        assert caught.value.reason is Reason.MALFORMED_SEALED_PAYLOAD
+    assert vault.open(8).payload.receipt == f"{SHIM}/8"
+
+
+@pytest.mark.parametrize("member", ["receipt", "retention_class", "nonce", "wrapped_key"])
+def test_head_and_cipher_belong_together(member: str) -> None:
+    one = Opened.new(PAYLOAD).seal(KEY)
+    other = Opened.new(replace(PAYLOAD, receipt=f"{SHIM}/8", retention_class="chats")).seal(KEY)
+    head, start = read_head(one)
+    swapped = msgspec.structs.replace(head, **{member: getattr(read_head(other)[0], member)})
+    with pytest.raises(VerificationError) as caught:
+        open_payload(encoding.write_json(swapped) + b"\n" + one[start:], KEY)
+    assert caught.value.reason is Reason.SEALED_PAYLOAD_KEY
+
+
+def test_no_two_payloads_share_a_key_or_a_nonce() -> None:
+    sealed = [Opened.new(PAYLOAD).seal(KEY) for _ in range(500)]
+    heads = [read_head(item)[0] for item in sealed]
+    assert len({item.nonce for item in heads}) == len(sealed)
+    keys = {aes_key_unwrap(KEY, bytes.fromhex(item.wrapped_key)) for item in heads}
+    assert len(keys) == len(sealed)
+
+
+def test_two_first_calls_at_once_make_one_key(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+    make = secrets.token_bytes
+
+    def together(size: int) -> bytes:
+        # Whoever is about to make a key waits for another that is, or for nobody.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        return make(size)
+
+    monkeypatch.setattr(secrets, "token_bytes", together)
+    opened = {n: Opened(replace(PAYLOAD, receipt=f"{SHIM}/{n}"), make(32)) for n in (7, 8)}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda n: vault.put(n, opened[n]), opened))
+    assert {n: vault.open(n) for n in opened} == opened
+
+
+def test_what_a_crash_left_unfinished_is_wiped_before_anything_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Power(BaseException):
+        """It went out."""
+
+    def fails(self: Path, target: Path) -> None:
+        raise Power(self, target)
+
+    folder = tmp_path / "private"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", fails)
+        crashed = Vault(folder)
+        (folder / "keys").mkdir(parents=True)
+        (folder / "keys" / "loans.key").touch(0o600)
+        (folder / "keys" / "loans.key").write_bytes(KEY)
+        with pytest.raises(Power):
+            crashed.put(7, Opened.new(PAYLOAD))
+    [left] = files(tmp_path)
+    assert open_payload(left.read_bytes(), KEY).payload == PAYLOAD
+    blocks = tmp_path / "a second name of its blocks"
+    blocks.hardlink_to(left)
+    Vault(folder).put(8, Opened.new(replace(PAYLOAD, receipt=f"{SHIM}/8")))
+    assert not left.exists()
+    assert not any(blocks.read_bytes())
 
 
 @pytest.mark.parametrize("name", ["", "../x", "A", "a/b", "-a", "a" * 65])

@@ -1,0 +1,76 @@
+"""What a record and a span show of a call in clear, beside digests: not what a policy hides.
+
+A field that is committed to, salted, must not stand beside its commitment; nor may the digest of
+half an answer where those of whole ones are committed to, since short answers can be guessed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from registry.shim.privacy.policy import PrivacyPolicy
+from registry.shim.recorder.answer import Answer
+from registry.shim.recorder.asking import Asked
+from registry.shim.recorder.outcomes import Sent
+
+MAX_REASONS: Final = 128
+"""Choices of one answer of which it is shown why they ended."""
+
+OTHER: Final = "other"
+"""Why a choice ended, where the model server says it in words of its own."""
+
+_REASON: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_NAMES: Final[Mapping[str, re.Pattern[str]]] = {
+    "model": re.compile(r"[A-Za-z0-9._:/@+=,~-]+", re.ASCII),
+    "reasoning_effort": re.compile(r"[a-z_]+", re.ASCII),
+}
+_FINISH_REASON: Final = "/finish_reason"
+_PARAMETERS: Final = "/request/parameters"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is shown under a policy; under none, whatever names no content."""
+
+    policy: PrivacyPolicy | None = None
+
+    def asked(self, asked: Asked) -> Asked:
+        """What a caller asks, without the parameters that the policy commits to.
+
+        A name of a model that is none, or of an effort, is somebody's words, and is not shown.
+        """
+        shown = {k: v for k, v in asked.params.items() if _is_plain(k, v) and not self._hides(k)}
+        return asked if len(shown) == len(asked.params) else replace(asked, params=shown)
+
+    def answer(self, answer: Answer) -> Answer:
+        """An answer, without why its choices ended if the policy commits to that.
+
+        Reasons are words of the protocol: a sentence is none, and is not shown.
+        """
+        if any(path.endswith(_FINISH_REASON) for path in self._fields):
+            return replace(answer, finish_reasons=())
+        reasons = answer.finish_reasons
+        if len(reasons) <= MAX_REASONS and all(map(_REASON.fullmatch, reasons)):
+            return answer
+        shown = (item if _REASON.fullmatch(item) else OTHER for item in reasons[:MAX_REASONS])
+        return replace(answer, finish_reasons=tuple(shown))
+
+    def sent(self, sent: Sent) -> Sent:
+        """What went out of half an answer: how much, and its digest if digests are shown."""
+        if self.policy is None or self.policy.output == "plain":
+            return sent
+        return Sent(sent.size)
+
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        return () if self.policy is None else self.policy.fields
+
+    def _hides(self, name: str) -> bool:
+        paths = (f"/request/{name}", _PARAMETERS, f"{_PARAMETERS}/{name}")
+        return any(path in self._fields for path in paths)
+
+
+def _is_plain(name: str, value: str) -> bool:
+    form = _NAMES.get(name)
+    return form is None or form.fullmatch(value) is not None
