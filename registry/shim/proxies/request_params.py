@@ -107,4 +107,5 @@ def _written(
 
 
 def _whole(value: str) -> str:
-    return value if len(value) <= MAX_CHARACTERS else ""
+    # A number of a document is a text of a kind of its own, which no record can hold.
+    return str.__str__(value) if len(value) <= MAX_CHARACTERS else ""

@@ -26,7 +26,8 @@ _NAMES: Final[Mapping[str, re.Pattern[str]]] = {
     "reasoning_effort": re.compile(r"[a-z_]+", re.ASCII),
 }
 _FINISH_REASON: Final = "/finish_reason"
-_PARAMETERS: Final = "/request/parameters"
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|-?inf|nan", re.ASCII)
+_INPUT: Final = re.compile(r"inputs\[([0-9]+)\]\.(.+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Shown:
     def asked(self, asked: Asked) -> Asked:
         """What a caller asks, without the parameters that the policy commits to.
 
-        A name of a model that is none, or of an effort, is somebody's words, and is not shown.
+        What is no number and no name is somebody's words, and is not shown either.
         """
         shown = {k: v for k, v in asked.params.items() if _is_plain(k, v) and not self._hides(k)}
         return asked if len(shown) == len(asked.params) else replace(asked, params=shown)
@@ -67,10 +68,16 @@ class Shown:
         return () if self.policy is None else self.policy.fields
 
     def _hides(self, name: str) -> bool:
-        paths = (f"/request/{name}", _PARAMETERS, f"{_PARAMETERS}/{name}")
-        return any(path in self._fields for path in paths)
+        if not self._fields:
+            return False
+        of_input = _INPUT.fullmatch(name)
+        if of_input is None:
+            places: tuple[str, ...] = (f"/request/{name}", f"/request/parameters/{name}")
+        else:
+            places = (f"/request/inputs/{of_input[1]}/parameters/{of_input[2]}",)
+        # Whoever hides a whole hides its parts.
+        return any(f"{place}/".startswith(f"{path}/") for place in places for path in self._fields)
 
 
 def _is_plain(name: str, value: str) -> bool:
-    form = _NAMES.get(name)
-    return form is None or form.fullmatch(value) is not None
+    return _NAMES.get(name.rpartition(".")[2], _NUMBER).fullmatch(value) is not None

@@ -85,7 +85,7 @@ def test_of_a_body_with_raw_tensors_the_json_is_read(
         ({"seed": -7, "max_tokens": 2**63 - 1}, {"seed": "-7", "max_tokens": str(2**63 - 1)}),
         ({"reasoning_effort": "high", "own": 1}, {"reasoning_effort": "high"}),
         ({"reasoning_effort": "a\0b", "seed": True}, {}),
-        ({"reasoning_effort": "a" * 500}, {"reasoning_effort": "a" * MAX_CHARACTERS}),
+        ({"reasoning_effort": "a" * (MAX_CHARACTERS + 1)}, {}),
         ({"model": "another", "temperature": float("nan")}, {"temperature": "nan"}),
     ],
     ids=range(7),
@@ -121,3 +121,7 @@ def test_no_more_parameters_are_written_down_than_a_record_takes() -> None:
 @pytest.mark.parametrize("data", [b"\xff", b"\x1a\x01\xff", b"\x22\x05"], ids=range(3))
 def test_what_is_no_request_has_no_parameters(data: bytes) -> None:
     assert params_of_message(data) == {}
+
+
+def test_parameters_are_texts_that_a_record_can_hold() -> None:
+    assert {type(value) for value in params_of(b'{"model":"m","seed":7}').values()} == {str}

@@ -12,6 +12,7 @@ from registry.shim.recorder.outcomes import Sent
 from registry.shim.recorder.shown import MAX_REASONS, OTHER, Shown
 
 PARAMS = {"model": "m", "seed": "7", "temperature": "0.1"}
+OF_INPUT = {"inputs[1].seed": "8", "inputs[1].model": "m"}
 HALF = Sent(9, sha256(b"half").hex())
 RESPONSE = inference.Response(
     profile="output/bytes/v1", content_digest="00" * 32, wire_digest="00" * 32, complete=True
@@ -61,6 +62,37 @@ def test_the_name_of_a_model_is_shown(name: str) -> None:
 @pytest.mark.parametrize("name", ["model", "reasoning_effort"])
 def test_nobodys_words_are_shown_as_a_name(name: str, words: str) -> None:
     assert Shown().asked(Asked(params={name: words, "n": "1"})).params == {"n": "1"}
+
+
+@pytest.mark.parametrize("name", ["seed", "inputs[0].temperature"])
+@pytest.mark.parametrize("number", ["0", "-1", "0.10", "1e-1", "1.5E+10", "inf", "nan", "-inf"])
+def test_numbers_are_shown(name: str, number: str) -> None:
+    asked = Asked(params={name: number})
+    assert Shown().asked(asked) == asked
+
+
+@pytest.mark.parametrize("name", ["seed", "inputs[0].temperature", "own"])
+@pytest.mark.parametrize("words", ["1,234", "Ann", "", "1 2", "+1", "true", "\u0661"], ids=range(7))
+def test_nobodys_words_are_shown_as_a_number(name: str, words: str) -> None:
+    assert Shown().asked(Asked(params={name: words, "n": "1"})).params == {"n": "1"}
+
+
+@pytest.mark.parametrize(
+    ("field", "left"),
+    [
+        ("/request/inputs/1/parameters/seed", {"inputs[1].model"}),
+        ("/request/inputs/1/parameters", set()),
+        ("/request/inputs", set()),
+        ("/request/inputs/0", {"inputs[1].seed", "inputs[1].model"}),
+        ("/request/inputs/1/parameters/see", {"inputs[1].seed", "inputs[1].model"}),
+    ],
+    ids=["seed", "parameters", "inputs", "another", "part"],
+)
+def test_a_parameter_of_an_input_that_is_committed_to_is_not_shown(
+    field: str, left: set[str]
+) -> None:
+    asked = shown(fields=[field]).asked(Asked(params=OF_INPUT))
+    assert set(asked.params) == left
 
 
 def test_why_an_answer_ended_is_not_shown_if_it_is_committed_to() -> None:
