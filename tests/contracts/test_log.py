@@ -214,8 +214,8 @@ def test_clearing_what_is_derived_leaves_the_log(database: Database) -> None:
         assert log.tile(connection, 0, 0) is None
 
 
-def test_a_database_without_tables_is_refused(url: str) -> None:
-    database = Database(url)
+def test_a_database_without_tables_is_refused(bare_url: str) -> None:
+    database = Database(bare_url)
     with pytest.raises(UnavailableError) as refused:
         migrate.check(database)
     database.close()
