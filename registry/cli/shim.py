@@ -23,6 +23,7 @@ from registry.core.records.names import split_reference
 from registry.errors import MalformedError, Reason, UnavailableError
 from registry.shim.app import Shim, open_shim
 from registry.shim.deployment import Description, Engine, Setting, Standing
+from registry.shim.descriptors import raise_limit
 from registry.shim.durable import make_folder
 from registry.shim.health import BEHIND_SECONDS, Watched
 from registry.shim.health_listener import PATH, telling
@@ -269,6 +270,7 @@ async def _serve(
 ) -> None:
     # The journal's thread must not wait for its turn while this one is busy, nor the other way.
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
+    raise_limit()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,6 +19,7 @@ import grpc.aio
 import uvicorn
 
 from registry.errors import MalformedError, Reason, UnavailableError
+from registry.shim.descriptors import connections
 from registry.shim.proxies.connection import ProxyProtocol
 from registry.shim.proxies.http import CONNECT_SECONDS, HttpProxy
 from registry.shim.proxies.open_inference import OPTIONS, OpenInferenceProxy
@@ -191,7 +192,8 @@ async def _serve_http(listen: Listen, upstream: Upstream, calls: Calls) -> Async
             access_log=False,
             server_header=False,
             date_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            # One more than there may be: that one makes room for itself.
+            limit_concurrency=connections(MAX_CONNECTIONS) + 1,
             timeout_graceful_shutdown=int(STOP_SECONDS),
             ssl_certfile=None if listen.pair is None else listen.pair.certificate,
             ssl_keyfile=None if listen.pair is None else listen.pair.key,

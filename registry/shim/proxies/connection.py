@@ -7,6 +7,7 @@ change to another is declined (RFC 9110 §7.8), and what was asked beside it is 
 """
 
 import asyncio
+import math
 import socket
 import struct
 from typing import Any, Final
@@ -107,12 +108,26 @@ class ProxyProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._head_bytes = 0
         self._in_head = True
+        self._idle_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
-        """Begin to wait for a head."""
+        """Begin to wait for a head; where there are too many, whoever waited longest must go."""
         super().connection_made(transport)
+        self._idle_since = self.loop.time()
+        if len(self.connections) >= (self.config.limit_concurrency or math.inf):
+            idle = [each for each in self.connections if isinstance(each, ProxyProtocol)]
+            idle = [each for each in idle if each.is_idle and each is not self]
+            # If nobody waits for a head, this one is told that there are too many.
+            if idle:
+                min(idle, key=lambda each: each._idle_since).transport.close()  # noqa: SLF001 - its own kind
         self._await_head()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was asked that is not answered."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
@@ -164,6 +179,7 @@ class ProxyProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._in_head = True
+        self._idle_since = self.loop.time()
         super().on_message_complete()
 
     def _decline(self, rest: bytes) -> None:

@@ -16,6 +16,7 @@ import grpc.aio
 import pytest
 
 from registry.core.records import inference
+from registry.shim import serving
 from registry.shim.proxies import connection, exchange
 from registry.shim.proxies.http import HttpProxy
 from registry.shim.proxies.open_inference import INFER
@@ -279,6 +280,31 @@ def test_requests_together_hold_no_more_than_their_room(
     monkeypatch.setattr(exchange.Room, "__init__", make)
     records = test_http.run(tmp_path, Script([plain(BODY)]), act)
     assert sum(isinstance(item, inference.Completion) for item in records) == 2
+
+
+def test_whoever_says_nothing_makes_room_for_whoever_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "MAX_CONNECTIONS", 3)
+
+    async def act(client: test_http.Client) -> None:
+        busy = asyncio.ensure_future(client.ask(POST, b"{}"))
+        await test_open_inference.until(lambda: len(script.heads) == 1)
+        silent = [await asyncio.open_connection("127.0.0.1", client.port) for _ in range(2)]
+        script.gate = None
+        assert (await client.ask(POST, b"{}"))[0] == 200
+        # The one that waited longest was closed, the other one not; nor the one that is answered.
+        assert await asyncio.wait_for(silent[0][0].read(), 20) == b""
+        assert not silent[1][0].at_eof()
+        assert not busy.done()
+        gate.set()
+        assert (await busy)[0] == 200
+        for _, writer in silent:
+            writer.close()
+
+    gate = asyncio.Event()
+    script = Script([STREAM_HEAD, chunk(DONE) + END], gate=gate)
+    test_http.run(tmp_path, script, act)
 
 
 def test_whatever_goes_wrong_a_call_has_an_outcome(
