@@ -9,20 +9,11 @@ import click
 from registry.cli.connection import connect
 from registry.cli.output import json_option, show, steps
 from registry.client.costs import CostCalls, Summed
-from registry.core.encoding import Count, Value
-from registry.core.records.costs import SUMS, Cost
+from registry.core.records.costs import SUMS
 from registry.core.records.names import check_name, split_reference
 
 _TIME: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 _COLUMNS: Final = ("day", "model", "level", *SUMS)
-
-
-class Answer(Value, frozen=True):
-    """Costs, and how much of the log they cover."""
-
-    costs: tuple[Cost, ...]
-    entries: Count
-    records: Count
 
 
 @click.command()
@@ -59,7 +50,9 @@ def command(
         calls = CostCalls(client)
         ask = calls.recomputed if recompute else calls.sums
         found = ask(model, since, until, progress)
-    answer = Answer(costs=found.rows, entries=found.entries, records=found.records)
+    # A script finds every member in every row, also where there was nothing to sum.
+    rows = [{name: getattr(row, name) for name in _COLUMNS} for row in found.rows]
+    answer = {"costs": rows, "entries": found.entries, "records": found.records}
     show(answer, _lines(found), as_json=as_json)
 
 

@@ -33,12 +33,19 @@ def read_record(path: Path, kind: type[T], what: str) -> T:
         LimitExceededError: ``MESSAGE_TOO_LARGE``.
     """
     data = read_input(path, MAX_POLICY_BYTES, what)
+    try:
+        return encoding.convert(_members(data, what), kind)
+    except MalformedError as error:
+        # What is wrong within the file says where; a person wants the file, too.
+        error.where = f"{path}: {error.where}" if error.where else str(path)
+        raise
+
+
+def _members(data: bytes, what: str) -> dict[str, object]:
     members = encoding.read_foreign_json(data, what=what)
     if not isinstance(members, dict):
-        raise MalformedError(
-            Reason.MALFORMED_JSON, f"this {what} is no JSON object", where=str(path)
-        )
-    return encoding.convert(members, kind)
+        raise MalformedError(Reason.MALFORMED_JSON, f"this {what} is no JSON object")
+    return members
 
 
 def read_policy(path: Path) -> Policy:

@@ -15,6 +15,7 @@ from registry.cli.connection import connect, settings
 from registry.cli.duration import seconds
 from registry.cli.output import say
 from registry.cli.policy_file import read_record
+from registry.cli.telling_troubles import tell_troubles, tell_what_waits
 from registry.cli.trust import known_logs, parse_log_key
 from registry.client.channel import Connection, Target
 from registry.client.registry import RegistryClient
@@ -63,9 +64,21 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command()
-@click.option("--model", "reference", required=True, metavar="acme/x@1.2.0")
+@click.option(
+    "--model",
+    "reference",
+    required=True,
+    metavar="acme/x@1.2.0",
+    help="The registered version that answers.",
+)
 @click.option("--upstream", required=True, metavar="URL", help="The model server's address.")
-@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--listen",
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where clients ask; port 0 takes any that is free.",
+)
 @click.option("--key", type=_FILE, required=True, help="The node's key.")
 @click.option(
     "--files",
@@ -104,7 +117,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option("--tls-cert", type=_FILE, help="PEM certificate chain of the proxy.")
 @click.option("--tls-key", type=_FILE, help="PEM private key of the proxy.")
 @click.option("--engine", default="unknown", help="What the model server is, such as vllm.")
-@click.option("--engine-version", default="")
+@click.option("--engine-version", default="", help="Its version, as records say it.")
 @click.option(
     "--engine-setting",
     "engine_settings",
@@ -114,7 +127,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     help="What decides about the last bits, for replays: provider, opt_level, threads, isa (`here` "
     "for this host's).",
 )
-@click.option("--quantization", default="")
+@click.option("--quantization", default="", help="How its weights are quantized, such as Q4_K_M.")
 @click.option(
     "--adapter", "adapters", type=_FILE, multiple=True, help="A file on top of the model."
 )
@@ -139,8 +152,8 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     help="How much may wait here for the registry before no more calls are recorded: strict and "
     "stream refuse them, best_effort counts them.",
 )
-@click.option("--tokenizer", type=_FILE)
-@click.option("--chat-template", type=_FILE)
+@click.option("--tokenizer", type=_FILE, help="A tokenizer that the version does not have.")
+@click.option("--chat-template", type=_FILE, help="A chat template instead of the version's.")
 @click.option(
     "--otlp",
     metavar="URL",
@@ -249,10 +262,12 @@ def command(
                 mode=cast("Mode", mode),
                 served_as=served_as,
                 told=telling(ask_at, watched.health),
+                watched=watched,
                 spans=spans,
                 keeping=keeping,
             )
             asyncio.run(serve)
+        tell_what_waits(shim)
 
 
 async def _serve(
@@ -265,6 +280,7 @@ async def _serve(
     mode: Mode,
     served_as: tuple[str, ...],
     told: AbstractAsyncContextManager[int | None],
+    watched: Watched,
     spans: Spans,
     keeping: Keeping | None,
 ) -> None:
@@ -301,7 +317,9 @@ async def _serve(
         say(f"  listening on {listen.host}:{port}, shim {shim.shim_id}")
         if deployment.binding == "name_only":
             say("  the model is known by name only; --files would compare and watch its files")
+        looking = asyncio.ensure_future(tell_troubles(watched.health))
         await stop.wait()
+        looking.cancel()
         say("stopping: calls under way may end, and what was recorded is sent")
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry.core.records.costs import SUMS
 from tests.cli.conftest import Place, Shell
 from tests.replaying import recording
 from tests.shim.world import call
@@ -28,6 +29,9 @@ def test_costs_are_shown_by_day_model_and_level(acme: Shell, recorded: str) -> N
     [row] = said.value["costs"]
     assert (row["model"], row["level"], row["calls"]) == ("acme/x@1.2.0", "logged", 3)
     assert row["untimed"] == 3
+    # Every member is there, also where there was nothing to sum.
+    assert sorted(row) == sorted([*SUMS, "day", "model", "level"])
+    assert row["missed"] == 0
     assert said.value["records"] > 6
     again = acme("costs", "--model", "acme/x@1.2.0", "--recompute", "--json")
     assert again.value["costs"] == said.value["costs"]

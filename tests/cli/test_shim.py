@@ -204,6 +204,32 @@ def test_a_wrong_model_is_not_served(place: Place, home: Path, upstream: str, ve
         assert any("WRONG_MODEL_FILE" in line for line in proxy.said)
 
 
+def test_a_registry_that_refuses_is_told_of_while_it_serves_and_at_the_end(
+    place: Place, upstream: str, version: str
+) -> None:
+    given = list(arguments(place, version, upstream))
+    given[5] = place.folder / "acme.token"
+    with shim(*given) as proxy:
+        assert proxy.ask()[0] == 200
+        assert proxy.process.stderr is not None
+        line = next(line for line in proxy.process.stderr if "trouble" in line)
+        assert line.startswith("trouble with the registry: ROLE: ")
+    assert re.fullmatch(
+        r"[0-9]+ records wait here to be sent at the next start: ROLE: .*\n", proxy.said[-1]
+    )
+
+
+def test_another_key_than_that_of_the_folder_is_named(
+    place: Place, upstream: str, version: str, key: Path
+) -> None:
+    with shim(*arguments(place, version, upstream)) as proxy:
+        assert proxy.ask()[0] == 200
+    given = (*arguments(place, version, upstream), "--key", key)
+    with shim(*given, expect=1) as proxy:
+        assert any("UNKNOWN_SIGNER" in line for line in proxy.said)
+        assert any("a folder of its own" in line for line in proxy.said)
+
+
 def test_another_model_of_the_server_is_not_asked(
     place: Place, upstream: str, version: str
 ) -> None:
@@ -228,6 +254,16 @@ def test_how_much_may_wait_is_the_operators_choice(
     assert told["max_journal_bytes"] == 300 * 1024 * 1024
 
 
+@pytest.mark.parametrize("text", ["no JSON", '{"schema": 1}'], ids=["no JSON", "another form"])
+def test_a_policy_that_is_none_is_named_by_its_file(
+    place: Place, acme: Shell, version: str, text: str
+) -> None:
+    Path("policy.json").write_text(text)
+    said = acme(*arguments(place, version, "http://127.0.0.1:9", "--privacy", "policy.json"))
+    assert said.status == 1
+    assert "policy.json" in said.err
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -237,11 +273,14 @@ def test_how_much_may_wait_is_the_operators_choice(
         (("--tls-cert", "files/model.gguf"), "--tls-key"),
         (("--upstream-key", "files/model.gguf"), "--upstream-cert"),
         (("--max-journal", "255"), "256"),
+        (("--upstream", "http://127.0.0.1:port"), "HOST:PORT"),
+        (("--upstream", "http://127.0.0.1:99999"), "HOST:PORT"),
         (("--tls-cert", "files/model.gguf", "--tls-key", "files/model.gguf"), "model.gguf"),
     ],
     ids=[
         *("open to all", "no address", "no model server", "half of TLS"),
-        *("half of who asks", "less than well-being takes", "no certificate"),
+        *("half of who asks", "less than well-being takes"),
+        *("no port", "a port beyond all", "no certificate"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(

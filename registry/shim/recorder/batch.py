@@ -20,7 +20,7 @@ from registry.core.records.batch import Batch
 from registry.core.tlog import entry
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
-from registry.errors import DamagedError, Reason
+from registry.errors import DamagedError, Reason, VerificationError
 from registry.signing.file import StatementSigner
 
 MAX_RECORDS_BYTES = records_batch.MAX_LEAVES_BYTES - 4 * records_batch.MAX_RECORDS
@@ -66,7 +66,14 @@ class SignedBatch:
             VerificationError: ``UNKNOWN_SIGNER`` or ``BAD_SIGNATURE``.
         """
         envelope = Envelope.parse(data)
-        envelope.verify(signer.public_key)
+        try:
+            envelope.verify(signer.public_key)
+        except VerificationError as error:
+            if error.reason is Reason.UNKNOWN_SIGNER:
+                error.where = "the batches of this shim"
+                error.hint = "they were signed with another key: start with that key, or give"
+                error.hint += " this one a folder of its own"
+            raise
         statement = encoding.read_json(envelope.payload, Statement[Batch], what="batch statement")
         records_batch.validate(statement.subject, statement.predicate)
         return cls(statement.predicate, envelope)
