@@ -32,9 +32,10 @@ from registry.core.records import predicate
 from registry.errors import RegistryError
 from registry.inspection.appraisal_pool import AppraisalPool
 from registry.server.evidence import EvidenceServices, open_evidence
-from registry.services.appraisal import Presented, environment_of
+from registry.services.appraisal import environment_of
 from registry.services.endorsing import Endorser
 from registry.services.operator import Operator
+from registry.services.submitted import Presented
 from registry.signing.file import StatementSigner
 from registry.storage.sql.challenges import StoredChallenge
 from registry.storage.sql.log import StoredEntry

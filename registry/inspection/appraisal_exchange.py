@@ -4,6 +4,7 @@ A message is a u32 count and that many parts, each a u32 length and its bytes; b
 part of a request is JSON, then come the evidence and the endorsements; an answer has one part.
 """
 
+import io
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -236,6 +237,25 @@ def read_message(read: Read) -> list[bytes] | None:
             return None
         parts.append(part)
     return parts
+
+
+class Arriving:
+    """A message of one part, such as an answer, of which more and more arrives."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, data: bytes) -> bool:
+        """Take in what came; whether that is all, or no message at all."""
+        self._data += data
+        if len(self._data) < 2 * _U32.size:
+            return not data
+        (size,) = _U32.unpack_from(self._data, _U32.size)
+        return not data or size > MAX_MESSAGE_BYTES or len(self._data) >= 2 * _U32.size + size
+
+    def message(self) -> list[bytes] | None:
+        """The parts; None if there came only a part of a message, or none."""
+        return read_message(io.BytesIO(self._data).read)
 
 
 def digest_of(parts: Sequence[bytes]) -> str:

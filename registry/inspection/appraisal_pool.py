@@ -4,6 +4,9 @@ Workers are started when they are first needed, killed when a task takes too lon
 they die: whoever asked is told, and everybody else goes on. Only so many may wait.
 """
 
+import asyncio
+import contextlib
+import fcntl
 import logging
 import math
 import os
@@ -11,7 +14,7 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from registry.core.evidence.result import AttestationResult
 from registry.errors import LimitExceededError, Reason, RegistryError, UnavailableError
 from registry.inspection.appraisal_exchange import (
     Answer,
+    Arriving,
     Task,
     digest_of,
     read_message,
@@ -48,6 +52,9 @@ MAX_TASKS = 1000
 
 WATCH_SECONDS = 0.1
 """How often is looked for tasks that take too long."""
+
+READ_BYTES = 64 * 1024
+"""Bytes of an answer that are read at a time."""
 
 STOP_SECONDS = 5
 """How long a killed worker may take to be gone."""
@@ -130,6 +137,44 @@ class AppraisalPool:
             raise answer.to_error()
         return answer.result
 
+    def begin(self, task: Task) -> "asyncio.Future[AttestationResult] | None":
+        """Have an appraisal carried out, and let the running loop wait for it; None if not at once.
+
+        Then a thread must ask. Here none does: each time that one waits for a worker and for the
+        interpreter costs more than all else that a small appraisal costs this process.
+
+        Raises:
+            LimitExceededError: ``APPRAISAL_LIMIT``: the task is too large. The future raises what
+                :meth:`appraise` does.
+        """
+        parts = task.to_parts()
+        message = write_message(parts)
+        try:
+            worker = self._idle.get_nowait()
+        except queue.Empty:
+            return None
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[AttestationResult] = loop.create_future()
+
+        def answered(answer: Answer | RegistryError) -> None:
+            self._idle.put(worker)
+            if isinstance(answer, LimitExceededError):
+                logger.warning("an appraisal of evidence %s… did not end well", digest_of(parts))
+            if done.done():
+                # Whoever asked has gone.
+                return
+            if isinstance(answer, RegistryError):
+                done.set_exception(answer)
+            elif answer.result is None:
+                done.set_exception(answer.to_error())
+            else:
+                done.set_result(answer.result)
+
+        if worker.begin(message, loop, answered):
+            return done
+        self._idle.put(worker)
+        return None
+
     def _watching(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
             for worker in self._all:
@@ -141,8 +186,12 @@ class AppraisalPool:
         self._watch.join()
         for worker in self._all:
             worker.kill()
-        # Whoever was waiting for one gives it back now.
-        for worker in [self._idle.get(timeout=STOP_SECONDS) for _ in self._all]:
+        # Whoever was waiting for one gives it back now; a loop that has ended no longer can.
+        ends = time.monotonic() + STOP_SECONDS
+        with contextlib.suppress(queue.Empty):
+            for _ in self._all:
+                self._idle.get(timeout=max(0.0, ends - time.monotonic()))
+        for worker in self._all:
             worker.end()
             self._idle.put(worker)
 
@@ -158,6 +207,7 @@ class _Worker:
         self._start_limit = start_limit
         self._process: subprocess.Popen[bytes] | None = None
         self._served = 0
+        self._room = 0
         self._closed = False
         self.ends = math.inf
         """When the task that is under way must have ended."""
@@ -166,12 +216,59 @@ class _Worker:
         if self._served >= MAX_TASKS:
             self.end()
         process, is_new = self._running()
-        limit = self._time_limit + (self._start_limit if is_new else timedelta())
-        self.ends = time.monotonic() + limit.total_seconds()
         try:
-            parts = self._converse(process, message)
-        finally:
+            parts, limit = self._converse(process, message, is_new=is_new)
+        except BrokenPipeError:
+            # It died unseen, before this task: asking the system each time whether it is there
+            # would hand the interpreter to other threads, and wait for it once more.
+            if is_new:
+                raise self._died(self._time_limit + self._start_limit) from None
+            self.end()
+            return self.ask(message)
+        return self._answer(parts, limit)
+
+    def begin(
+        self,
+        message: bytes,
+        loop: asyncio.AbstractEventLoop,
+        answered: "Callable[[Answer | RegistryError], None]",
+    ) -> bool:
+        """Let ``loop`` wait for the answer; False if that needs a thread: nothing was begun then.
+
+        A process that waits for a task has read all before it, so that its pipe takes in as much
+        as it has room for, and at once.
+        """
+        process = self._process
+        if process is None or self._served >= MAX_TASKS or len(message) > self._room:
+            return False
+        if self._closed:
+            return False
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("both are pipes")
+        self.ends = time.monotonic() + self._time_limit.total_seconds()
+        try:
+            process.stdin.write(message)
+            process.stdin.flush()
+        except BrokenPipeError:
             self.ends = math.inf
+            self.end()
+            return False
+        arriving, descriptor = Arriving(), process.stdout.fileno()
+
+        def readable() -> None:
+            if not arriving.add(os.read(descriptor, READ_BYTES)):
+                return
+            loop.remove_reader(descriptor)
+            self.ends = math.inf
+            try:
+                answered(self._answer(arriving.message(), self._time_limit))
+            except RegistryError as error:
+                answered(error)
+
+        loop.add_reader(descriptor, readable)
+        return True
+
+    def _answer(self, parts: "list[bytes] | None", limit: timedelta) -> Answer:
         if parts is None:
             raise self._died(limit)
         self._served += 1
@@ -183,20 +280,29 @@ class _Worker:
                 Reason.INTERNAL, "an appraisal gave an answer that cannot be read"
             ) from error
 
-    def _converse(self, process: "subprocess.Popen[bytes]", message: bytes) -> "list[bytes] | None":
+    def _converse(
+        self, process: "subprocess.Popen[bytes]", message: bytes, *, is_new: bool
+    ) -> "tuple[list[bytes] | None, timedelta]":
+        """The answer, or None if there came none; and how long it was waited for at most.
+
+        Raises:
+            BrokenPipeError: The process took not all of the message.
+        """
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both are pipes")
+        limit = self._time_limit + (self._start_limit if is_new else timedelta())
+        self.ends = time.monotonic() + limit.total_seconds()
         try:
             process.stdin.write(message)
             process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        return read_message(process.stdout.read)
+            return read_message(process.stdout.read), limit
+        finally:
+            self.ends = math.inf
 
     def _running(self) -> "tuple[subprocess.Popen[bytes], bool]":
         if self._closed:
             raise UnavailableError(Reason.APPRAISAL_BUSY, "the registry is stopping")
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
             return self._process, False
         self.end()
         self._process = subprocess.Popen(
@@ -212,6 +318,8 @@ class _Worker:
             # While this was started: whoever closed the pool saw no process.
             self.end()
             raise UnavailableError(Reason.APPRAISAL_BUSY, "the registry is stopping")
+        if self._process.stdin is not None:
+            self._room = fcntl.fcntl(self._process.stdin, fcntl.F_GETPIPE_SZ)
         return self._process, True
 
     def _died(self, limit: timedelta) -> RegistryError:

@@ -1,6 +1,7 @@
 """Composition root of the registry: settings → stores → services → server; and the clock."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -386,4 +387,7 @@ def run(settings: ServerSettings) -> None:
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     keep_memory()
     with open_services(settings) as (services, first):
+        # What is there now stays until the end: collecting garbage need not look at it ever again.
+        gc.collect()
+        gc.freeze()
         asyncio.run(_serve(settings, services, first=first))

@@ -13,13 +13,11 @@ a worker, while it judges               the caller is told, nothing was stored
 ======================================  ==========================================================
 """
 
-import importlib.metadata
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from functools import cache
 
 from registry.core.access import Principal
 from registry.core.attestation.dsse import Envelope
@@ -36,7 +34,6 @@ from registry.core.evidence.result import (
     Environment,
     Material,
     Stated,
-    Verifier,
 )
 from registry.core.evidence.validity import seconds
 from registry.core.records import attestation_result, predicate
@@ -52,6 +49,7 @@ from registry.services.endorsing import Endorser
 from registry.services.keyring import Keyring
 from registry.services.operator import Operator
 from registry.services.submission import check_fresh
+from registry.services.submitted import AT_ONCE_BYTES, Begun, Presented, verifier
 from registry.storage.blobs.port import BlobWriter
 from registry.storage.sql import attestations, challenges, log
 from registry.storage.sql.attestations import StoredResult
@@ -59,32 +57,10 @@ from registry.storage.sql.challenges import StoredChallenge
 from registry.storage.sql.engine import Database
 from registry.storage.sql.log import StoredEntry
 
-DEVELOPER = "provreg"
-"""Who makes this verifier, as results say."""
-
 MAX_FOUND = 500
 """Results in one answer."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Presented:
-    """Evidence as somebody submits it.
-
-    Attributes:
-        family: The kind of evidence, by name.
-        evidence: As the device made it.
-        endorsements: What the submitter brings, each with its role.
-        stated: What the device committed to, says the submitter.
-        policy: Record id (``sha256:…``) or name of the appraisal policy.
-    """
-
-    family: str
-    evidence: bytes
-    endorsements: Sequence[tuple[Role, bytes]]
-    stated: Binding
-    policy: str
 
 
 class Appraisals:
@@ -129,14 +105,7 @@ class Appraisals:
             VerificationError: ``WRONG_COMMITMENT``, ``WRONG_NONCE`` and its like.
             UnavailableError: ``APPRAISAL_BUSY``, ``LOG_BUSY``, ``LOG_LATCHED`` or ``DISK_LOW``.
         """
-        require_role(caller)
-        now = self._clock()
-        check_size(presented.evidence)
-        family = rules_of(presented.family).family
-        given = Endorsements.of(presented.endorsements)
-        presenting.check_stated(family, presented.stated)
-        _, policy = self._policies.find(presented.policy)
-        policy.require_family(family)
+        family, policy = self._checked(presented, caller)
         try:
             challenge, used = self._challenge(family, presented.stated, caller)
             # A nonce that is new was in no evidence before; that of another is found by its id.
@@ -149,53 +118,103 @@ class Appraisals:
         if original is not None:
             return original
         self._policies.require_newest(policy)
-        question = Question(
-            stated=presented.stated,
-            expected=replace(
-                presented.stated,
-                nonce=challenge.nonce,
-                session_key=challenge.session_key or presented.stated.session_key,
-            ),
-            distrusted=self._policies.distrusted(),
-        )
-        material = Material(presented.evidence, given, policy, question.distrusted)
-        result, material = self.appraise(family, material, question, now)
+        begun = self._begun(presented, caller, policy, challenge, used)
+        return self.finish(begun, self._pool.appraise(begun.task))
+
+    def begin(self, presented: Presented, caller: Principal) -> Begun | None:
+        """What :meth:`submit` would have judged; None if more than a look at memory is needed.
+
+        Also if something is wrong: what was submitted before is told of first, so the database
+        must be asked.
+        """
+        size = len(presented.evidence) + sum(len(data) for _, data in presented.endorsements)
+        if size > AT_ONCE_BYTES or presented.stated.gpu is not None:
+            return None
+        try:
+            family, policy = self._checked(presented, caller)
+            challenge = self._challenges.fresh(presented.stated.nonce or b"", family, caller)
+            if challenge is None:
+                return None
+            presenting.check_session_key(family, presented.stated, challenge, caller, self._keyring)
+            self._policies.require_newest(policy)
+            return self._begun(presented, caller, policy, challenge, None)
+        except RegistryError:
+            return None
+
+    def finish(self, begun: Begun, result: AttestationResult) -> StoredEntry:
+        """What :meth:`submit` does with the first result about what was begun."""
+        task, presented = begun.task, begun.presented
+        family = Family(task.family)
+        result, material = self._supplied(task, result)
         environment = result.submods[family]
         presenting.check_readable(environment)
         evidence_id = bytes.fromhex(attestation_result.evidence_name(environment))
-        claim = Claim(challenge.nonce, family, evidence_id, caller.name, seconds(now))
+        claim = Claim(begun.nonce, family, evidence_id, begun.principal, seconds(task.at))
         try:
-            against = used or presenting.misbinding(environment)
+            against = begun.used or presenting.misbinding(environment)
             if against is not None:
                 # First whether it is known: a copy of it is no evidence of anything else.
                 check_fresh(self.about(evidence_id))
                 raise against
-            return self.record(result, material, claim)
+            try:
+                return self.record(result, material, claim)
+            finally:
+                self._challenges.tried(claim.nonce)
         except ConflictError:
             # The same submission at the same moment: one of them was first.
-            original = self._original(self.about(evidence_id), family, presented, policy)
+            known = self.about(evidence_id)
+            original = self._original(known, family, presented, material.policy)
             if original is None:
                 raise
             return original
 
-    def appraise(
-        self, family: Family, material: Material, question: Question, at: datetime
-    ) -> tuple[AttestationResult, Material]:
-        """Judge evidence, asking the vendors for what is missing or of another time; and by what.
+    def _checked(self, presented: Presented, caller: Principal) -> tuple[Family, Policy]:
+        """The family and the policy of what is submitted in good form, by somebody who may."""
+        require_role(caller)
+        check_size(presented.evidence)
+        family = rules_of(presented.family).family
+        presenting.check_stated(family, presented.stated)
+        _, policy = self._policies.find(presented.policy)
+        policy.require_family(family)
+        return family, policy
 
-        Raises:
-            RegistryError: As :meth:`AppraisalPool.appraise`.
-        """
-        result = self.judge(family, material, question, at)
+    def _begun(
+        self,
+        presented: Presented,
+        caller: Principal,
+        policy: Policy,
+        challenge: StoredChallenge,
+        used: ConflictError | None,
+    ) -> Begun:
+        stated = presented.stated
+        question = Question(
+            stated=stated,
+            expected=replace(
+                stated,
+                nonce=challenge.nonce,
+                session_key=challenge.session_key or stated.session_key,
+            ),
+            distrusted=self._policies.distrusted(),
+        )
+        given = Endorsements.of(presented.endorsements)
+        material = Material(presented.evidence, given, policy, question.distrusted)
+        task = Task(policy.family, material, question, self._clock(), verifier())
+        return Begun(presented, caller.name, challenge.nonce, used, task)
+
+    def _supplied(
+        self, task: Task, result: AttestationResult
+    ) -> tuple[AttestationResult, Material]:
+        """A result, made again with what vendors say if something was missing; and by what."""
+        family, material = Family(task.family), task.material
         environment = result.submods[family]
         lacks = any(_may_be_fetched(item) for item in environment.checks)
         if self._endorser is None or not lacks or not is_authentic(environment):
             return result, material
-        fetched = self.fetch(family, material.evidence, at)
+        fetched = self.fetch(family, material.evidence, task.at)
         if not fetched:
             return result, material
         more = replace(material, endorsements=material.endorsements.with_(fetched))
-        return self.judge(family, more, question, at), more
+        return self._pool.appraise(replace(task, material=more)), more
 
     def fetch(self, family: Family, evidence: bytes, at: datetime) -> list[tuple[Role, bytes]]:
         """What the vendors say now of the device that made evidence; nothing if nobody answers."""
@@ -298,7 +317,9 @@ class Appraisals:
         """
         nonce, used = stated.nonce or b"", None
         try:
-            found = self._challenges.require(nonce, family, caller)
+            found = self._challenges.fresh(nonce, family, caller) or self._challenges.require(
+                nonce, family, caller
+            )
         except ConflictError as error:
             used = error
             with self._database.glance() as connection:
@@ -361,9 +382,3 @@ def environment_of(entry: StoredEntry, family: str) -> Environment:
     if isinstance(said, AttestationResult):
         return said.submods[Family(family)]
     raise AssertionError("only results are listed as such")
-
-
-@cache
-def verifier() -> Verifier:
-    """This verifier, as results name it."""
-    return Verifier(build=f"provreg {importlib.metadata.version('provreg')}", developer=DEVELOPER)

@@ -37,6 +37,9 @@ REMEMBERED = timedelta(days=1)
 MAX_OUTSTANDING = 1024
 """Challenges that one principal may have at once."""
 
+MAX_FRESH = 8192
+"""Challenges that are kept in memory as well until they are used; some 2 MB."""
+
 ROLES = ("node", "auditor", "admin")
 """Who may submit evidence."""
 
@@ -69,6 +72,8 @@ class Challenges:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        # What nobody has used yet, so that the database need not be asked about it.
+        self._fresh: dict[bytes, StoredChallenge] = {}
 
     def issue(self, caller: Principal, session_key: bytes | None = None) -> StoredChallenge:
         """A new challenge; durable on return.
@@ -104,6 +109,10 @@ class Challenges:
                     hint="use them, or wait until they end",
                 )
             challenges.add(connection, row)
+        if len(self._fresh) >= MAX_FRESH:
+            # All of them are on the disk.
+            self._fresh.clear()
+        self._fresh[row.nonce] = row
         return row
 
     def require(self, nonce: bytes, family: Family, caller: Principal) -> StoredChallenge:
@@ -114,6 +123,23 @@ class Challenges:
         """
         with self._database.glance() as connection:
             return check(connection, nonce, family, caller.name, seconds(self._clock()))
+
+    def fresh(self, nonce: bytes, family: Family, caller: Principal) -> StoredChallenge | None:
+        """As :meth:`require`, from memory; None if it is not there, or was tried.
+
+        Whoever uses it at the same moment may get the same: the log decides who was first.
+
+        Raises:
+            ForbiddenError, RefusedError: As :func:`check`.
+        """
+        fresh = self._fresh.get(nonce)
+        if fresh is None:
+            return None
+        return _usable(fresh, nonce, family, caller.name, seconds(self._clock()))
+
+    def tried(self, nonce: bytes) -> None:
+        """The log was asked to let somebody use the challenge with this nonce."""
+        self._fresh.pop(nonce, None)
 
 
 def check(
@@ -127,7 +153,12 @@ def check(
         RefusedError: ``CHALLENGE_EXPIRED``.
         ConflictError: ``CHALLENGE_USED``.
     """
-    found = challenges.find(connection, nonce)
+    return _usable(challenges.find(connection, nonce), nonce, family, principal, at)
+
+
+def _usable(
+    found: StoredChallenge | None, nonce: bytes, family: Family, principal: str, at: int
+) -> StoredChallenge:
     if found is None:
         raise NotFoundError(
             Reason.UNKNOWN_CHALLENGE,

@@ -233,3 +233,38 @@ def test_a_challenge_is_for_nodes_auditors_and_admins(issuer: Challenges, role: 
     assert caught.value.reason is Reason.ROLE
     for name in ("node", "auditor", "admin"):
         assert issuer.issue(Principal("x", (role, name))).principal == "x"
+
+
+# What nobody used yet is in memory as well; the log decides.
+
+
+def test_a_fresh_challenge_is_known_without_the_database(
+    database: Database, issuer: Challenges, clock: Clock
+) -> None:
+    issued = issuer.issue(NODE)
+    database.close()
+    assert issuer.fresh(issued.nonce, Family.AMD_SNP, NODE) == issued
+    assert issuer.fresh(bytes(32), Family.AMD_SNP, NODE) is None
+    with pytest.raises(RegistryError) as caught:
+        issuer.fresh(issued.nonce, Family.AMD_SNP, OTHER)
+    assert caught.value.reason is Reason.CHALLENGE_NOT_YOURS
+    clock.at += service.LIFE
+    with pytest.raises(RegistryError) as caught:
+        issuer.fresh(issued.nonce, Family.AMD_SNP, NODE)
+    assert caught.value.reason is Reason.CHALLENGE_EXPIRED
+
+
+def test_a_challenge_that_was_tried_is_asked_of_the_database(issuer: Challenges) -> None:
+    issued = issuer.issue(NODE)
+    issuer.tried(issued.nonce)
+    assert issuer.fresh(issued.nonce, Family.AMD_SNP, NODE) is None
+    assert issuer.require(issued.nonce, Family.AMD_SNP, NODE) == issued
+
+
+def test_memory_of_fresh_challenges_is_bounded(
+    issuer: Challenges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_FRESH", 3)
+    nonces = [issuer.issue(NODE).nonce for _ in range(4)]
+    known = [issuer.fresh(nonce, Family.AMD_SNP, NODE) is not None for nonce in nonces]
+    assert known == [False, False, False, True]

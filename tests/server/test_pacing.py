@@ -42,3 +42,10 @@ def test_work_that_fails_is_counted_too() -> None:
     with pytest.raises(ZeroDivisionError):
         pacing.run(lambda: 1 // 0)
     assert pacing._cost < 0.5
+
+
+def test_what_work_costs_outside_of_its_thread_is_counted() -> None:
+    pacing = Pacing(0.05, 0.001, 0.001)
+    delays = [pacing.delay(100.0) for _ in range(1000)]
+    # A piece takes 2 ms of a processor, of which 5 % may be used: one in 40 ms.
+    assert delays[-1] - delays[-2] == pytest.approx(0.04)
