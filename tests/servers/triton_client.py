@@ -1,4 +1,4 @@
-"""Stock Triton clients ask a model server: ``python triton_client.py grpc|stream|http ADDRESS``.
+"""Stock Triton clients ask a model server: ``python triton_client.py WAY ADDRESS [NAME=VALUE …]``.
 
 Runs in the environment of the model servers, without this project. Prints one JSON object: what
 each way of asking was told. The clients are as they come; what they do not show of an answer, its
@@ -169,6 +169,34 @@ def ask_http(address: str) -> dict[str, Any]:
     return said
 
 
+def ask_once(protocol: str, address: str, headers: dict[str, str]) -> dict[str, Any]:
+    """One request with headers of its own, by the client of a protocol."""
+    if protocol == "grpc":
+        import tritonclient.grpc as module  # noqa: PLC0415
+
+        client = module.InferenceServerClient(address)
+        watched = client._client_stub.ModelInfer = Watched(client._client_stub.ModelInfer)
+        return told(client.infer("m", inputs(module), headers=headers), watched.last)
+    import tritonclient.http as rest  # noqa: PLC0415
+
+    other = rest.InferenceServerClient(address)
+    answers: list[Any] = []
+    post = other._post
+
+    def keep(*arguments: Any, **named: Any) -> Any:
+        answers.append(post(*arguments, **named))
+        return answers[-1]
+
+    other._post = keep
+    result = other.infer("m", inputs(rest), headers=headers)
+    return told(result, [(key, value) for key, value in answers[-1].items() if key[:2] == "x-"])
+
+
 if __name__ == "__main__":
     ways = {"grpc": ask_grpc, "stream": ask_stream, "http": ask_http}
-    sys.stdout.write(json.dumps(ways[sys.argv[1]](sys.argv[2])))
+    way, where, *more = sys.argv[1:]
+    if more:
+        said = ask_once(way, where, dict(item.split("=", 1) for item in more))
+    else:
+        said = ways[way](where)
+    sys.stdout.write(json.dumps(said))
