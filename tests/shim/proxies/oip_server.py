@@ -171,9 +171,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serve(*handlers: grpc.GenericRpcHandler) -> AsyncIterator[str]:
+async def serve(
+    *handlers: grpc.GenericRpcHandler, compression: grpc.Compression | None = None
+) -> AsyncIterator[str]:
     """Serve these handlers on a port of their own."""
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=OPTIONS, compression=compression)
     server.add_generic_rpc_handlers(handlers)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -412,12 +412,15 @@ def test_a_clock_that_goes_back_loses_and_reorders_nothing(tmp_path: Path) -> No
 
 
 async def infer(
-    address: str, data: bytes, options: tuple[tuple[str, int], ...] = OPTIONS
+    address: str,
+    data: bytes,
+    options: tuple[tuple[str, int], ...] = OPTIONS,
+    packed: grpc.Compression | None = None,
 ) -> tuple[grpc.StatusCode, list[bytes]]:
     """Ask one question of a stream; the status, and the answers before it."""
     answers: list[bytes] = []
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        call: Any = channel.stream_stream(STREAM)()
+        call: Any = channel.stream_stream(STREAM)(compression=packed)
         await call.write(data)
         await call.done_writing()
         with contextlib.suppress(grpc.aio.AioRpcError):
@@ -537,15 +540,18 @@ class Talkative(Server):
         return response([[0.0] * 500], fields(data).get(3, [b""])[0])
 
 
-@pytest.mark.parametrize("direction", ["request", "answer"])
+@pytest.mark.parametrize("direction", ["request", "packed request", "answer", "packed answer"])
 def test_a_message_that_is_too_large_has_no_receipt(tmp_path: Path, direction: str) -> None:
+    """What is packed is small on the wire: a bomb."""
     small = (("grpc.max_receive_message_length", 1000), ("grpc.max_send_message_length", 1 << 20))
-    more = field(999, bytes(2000)) if direction == "request" else b""
+    of_request = direction.endswith("request")
+    packed = grpc.Compression.Gzip if direction.startswith("packed") else None
+    more = field(999, bytes(2000)) if of_request else b""
 
     async def around() -> None:
         calls = Calls(shim.recorder, shim.unrecorded, lambda: DEPLOYMENT)
         async with (
-            serve(Handler(Talkative())) as address,
+            serve(Handler(Talkative()), compression=packed) as address,
             grpc.aio.insecure_channel(address, options=small) as upstream,
         ):
             server = grpc.aio.server(options=small)
@@ -553,7 +559,7 @@ def test_a_message_that_is_too_large_has_no_receipt(tmp_path: Path, direction: s
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
             data = request([1.0, 2.0], b"1") + more
-            code, answers = await infer(f"127.0.0.1:{port}", data)
+            code, answers = await infer(f"127.0.0.1:{port}", data, packed=packed)
             await server.stop(None)
         assert (code, answers) == (grpc.StatusCode.RESOURCE_EXHAUSTED, [])
 
@@ -563,7 +569,7 @@ def test_a_message_that_is_too_large_has_no_receipt(tmp_path: Path, direction: s
     check_history(records)
     failures = [item for item in records if isinstance(item, inference.Failure)]
     assert [item.error for item in failures] == (
-        ["grpc status RESOURCE_EXHAUSTED"] if direction == "answer" else []
+        [] if of_request else ["grpc status RESOURCE_EXHAUSTED"]
     )
     assert not [item for item in records if isinstance(item, inference.Completion)]
 
