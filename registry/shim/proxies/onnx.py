@@ -159,9 +159,6 @@ class RecordedSession:
             threads=threads,
             isa=instruction_set(),
         )
-        if attestation is None:
-            deployment = Deployment(release.model, "artifact_verified", runtime, UNCOVERED)
-            return cls(session, lambda: deployment, recorder, mode, keeping=keeping)
         described = Description(
             release.model,
             runtime,
@@ -170,7 +167,8 @@ class RecordedSession:
             uncovered=UNCOVERED,
         )
         standing = Standing(recorder, described, attestation)
-        return cls(session, standing, recorder, mode, allowed=attestation.require, keeping=keeping)
+        allowed = (lambda: None) if attestation is None else attestation.require
+        return cls(session, standing, recorder, mode, allowed=allowed, keeping=keeping)
 
     def get_inputs(self) -> list[Any]:
         """As ``InferenceSession.get_inputs``."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
@@ -221,6 +222,17 @@ def test_a_run_on_an_attested_host_names_its_evidence(bench: Bench) -> None:
     assert setup.runtime == completion.runtime
 
 
+def test_a_run_names_the_record_that_says_how_its_model_is_known(bench: Bench) -> None:
+    answer = bench.session("linear.onnx").run_recorded(None, {"x": X})
+    completion = bench.records()[answer.n]
+    assert isinstance(completion, inference.Completion)
+    assert isinstance(completion.setup_n, int)
+    setup = bench.records()[completion.setup_n]
+    assert isinstance(setup, inference.Setup)
+    assert (setup.level, setup.files_verified, setup.binding) == (2, 1, "artifact_verified")
+    assert (setup.evidence, setup.runtime) == (msgspec.UNSET, completion.runtime)
+
+
 def test_a_host_that_must_be_attested_runs_nothing_until_it_is(bench: Bench) -> None:
     keeper = Keeper()
     session = bench.session("linear.onnx", attestation=cast("KeyAttestation", keeper))
@@ -269,10 +281,10 @@ def test_the_record_says_what_ran(bench: Bench) -> None:
 
 def test_the_request_is_its_inputs_and_what_was_asked(bench: Bench) -> None:
     bench.session("linear.onnx").run(["y"], {"x": X})
-    intent = bench.records()[1]
+    intent = bench.records()[2]
     assert isinstance(intent, inference.Intent)
     request = tensor.request_digest([to_tensor("x", X)], ["y"])
-    salt = RequestKey(bench.folder / "request.key").salt(bench.shim.shim_id, 1)
+    salt = RequestKey(bench.folder / "request.key").salt(bench.shim.shim_id, 2)
     assert inference.commit_request(salt, request).hex() == intent.request
 
 
@@ -314,7 +326,7 @@ def test_many_threads_share_a_session(bench: Bench) -> None:
 def test_an_error_of_the_engine_is_a_failure_and_tells_nothing(bench: Bench) -> None:
     with pytest.raises(Exception, match=r"Invalid rank|Got invalid dimensions"):
         bench.session("linear.onnx").run(None, {"x": np.zeros(7, np.float32)})
-    failure = bench.records()[2]
+    failure = bench.records()[3]
     assert isinstance(failure, inference.Failure)
     assert failure.error == "InvalidArgument"
 
@@ -323,7 +335,7 @@ def test_an_output_that_is_no_tensor_is_a_failure(bench: Bench) -> None:
     with pytest.raises(MalformedError) as caught:
         bench.session("zipped.onnx").run(None, {"x": X})
     assert caught.value.reason is Reason.UNSUPPORTED_TENSOR
-    failure = bench.records()[2]
+    failure = bench.records()[3]
     assert isinstance(failure, inference.Failure)
     assert failure.error == "UNSUPPORTED_TENSOR"
 
@@ -332,7 +344,7 @@ def test_an_input_that_is_no_tensor_is_not_run(bench: Bench) -> None:
     with pytest.raises(MalformedError) as caught:
         bench.session("floats.onnx").run(None, {"x": [{"a": 1}]})
     assert caught.value.reason is Reason.UNSUPPORTED_TENSOR
-    assert kinds(bench.records()) == ["boot"]
+    assert kinds(bench.records()) == ["boot", "setup"]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def run(
     allowed: Callable[[], None] = lambda: None,
     keeping: Keeping | None = None,
     served_as: Collection[str] = (),
+    ends_well: bool = True,
     server: Server | None = None,
 ) -> list[inference.Record]:
     """Run ``act`` against a proxy and return what its shim wrote down."""
@@ -127,7 +128,9 @@ def run(
     with running(tmp_path, MemoryRegistry.build()) as shim:
         asyncio.run(around(shim))
     records = written(tmp_path)
-    check_history(records)
+    # What a journal that failed could not take, the next start tells of.
+    if ends_well:
+        check_history(records)
     return [item for item in records if not isinstance(item, inference.Boot | inference.Stop)]
 
 
@@ -347,6 +350,34 @@ def test_long_messages_are_read_in_a_thread(
     completions = [item for item in records if isinstance(item, inference.Completion)]
     assert {item.response.profile for item in completions} == {"output/tensor/v1"}
     assert readers == [long] * 6
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_journal_that_fails_meanwhile_keeps_an_answer_back_only_in_strict(
+    tmp_path: Path, mode: Mode, *, streams: bool
+) -> None:
+    class Failing(Server):
+        def run(self, data: bytes) -> bytes:
+            journals[0]._latch("the disk is full", [])
+            return super().run(data)
+
+    journals: list[Any] = []
+
+    async def act(bench: Bench) -> None:
+        journals.append(bench.shim.sequence.journal)
+        if streams:
+            answers, call = await bench.talk(request([1.0, 2.0]))
+        else:
+            call, answers = bench.unary(INFER)(request([1.0, 2.0])), []
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                answers = [await call]
+        assert len(answers) == (0 if mode == "strict" else 1)
+        expected = grpc.StatusCode.UNAVAILABLE if mode == "strict" else grpc.StatusCode.OK
+        assert await call.code() is expected
+
+    records = run(tmp_path, act, mode, server=Failing(), ends_well=False)
+    assert not [item for item in records if isinstance(item, inference.Completion)]
 
 
 def test_a_deadline_goes_on_to_the_model_server(tmp_path: Path) -> None:
