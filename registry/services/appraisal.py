@@ -47,6 +47,7 @@ from registry.services.attested import is_authentic
 from registry.services.challenges import Challenges, Claim, Clock, require_role
 from registry.services.endorsing import Endorser
 from registry.services.keyring import Keyring
+from registry.services.known_collateral import KnownCollateral
 from registry.services.operator import Operator
 from registry.services.submission import check_fresh
 from registry.services.submitted import AT_ONCE_BYTES, Begun, Presented, verifier
@@ -88,6 +89,7 @@ class Appraisals:
         self._pool = pool
         self._clock = clock
         self._endorser = endorser
+        self._collateral = KnownCollateral(database, artifacts)
 
     def submit(self, presented: Presented, caller: Principal) -> StoredEntry:
         """Judge evidence; the result is durable and in the log on return.
@@ -204,7 +206,15 @@ class Appraisals:
     def _supplied(
         self, task: Task, result: AttestationResult
     ) -> tuple[AttestationResult, Material]:
-        """A result, made again with what vendors say if something was missing; and by what."""
+        """A result, made again with what vendors say, or is known, if that matters; and by what."""
+        result, material = self._fetched(task, result)
+        known = self._collateral.later(Family(task.family), result.submods[Family(task.family)])
+        if not known:
+            return result, material
+        more = replace(material, endorsements=material.endorsements.with_(known))
+        return self._pool.appraise(replace(task, material=more)), more
+
+    def _fetched(self, task: Task, result: AttestationResult) -> tuple[AttestationResult, Material]:
         family, material = Family(task.family), task.material
         environment = result.submods[family]
         lacks = any(_may_be_fetched(item) for item in environment.checks)

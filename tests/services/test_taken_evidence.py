@@ -265,21 +265,58 @@ def trusting(family: Family) -> Policy:
     return Policy(name=f"test/{family}", family=family, skip=skip, roots=roots)
 
 
+def outdated(info: dict[str, Any]) -> dict[str, Any]:
+    """TCB info of the next evaluation, by which the platform is out of date."""
+    best = info["tcbLevels"][0]
+    above = {**best, "tcb": {**best["tcb"], "pcesvn": 60_000}}
+    now_old = {**best, "tcbStatus": "OutOfDate", "advisoryIDs": ["INTEL-SA-09999"]}
+    return {
+        **info,
+        "tcbEvaluationDataNumber": info["tcbEvaluationDataNumber"] + 1,
+        "tcbLevels": [above, now_old, *info["tcbLevels"][1:]],
+    }
+
+
+# 44, for whoever sets no minimum
+@pytest.mark.parametrize("fmspc", [None, "00906ed50000"], ids=["same kind", "another kind"])
+def test_nobody_is_judged_by_an_older_evaluation_than_is_known(
+    place: Path, pool: AppraisalPool, fmspc: str | None
+) -> None:
+    old = intel.mint()
+    named: dict[str, Any] = {} if fmspc is None else {"fmspc": fmspc}
+    new = intel.mint(intel.Spec(tcb_info=lambda info: outdated(info) | named, **named))
+    with attesting(place / "registry", pool) as world:
+        policy = believing(Family.INTEL_DCAP, old)
+        world.put(policy)
+
+        def status(name: str, brought: intel.Minted, **more: Any) -> str:
+            binding = world.binding(name)
+            entry = world.present(
+                _intel(binding, **more),
+                binding,
+                name=name,
+                family=Family.INTEL_DCAP,
+                policy=policy.name,
+                endorsements=tuple(brought.roles.items()),
+            )
+            said = world.environment(entry, Family.INTEL_DCAP)
+            again = Material(
+                world.under.services.blobs.read(bytes.fromhex(said.raw_evidence), 1 << 20),
+                held(world, said),
+                policy,
+            )
+            redo(said, again, FAMILIES[Family.INTEL_DCAP])
+            return said.claims["tcb_status"]
+
+        assert status("node-1", old) == "UpToDate"
+        assert status("node-2", new, **named) == "OutOfDate"
+        assert status("node-1", old) == ("OutOfDate" if fmspc is None else "UpToDate")
+
+
 def test_a_new_advisory_changes_the_answer_as_of_now_and_no_result(
     place: Path, pool: AppraisalPool
 ) -> None:
     then = intel.mint()
-
-    def outdated(info: dict[str, Any]) -> dict[str, Any]:
-        best = info["tcbLevels"][0]
-        above = {**best, "tcb": {**best["tcb"], "pcesvn": 60_000}}
-        now_old = {**best, "tcbStatus": "OutOfDate", "advisoryIDs": ["INTEL-SA-09999"]}
-        return {
-            **info,
-            "tcbEvaluationDataNumber": info["tcbEvaluationDataNumber"] + 1,
-            "tcbLevels": [above, now_old, *info["tcbLevels"][1:]],
-        }
-
     later = intel.mint(intel.Spec(tcb_info=outdated))
     vendor = Vendor(then.roles.items(), later.roles.items())
     with taking(place, pool, vendor) as world:

@@ -103,6 +103,18 @@ def after(connection: Connection, index: int, limit: int) -> list[StoredResult]:
     return _rows(connection, t.results.c.entry_index > index, limit)
 
 
+def of_families(
+    connection: Connection, families: Sequence[str], start: int | None, limit: int
+) -> list[StoredResult]:
+    """Results about evidence of these families from an entry on; without one, the last ones."""
+    table = t.results.c
+    wanted = table.family.in_(families)
+    if start is not None:
+        return _rows(connection, and_(wanted, table.entry_index >= start), limit)
+    query = select(t.results).where(wanted).order_by(table.entry_index.desc()).limit(limit)
+    return [_stored(row) for row in connection.execute(query)][::-1]
+
+
 def firsts(connection: Connection, start: int, limit: int) -> list[StoredResult]:
     """First results about authentic evidence from entry ``start`` on, oldest first."""
     earlier = t.results.alias()
