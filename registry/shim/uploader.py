@@ -212,7 +212,7 @@ class Uploader:
         if refused is not None:
             raise UnavailableError(
                 refused.reason,
-                "the registry does not take what this shim records",
+                "what this shim records is not sent any more",
                 where=refused.where,
                 actual=refused.what,
                 hint="what it says is in the shim's health; a person has to look",

@@ -130,7 +130,7 @@ def test_strict_answers_no_more_once_its_records_are_not_taken(
         assert acme(*admin, "principal", "revoke", "node-ended").status == 0
         until(lambda: proxy.ask()[0] == 503)
         said = json.loads(proxy.ask()[2])["error"]
-    assert "does not take what this shim records" in said["message"]
+    assert "what this shim records is not sent any more" in said["message"]
 
 
 def test_a_shim_that_was_killed_says_so_when_it_starts_again(
