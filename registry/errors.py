@@ -228,6 +228,7 @@ class Reason(StrEnum):
     ANOTHER_MODEL = "ANOTHER_MODEL"
     UNSUPPORTED_TENSOR = "UNSUPPORTED_TENSOR"
     BAD_TARGET = "BAD_TARGET"
+    FOREIGN_FOLDER = "FOREIGN_FOLDER"
     UNFIT_ANSWER = "UNFIT_ANSWER"
 
     # Whether the records of a shim are complete.

@@ -25,7 +25,7 @@ from registry.errors import MalformedError, Reason, UnavailableError
 from registry.shim.app import Shim, open_shim
 from registry.shim.deployment import Description, Engine, Setting, Standing
 from registry.shim.descriptors import raise_limit
-from registry.shim.durable import make_folder
+from registry.shim.durable import make_folder, require_own
 from registry.shim.health import BEHIND_SECONDS, Watched
 from registry.shim.health_listener import PATH, telling
 from registry.shim.model_watch import ModelWatch
@@ -221,6 +221,7 @@ def command(
     signer = StatementSigner.load(key)
     name, version = split_reference(reference)
     make_folder(folder)
+    require_own(folder)
     with _client(ctx) as client:
         release = _release(client, name, version, PinnedFile(folder / "release.json"))
         # First, so that nothing changes unseen between its reading and the first call.

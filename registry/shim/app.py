@@ -22,7 +22,7 @@ from registry.core.keys import PublicKey
 from registry.core.tlog.note import VerifierKey
 from registry.errors import RegistryError
 from registry.shim.attestation import Attesting, KeyAttestation
-from registry.shim.durable import make_folder
+from registry.shim.durable import make_folder, require_own
 from registry.shim.ports import Registry
 from registry.shim.recorder.awaited_folder import AWAITED, AwaitedFolder
 from registry.shim.recorder.batch_folder import BatchFolder, StoredBatch
@@ -163,10 +163,12 @@ def open_shim(
         UnavailableError: ``JOURNAL_IN_USE`` or ``JOURNAL_LATCHED``.
         DamagedError: ``JOURNAL_DAMAGED``.
         MalformedError: ``MALFORMED_KEY``.
+        RefusedError: ``FOREIGN_FOLDER``.
     """
     if model_folder is not None:
         release.verify_folder(model_folder)
     make_folder(folder)
+    require_own(folder)
     request_key = RequestKey(folder / REQUEST_KEY)
     software = f"provreg-shim/{metadata.version('provreg')}"
     with contextlib.ExitStack() as stack:

@@ -116,7 +116,7 @@ def small_disk(home: Path) -> Iterator[Path]:
     folder = home / "shim-data"
     folder.mkdir()
     mounted = subprocess.run(
-        ["/bin/mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", folder],
+        ["/bin/mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "none", folder],
         check=False,
         capture_output=True,
     )

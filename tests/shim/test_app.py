@@ -1,12 +1,13 @@
 """The shim as a whole: its start, its end, and who may not start it."""
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from registry.core.records import inference
-from registry.errors import Reason, UnavailableError, VerificationError
+from registry.errors import Reason, RefusedError, UnavailableError, VerificationError
 from registry.shim.app import Timing, open_shim
 from tests.shim.world import (
     DEPLOYMENT,
@@ -99,3 +100,25 @@ def test_an_end_with_the_registry_down_is_quick_and_quiet(
         pass
     assert time.monotonic() - began < 60
     assert kinds(written(folder)) == ["boot", "stop"]
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_a_folder_that_everybody_may_write_to_is_refused(
+    folder: Path, registry: MemoryRegistry, mode: int
+) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(RefusedError) as caught, running(folder, registry):
+        pass
+    assert caught.value.reason is Reason.FOREIGN_FOLDER
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
+def test_a_folder_of_somebody_else_is_refused(folder: Path, registry: MemoryRegistry) -> None:
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(RefusedError) as caught, running(folder, registry):
+        pass
+    assert caught.value.reason is Reason.FOREIGN_FOLDER
+    assert list(folder.iterdir()) == []
