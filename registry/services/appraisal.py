@@ -24,7 +24,6 @@ from registry.core.attestation.dsse import Envelope
 from registry.core.digest import sha256
 from registry.core.evidence.appraisal import Question, policy_digest
 from registry.core.evidence.binding import Binding
-from registry.core.evidence.checks import CheckResult, Finding, Severity
 from registry.core.evidence.claims import Family, check_size
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.families import rules_of
@@ -45,7 +44,7 @@ from registry.services.appraisal_policies import AppraisalPolicies
 from registry.services.artifacts import Artifacts
 from registry.services.attested import is_authentic
 from registry.services.challenges import Challenges, Claim, Clock, require_role
-from registry.services.endorsing import Endorser
+from registry.services.endorsing import Endorser, may_be_fetched
 from registry.services.keyring import Keyring
 from registry.services.known_collateral import KnownCollateral
 from registry.services.operator import Operator
@@ -208,16 +207,22 @@ class Appraisals:
     ) -> tuple[AttestationResult, Material]:
         """A result, made again with what vendors say, or is known, if that matters; and by what."""
         result, material = self._fetched(task, result)
+        return self._with_known(replace(task, material=material), result)
+
+    def _with_known(
+        self, task: Task, result: AttestationResult
+    ) -> tuple[AttestationResult, Material]:
+        """A result, made again with what is known of this kind of platform; and by what."""
         known = self._collateral.later(Family(task.family), result.submods[Family(task.family)])
         if not known:
-            return result, material
-        more = replace(material, endorsements=material.endorsements.with_(known))
+            return result, task.material
+        more = replace(task.material, endorsements=task.material.endorsements.with_(known))
         return self._pool.appraise(replace(task, material=more)), more
 
     def _fetched(self, task: Task, result: AttestationResult) -> tuple[AttestationResult, Material]:
         family, material = Family(task.family), task.material
         environment = result.submods[family]
-        lacks = any(_may_be_fetched(item) for item in environment.checks)
+        lacks = any(may_be_fetched(item) for item in environment.checks)
         if self._endorser is None or not lacks or not is_authentic(environment):
             return result, material
         fetched = self.fetch(family, material.evidence, task.at)
@@ -308,13 +313,14 @@ class Appraisals:
 
     def judge(
         self, family: Family, material: Material, question: Question, at: datetime
-    ) -> AttestationResult:
-        """What comes of one appraisal, by exactly this material.
+    ) -> tuple[AttestationResult, Material]:
+        """What comes of one appraisal by this material, and what is known beside it; and by what.
 
         Raises:
             RegistryError: As :meth:`AppraisalPool.appraise`.
         """
-        return self._pool.appraise(Task(family, material, question, at, verifier()))
+        task = Task(family, material, question, at, verifier())
+        return self._with_known(task, self._pool.appraise(task))
 
     def _challenge(
         self, family: Family, stated: Binding, caller: Principal
@@ -378,12 +384,6 @@ class Appraisals:
         if entry is None:
             raise AssertionError("what is listed is in the log")
         return entry
-
-
-def _may_be_fetched(item: CheckResult) -> bool:
-    """Whether a check lacks something, or has it of another time."""
-    dated = item.outcome == "fail" and item.severity is Severity.TIME
-    return dated or (item.outcome != "pass" and item.finding == Finding.MISSING)
 
 
 def environment_of(entry: StoredEntry, family: str) -> Environment:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
+from registry.core.evidence.checks import CheckResult, Finding, Severity
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import Role
 
@@ -23,3 +24,9 @@ class Endorser(Protocol):
         Raises:
             RegistryError: Nobody answers, or not as it should be.
         """
+
+
+def may_be_fetched(item: CheckResult) -> bool:
+    """Whether a check lacks something, or has it of another time."""
+    dated = item.outcome == "fail" and item.severity is Severity.TIME
+    return dated or (item.outcome != "pass" and item.finding == Finding.MISSING)

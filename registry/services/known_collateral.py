@@ -1,15 +1,16 @@
 """The newest TCB evaluation that is known of a kind of platform: nobody is judged by an older one.
 
 Intel's TCB info counts for thirty days, also after a later evaluation said that its platforms are
-out of date, and a submitter could bring the older one. What others brought, or was fetched, is
-known by the results about platforms of the same kind, and judges beside what was submitted: the
-examination takes the later evaluation.
+out of date, and a submitter could bring the older one, or none. What others brought, or was
+fetched, is known by the results about platforms of the same kind, and judges beside what was
+submitted: the examination takes the later evaluation.
 """
 
 import threading
 from typing import Final
 
 from registry.core.attestation.dsse import Envelope
+from registry.core.evidence.checks import Severity
 from registry.core.evidence.claims import Family
 from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES, Role
 from registry.core.evidence.result import AttestationResult, Environment
@@ -57,17 +58,22 @@ class KnownCollateral:
     def later(self, family: Family, environment: Environment) -> list[tuple[Role, bytes]]:
         """Collateral of a later evaluation than a result rests on; nothing if none is known.
 
+        Also of the same one, if the result lacks collateral or has it of another time.
+
         Args:
             family: What kind of evidence the result is about.
             environment: What the result says.
         """
-        own = _evaluation(environment) if family in FAMILIES else None
-        if own is None:
+        if family not in FAMILIES:
             return []
         with self._lock:
             self._look()
-            number, latest = self._latest.get(_kind(environment), (own, environment))
-        if number <= own:
+            number, latest = self._latest.get(_kind(environment), (-1, environment))
+        dated = any(
+            item.outcome == "fail" and item.severity is Severity.TIME and item.check in _VERIFIED
+            for item in environment.checks
+        )
+        if number < _stated(environment) + (not dated):
             return []
         try:
             return [
@@ -106,11 +112,16 @@ def _environment(entry: StoredEntry, family: str) -> Environment:
     return said.submods[Family(family)]
 
 
+def _stated(environment: Environment) -> int:
+    """The evaluation that a result had at hand; none is the lowest."""
+    text = environment.claims.get(_EVALUATION, "")
+    return int(text) if text.isdecimal() else 0
+
+
 def _evaluation(environment: Environment) -> int | None:
     """The evaluation that a result rests on; None if it rests on no collateral that verified."""
     failed = {item.check for item in environment.checks if item.outcome == "fail"}
-    text = environment.claims.get(_EVALUATION, "")
-    return int(text) if text.isdecimal() and not failed & _VERIFIED else None
+    return None if failed & _VERIFIED else _stated(environment)
 
 
 def _kind(environment: Environment) -> _Kind:

@@ -172,7 +172,7 @@ class Reappraisal:
         question = Question(
             now=True, stated=stated, expected=stated or Binding(), distrusted=distrusted
         )
-        result = self._appraisals.judge(family, material, question, at)
+        result, material = self._appraisals.judge(family, material, question, at)
         holder, bound = self._holder(first, stated)
         model = None if bound is None or bound.model is None else bound.model.hex()
         entry = self._appraisals.record(result, material)

@@ -289,7 +289,7 @@ def test_nobody_is_judged_by_an_older_evaluation_than_is_known(
         policy = believing(Family.INTEL_DCAP, old)
         world.put(policy)
 
-        def status(name: str, brought: intel.Minted, **more: Any) -> str:
+        def status(name: str, brought: intel.Minted | None, **more: Any) -> str:
             binding = world.binding(name)
             entry = world.present(
                 _intel(binding, **more),
@@ -297,7 +297,7 @@ def test_nobody_is_judged_by_an_older_evaluation_than_is_known(
                 name=name,
                 family=Family.INTEL_DCAP,
                 policy=policy.name,
-                endorsements=tuple(brought.roles.items()),
+                endorsements=() if brought is None else tuple(brought.roles.items()),
             )
             said = world.environment(entry, Family.INTEL_DCAP)
             again = Material(
@@ -311,6 +311,11 @@ def test_nobody_is_judged_by_an_older_evaluation_than_is_known(
         assert status("node-1", old) == "UpToDate"
         assert status("node-2", new, **named) == "OutOfDate"
         assert status("node-1", old) == ("OutOfDate" if fmspc is None else "UpToDate")
+        # As of now the first of them is judged by the same, and whoever brings nothing.
+        changes = [item.entry for item in world.evidence.reappraisal.run()]
+        now = world.environment(changes[0], Family.INTEL_DCAP)
+        assert now.claims["tcb_status"] == ("OutOfDate" if fmspc is None else "UpToDate")
+        assert status("node-1", None) == ("OutOfDate" if fmspc is None else "UpToDate")
 
 
 def test_a_new_advisory_changes_the_answer_as_of_now_and_no_result(
