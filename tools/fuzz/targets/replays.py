@@ -11,7 +11,7 @@ from registry.core.profiles.tensor import Tensor
 from registry.errors import RegistryError
 from registry.inspection import npz
 from registry.inspection.rerun_exchange import Answer, head_of, read_message, write_message
-from tests.shim.proxies.oip_server import request, response
+from tests.shim.proxies.oip_server import field, request, response
 from tools.fuzz.members import members
 from tools.fuzz.target import Target
 
@@ -37,6 +37,11 @@ def _archive() -> bytes:
     with io.BytesIO() as file:
         np.savez(file, x=_X, label=np.array(["cat"]))
         return file.getvalue()
+
+
+def _kept(message: bytes) -> bytes:
+    """A message as shims keep it."""
+    return len(message).to_bytes(8, "big") + message
 
 
 def _input(data: bytes) -> None:
@@ -72,13 +77,22 @@ TARGETS: Final = (
             json.dumps(_REQUEST).encode(),
             json.dumps(_RAW).encode() + _X.tobytes(),
             request([0.1, 2.5], b"1"),
+            _kept(request([0.1, 2.5], b"1")),
             _archive(),
         ),
         _input,
         (members,),
         (npz.MAGIC,),
     ),
-    Target("replay-output", (response([[0.5]], b"1"), _archive()), _output),
+    Target(
+        "replay-output",
+        (
+            response([[0.5]], b"1"),
+            _kept(field(2, response([[0.5]], b"1"))),
+            _archive(),
+        ),
+        _output,
+    ),
     Target("npz", (_archive(),), _npz),
     Target(
         "run-answer",
