@@ -312,7 +312,9 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             env=ENVIRONMENT,
             cwd="/",
-            start_new_session=True,
+            # Out of the way of a terminal's signals. A session of its own would have a share of the
+            # processors of its own on Linux (autogroup), whatever its niceness.
+            process_group=0,
         )
         if self._closed:
             # While this was started: whoever closed the pool saw no process.

@@ -31,9 +31,9 @@ NICENESS = 10
 
 def main() -> None:
     """Answer requests from standard input until it ends."""
+    _warm_up()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    _warm_up()
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
         _limit(kind, 0)
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
