@@ -8,7 +8,7 @@ ONNX Runtime comes with the extra ``provreg[shim]``.
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -31,8 +31,11 @@ from registry.inspection.session import (
 from registry.shim.attestation import KeyAttestation
 from registry.shim.deployment import Description, Standing
 from registry.shim.privacy.keeping import Content, Keeping
+from registry.shim.recorder.asking import DEADLINE, LEVEL, Asked, Proven
+from registry.shim.recorder.levels import Levels
 from registry.shim.recorder.outcomes import Answered, Deployment, Open
 from registry.shim.recorder.recorder import Recorder
+from registry.shim.recorder.wish import Wish
 from registry.shim.release import PinnedRelease
 from registry.shim.spans import mark_current
 
@@ -41,6 +44,9 @@ UNCOVERED = ("request.run_options", "runtime.hardware", "time")
 
 Mode = Literal["strict", "stream"]
 """What is durable before a run returns."""
+
+NOT_ASKED = Proven()
+"""Nobody asked for a level."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +59,7 @@ class Answer:
         content_digest: The digest that names the output.
         n: The number of the completion in the shim's journal.
         model_name: The release that answered, as ``name@version``.
+        proven: How far the record came on its way to the level that was asked for.
     """
 
     outputs: list[Array]
@@ -60,6 +67,7 @@ class Answer:
     content_digest: bytes
     n: int
     model_name: str
+    proven: Proven = NOT_ASKED
 
     def to_json(self) -> bytes:
         """The outputs as a file from which anybody can find the content digest again.
@@ -86,6 +94,7 @@ class RecordedSession:
         *,
         allowed: Callable[[], None] = lambda: None,
         keeping: Keeping | None = None,
+        levels: Levels | None = None,
     ) -> None:
         """Use :meth:`open`: this trusts that ``session`` was made of what ``deployment`` says."""
         self._mode = mode
@@ -94,6 +103,7 @@ class RecordedSession:
         self._recorder = recorder
         self._allowed = allowed
         self._keeping = keeping
+        self._levels = levels
         self._output_names = tuple(output.name for output in session.get_outputs())
         model = deployment().model
         self._model_name = f"{model.name}@{model.version}"
@@ -113,6 +123,7 @@ class RecordedSession:
         mode: Mode = "strict",
         attestation: KeyAttestation | None = None,
         keeping: Keeping | None = None,
+        levels: Levels | None = None,
     ) -> Self:
         """Load a model of a release, if it is the registered one.
 
@@ -131,6 +142,8 @@ class RecordedSession:
                 are refused while it requires a result and none is in force.
             keeping: What is kept of runs: inputs and outputs, each tensor as a frame with its name,
                 type and shape in JSON and one with its bytes; None for nothing.
+            levels: What looks after levels that runs ask for; without it they are only written
+                down.
 
         Raises:
             VerificationError: ``WRONG_MODEL_FILE`` if a file differs from the registered one.
@@ -168,7 +181,9 @@ class RecordedSession:
         )
         standing = Standing(recorder, described, attestation)
         allowed = (lambda: None) if attestation is None else attestation.require
-        return cls(session, standing, recorder, mode, allowed=allowed, keeping=keeping)
+        return cls(
+            session, standing, recorder, mode, allowed=allowed, keeping=keeping, levels=levels
+        )
 
     def get_inputs(self) -> list[Any]:
         """As ``InferenceSession.get_inputs``."""
@@ -205,36 +220,55 @@ class RecordedSession:
         Raises:
             RegistryError: As :meth:`run_recorded`.
         """
-        return self._run(output_names, feed, run_options, numbered=False).outputs
+        return self._run(output_names, feed, run_options, None).outputs
 
     def run_recorded(
         self,
         output_names: Sequence[str] | None,
         feed: Mapping[str, Any],
         run_options: Any = None,
+        *,
+        level: str = "",
+        deadline_ms: int | None = None,
     ) -> Answer:
         """Run the model; what is durable when it returns is the mode's choice.
 
         Errors of ONNX Runtime are written down as failures, by their class alone, and raised.
+
+        Args:
+            output_names: The outputs that are wanted; None for all.
+            feed: The inputs by name.
+            run_options: Of ONNX Runtime.
+            level: How strongly the answer should be proven: ``logged``, ``signed``, ``attested`` or
+                ``recomputed``; empty to say nothing. Returns when that is reached, or the deadline
+                is over; see :attr:`Answer.proven`.
+            deadline_ms: By when, in milliseconds from now; None for the level's own deadline.
 
         Raises:
             MalformedError: ``UNSUPPORTED_TENSOR`` or ``PROFILE`` for inputs that have no digest, in
                 which case nothing was run, and for outputs that have none.
             UnavailableError: ``JOURNAL_LATCHED``, ``JOURNAL_FULL`` or ``JOURNAL_BUSY``: there is no
                 answer.
+            MalformedError: ``MALFORMED_FIELD`` for what is no level, or a deadline without one, and
+                nothing was run.
+            LimitExceededError: ``MALFORMED_FIELD`` for a deadline that is too late.
             RefusedError: ``UNATTESTED`` if no call may be made now, which is written down.
         """
-        return self._run(output_names, feed, run_options, numbered=True)
+        by = "" if deadline_ms is None else str(deadline_ms)
+        wanted = Asked.read({LEVEL: level, DEADLINE: by})
+        return self._run(output_names, feed, run_options, wanted)
 
     def _run(
         self,
         output_names: Sequence[str] | None,
         feed: Mapping[str, Any],
         run_options: Any,
-        *,
-        numbered: bool,
+        wanted: Asked | None,
     ) -> Answer:
-        """Run the model; who wants no number has the answer before its completion is written."""
+        """Run the model; who wants nothing of its record has the answer before that is written."""
+        levels = self._levels
+        level = None if wanted is None else wanted.level
+        wish = None if wanted is None or level is None or levels is None else Wish(levels, wanted)
         inputs = {name: np.asarray(value) for name, value in feed.items()}
         asked = tuple(output_names or ())
         fed = [to_tensor(name, array) for name, array in inputs.items()]
@@ -264,16 +298,22 @@ class RecordedSession:
             profile=tensor.NAME, content_digest=content.hex(), wire_digest=wire.hex(), complete=True
         )
         answered = self._keep(opened, response, fed, tensors)
-        if self._mode == "strict":
-            n = self._recorder.complete(opened, answered.response, answered.private)
-        elif numbered:
-            n = self._recorder.answered(opened, answered, urgency="soon").n
-        else:
+        mark_current(f"{self._recorder.shim_id}/{opened.n}", answered.response)
+        if self._mode != "strict" and wanted is None:
             # What the journal does not take leaves the intent without an outcome, which tells.
             self._recorder.answered_later(opened, answered, lambda: None)
-            n = -1
-        mark_current(f"{self._recorder.shim_id}/{opened.n}", answered.response)
-        return Answer(outputs, tensors, content, n, self._model_name)
+            return Answer(outputs, tensors, content, -1, self._model_name)
+        if wanted is not None:
+            answered = replace(answered, asked=level, deadline_ms=wanted.deadline_ms)
+        if self._mode == "strict":
+            ticket = self._recorder.completed(opened, answered)
+        else:
+            ticket = self._recorder.answered(opened, answered, urgency="soon")
+        proven = NOT_ASKED
+        if wish is not None:
+            wish.written(opened, ticket, answered.response)
+            proven = wish.proven_here()
+        return Answer(outputs, tensors, content, ticket.n, self._model_name, proven)
 
     def _keep(
         self,

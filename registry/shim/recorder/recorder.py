@@ -143,9 +143,17 @@ class Recorder:
         Raises:
             RegistryError: As :meth:`answered`. The answer must not be given away.
         """
-        ticket = self.answered(open_, Answered(response, private=private), urgency="mine")
+        return self.completed(open_, Answered(response, private=private)).n
+
+    def completed(self, open_: Open, answer: Answered) -> Ticket:
+        """As :meth:`answered`; returns when that is durable.
+
+        Raises:
+            RegistryError: As :meth:`answered`. The answer must not be given away.
+        """
+        ticket = self.answered(open_, answer, urgency="mine")
         self._sequence.journal.commit(ticket)
-        return ticket.n
+        return ticket
 
     def answered(
         self,

@@ -18,6 +18,7 @@ from registry.core.profiles.recognise import candidates
 from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
 from registry.errors import (
+    LimitExceededError,
     MalformedError,
     NotFoundError,
     Reason,
@@ -33,7 +34,8 @@ from registry.shim.attestation import Attested, KeyAttestation
 from registry.shim.privacy.keeping import Keeping
 from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.privacy.vault import Vault
-from registry.shim.proxies.onnx import RecordedSession
+from registry.shim.proxies.onnx import Mode, RecordedSession
+from registry.shim.recorder.asking import Proven
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.release import PinnedRelease
 from tests.shim.world import (
@@ -189,6 +191,49 @@ def test_it_has_no_way_to_run_the_model_without_a_record(bench: Bench) -> None:
     ways = [name for name in dir(onnxruntime.InferenceSession) if name.startswith(("run", "set_"))]
     assert {"run", "run_with_iobinding", "set_providers"} <= set(ways)
     assert [name for name in ways if hasattr(recorded, name)] == ["run"]
+
+
+@pytest.mark.parametrize("mode", ["strict", "stream"])
+def test_a_run_waits_for_the_level_that_it_asks_for(bench: Bench, mode: Mode) -> None:
+    session = bench.session("linear.onnx", mode=mode, levels=bench.shim.levels)
+    answer = session.run_recorded(None, {"x": X}, level="signed", deadline_ms=15_000)
+    assert answer.proven == Proven("signed")
+    bench.shim.uploader.flush(10)
+    completion = bench.records()[answer.n]
+    assert isinstance(completion, inference.Completion)
+    assert (completion.asked, completion.deadline_ms) == ("signed", 15_000)
+
+
+def test_a_run_is_told_what_it_cannot_have(bench: Bench) -> None:
+    session = bench.session("linear.onnx", levels=bench.shim.levels)
+    answer = session.run_recorded(None, {"x": X}, level="attested")
+    assert answer.proven.missed == Reason.UNATTESTED
+
+
+def test_a_run_with_deadline_0_waits_for_nothing(bench: Bench) -> None:
+    session = bench.session("linear.onnx", levels=bench.shim.levels)
+    answer = session.run_recorded(None, {"x": X}, level="recomputed", deadline_ms=0)
+    assert answer.proven.reached in ("logged", "signed")
+
+
+def test_without_anybody_who_looks_after_levels_they_are_written_down(bench: Bench) -> None:
+    answer = bench.session("linear.onnx").run_recorded(None, {"x": X}, level="attested")
+    assert answer.proven == Proven()
+    completion = bench.records()[answer.n]
+    assert isinstance(completion, inference.Completion)
+    assert completion.asked == "attested"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"level": "best"}, {"deadline_ms": 5}, {"level": "signed", "deadline_ms": 10**9}],
+    ids=["no level", "deadline alone", "too late"],
+)
+def test_what_no_run_can_ask_for_is_refused_before_it(bench: Bench, wanted: Any) -> None:
+    with pytest.raises((MalformedError, LimitExceededError)) as caught:
+        bench.session("linear.onnx").run_recorded(None, {"x": X}, **wanted)
+    assert caught.value.reason is Reason.MALFORMED_FIELD
+    assert not [item for item in bench.records() if isinstance(item, inference.Intent)]
 
 
 @dataclass
