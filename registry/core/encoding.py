@@ -18,8 +18,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Annotated, Any, NoReturn, TypeVar
+from functools import cache, lru_cache
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -180,13 +180,7 @@ def _read_foreign(
     halves: bool = False,
 ) -> object:
     try:
-        value: object = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_object_without_duplicates,
-            parse_int=read_integer,
-            parse_float=read_float,
-            parse_constant=_no_number,
-        )
+        value: object = _foreign_decoder(read_integer, read_float).decode(data.decode("utf-8"))
         # Only an escape can smuggle in half a surrogate pair, and then no UTF-8 can hold it.
         if not halves and b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -203,6 +197,19 @@ def _read_foreign(
         Reason.MALFORMED_JSON,
         f"this {what} is nested too deeply",
         expected=f"at most {max_depth} levels",
+    )
+
+
+@cache
+def _foreign_decoder(
+    read_integer: Callable[[str], object], read_float: Callable[[str], object]
+) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_object_without_duplicates,
+        # What its stubs say of these is too narrow: whatever they return is the value.
+        parse_int=cast("Callable[[str], int]", read_integer),
+        parse_float=cast("Callable[[str], float]", read_float),
+        parse_constant=_no_number,
     )
 
 

@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from registry.core.profiles import answers, chat, raw, tensor, text
 from registry.core.profiles.answers import END, Digested
@@ -36,11 +36,7 @@ INFLATED_BYTES = 1024 * 1024
 Kind = Literal["chat", "text", "tensor", "bytes"]
 """How an answer is read."""
 
-_KINDS: Final[tuple[tuple[re.Pattern[str], Kind], ...]] = (
-    (re.compile(r"/chat/completions/?$"), "chat"),
-    (re.compile(r"/completions/?$"), "text"),
-    (re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer/?$"), "tensor"),
-)
+_TENSORS = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer$")
 # How streams end that have no "[DONE]": of messages, and of responses.
 _ENDS = frozenset((b"message_stop", b"response.completed", b"response.incomplete"))
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -49,7 +45,10 @@ _RAW_PREFIX = raw.NAME.encode() + b"\0"
 
 def kind_of(path: str) -> Kind:
     """How the answers of a path are read."""
-    return next((kind for pattern, kind in _KINDS if pattern.search(path)), "bytes")
+    path = path.removesuffix("/")
+    if path.endswith("/completions"):
+        return "chat" if path.endswith("/chat/completions") else "text"
+    return "tensor" if path.endswith("/infer") and _TENSORS.search(path) else "bytes"
 
 
 def announced(length: str) -> int | None:

@@ -37,7 +37,7 @@ from registry.shim.proxies.exchange import (
     passing,
 )
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
-from registry.shim.proxies.request_params import JSON_BYTES, params_of
+from registry.shim.proxies.request_params import JSON_BYTES, Unread, params_of
 from registry.shim.recorder.asking import OUTPUT, REACHED, RECEIPT, Asked
 from registry.shim.recorder.calls import Call, Calls
 
@@ -97,7 +97,8 @@ class HttpProxy:
     async def _record(self, exchange: Exchange, body: bytes, asking: Asking) -> None:
         long = len(body) > LONG_BYTES
         json_bytes = exchange.all_headers.get(JSON_BYTES)
-        params = await _read(partial(params_of, body, exchange.path, json_bytes), apart=long)
+        read = partial(params_of, body, exchange.path, json_bytes)
+        params = await asyncio.to_thread(read) if long else Unread(read)
         asked = Asked.read(exchange.all_headers, params)
         call = await self._calls.begin(sha256(body), asked)
         try:
@@ -257,6 +258,11 @@ async def _read(read: Callable[[], T], *, apart: bool) -> T:
 
 
 async def _take(exchange: Exchange, call: Call, passage: Passage, piece: bytes) -> None:
+    if passage.goes_first:
+        await exchange.write(piece)
+        if (outcome := passage.piece(piece).outcome) is not None:
+            await _write_down(exchange, call, outcome)
+        return
     take = partial(passage.piece, piece)
     await _do(exchange, call, await _read(take, apart=passage.is_coded))
 

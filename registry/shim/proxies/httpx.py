@@ -34,7 +34,7 @@ from registry.errors import LimitExceededError, Reason
 from registry.shim.proxies.answer_readers import LONG_BYTES, kind_of
 from registry.shim.proxies.exchange import ASKED_HEADERS, MAX_REQUEST_BYTES
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
-from registry.shim.proxies.request_params import JSON_BYTES, params_of
+from registry.shim.proxies.request_params import JSON_BYTES, Unread, params_of
 from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import OUTPUT, RECEIPT, TOLD, Asked, Proven
 from registry.shim.recorder.calls import Call, Calls
@@ -80,7 +80,7 @@ class RecordedTransport:
         except BaseException:
             call.abandoned()
             raise
-        passing = _Passing(call, _passage(request, body, response, self._calls), response)
+        passing = _Passing.of(call, request, body, response, self._calls)
         source = iter(response.stream)
         pieces: list[bytes] = []
         room = MAX_HELD_BYTES
@@ -150,7 +150,7 @@ class AsyncRecordedTransport:
         except BaseException:
             call.abandoned()
             raise
-        passing = _Passing(call, _passage(request, body, response, self._calls), response)
+        passing = _Passing.of(call, request, body, response, self._calls)
         source = aiter(response.stream)
         pieces: list[bytes] = []
         room = MAX_HELD_BYTES
@@ -197,16 +197,32 @@ class AsyncRecordedTransport:
 class _Passing:
     """One answer on its way to the caller, and what the caller was given of it."""
 
-    def __init__(self, call: Call, passage: Passage, response: Any) -> None:
+    def __init__(self, call: Call, passage: Passage, headers: Any) -> None:
         self.call = call
         self.passage = passage
-        self._headers = response.headers
-        for name in TOLD:
-            self._headers.pop(name, None)
+        self._headers = headers
         self._size = 0
         self._hash = hashlib.sha256()
         if call.receipt_id:
             self._headers[RECEIPT] = call.receipt_id
+
+    @classmethod
+    def of(cls, call: Call, request: Any, body: bytes, response: Any, calls: Calls) -> Self:
+        """The answer that begins with ``response``; what only the shim may say is taken from it."""
+        headers = response.headers
+        named = {name.lower(): value for name, value in headers.items()}
+        for name in TOLD & named.keys():
+            del headers[name]
+        http2 = response.extensions.get("http_version") == b"HTTP/2"
+        passage = Passage(
+            kind_of(request.url.path),
+            named,
+            response.status_code,
+            strict=calls.mode == "strict",
+            framed=http2 or is_framed(named, response.status_code),
+            gathering=calls.gathering(body),
+        )
+        return cls(call, passage, headers)
 
     def step(self, step: Step) -> Answer | None:
         """What is to be written down within a step."""
@@ -218,9 +234,10 @@ class _Passing:
             self._headers[name] = value
 
     def given(self, piece: bytes) -> bytes:
-        """Take note that the caller is given a piece now."""
-        self._size += len(piece)
-        self._hash.update(piece)
+        """Take note that the caller is given a piece now; after an outcome nobody asks."""
+        if not self.call.ended:
+            self._size += len(piece)
+            self._hash.update(piece)
         return piece
 
     def broke(self, error: BaseException) -> None:
@@ -232,7 +249,8 @@ class _Passing:
 
     def left(self) -> None:
         """Write down that the caller wants no more, unless the answer was whole."""
-        self.call.abandoned(self._sent())
+        if not self.call.ended:
+            self.call.abandoned(self._sent())
 
     def said(self, outcome: Outcome) -> Answer | None:
         """What is to be written down of an answer; None if it is none."""
@@ -370,25 +388,11 @@ def _asked(request: Any, body: bytes) -> Asked:
     """What the caller asks of the record; headers that are for the shim stay here."""
     # Read once: these mappings look through all that they have for each name.
     named = dict(request.headers.items())
-    params = params_of(body, request.url.path, named.get(JSON_BYTES))
-    asked = Asked.read(named, params)
+    read = partial(params_of, body, request.url.path, named.get(JSON_BYTES))
+    asked = Asked.read(named, Unread(read) if len(body) <= LONG_BYTES else read())
     for name in ASKED_HEADERS:
         if name in named:
             del request.headers[name]
     if named.get("accept-encoding") != "identity":
         request.headers["accept-encoding"] = "identity"
     return asked
-
-
-def _passage(request: Any, body: bytes, response: Any, calls: Calls) -> Passage:
-    named = {name.lower(): value for name, value in response.headers.items()}
-    kind = kind_of(request.url.path)
-    http2 = response.extensions.get("http_version") == b"HTTP/2"
-    return Passage(
-        kind,
-        named,
-        response.status_code,
-        strict=calls.mode == "strict",
-        framed=http2 or is_framed(named, response.status_code),
-        gathering=calls.gathering(body),
-    )

@@ -301,7 +301,7 @@ class RecordedSession:
         mark_current(f"{self._recorder.shim_id}/{opened.n}", answered.response)
         if self._mode != "strict" and wanted is None:
             # What the journal does not take leaves the intent without an outcome, which tells.
-            self._recorder.answered_later(opened, answered, lambda: None)
+            self._recorder.answered_later(opened, lambda: answered, lambda: None)
             return Answer(outputs, tensors, content, -1, self._model_name)
         if wanted is not None:
             answered = replace(answered, asked=level, deadline_ms=wanted.deadline_ms)

@@ -110,6 +110,11 @@ class Passage:
         """Whether an encoding is undone: then a piece may become a thousand times as long."""
         return self._reader.is_coded
 
+    @property
+    def goes_first(self) -> bool:
+        """Whether a piece goes out whatever it says, and so before it is read: nobody waits."""
+        return self._reader.streamed and not self.strict and not self._reader.is_coded
+
     def takes_long(self, more: int = 0) -> bool:
         """Whether it may take long to read what came, and so many bytes more, at its end."""
         return self.is_coded or self._reader.kept_bytes + more > LONG_BYTES

@@ -87,7 +87,8 @@ class Asked:
             LimitExceededError: ``MALFORMED_FIELD``.
         """
         wanted, by = headers.get(LEVEL, ""), headers.get(DEADLINE, "")
-        trace, params = trace_parent(headers.get("traceparent", "")), params or {}
+        trace = trace_parent(headers.get("traceparent", ""))
+        params = {} if params is None else params
         if not wanted:
             if by:
                 raise MalformedError(

@@ -9,6 +9,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Literal
 
 from registry.core.records import inference
@@ -169,12 +170,10 @@ class Calls:
             # Sealing waits for the disk; a caller that leaves meanwhile does not undo it.
             await asyncio.shield(asyncio.to_thread(self.end_here, call, answer))
             return
-        if (open_ := call.open) is None:
+        if (open_ := call.open) is None or self.mode != "strict":
+            self._follow(call, open_, answer)
             return
-        said = self._said(call, open_, answer)
-        if self.mode != "strict":
-            self._follow(call, open_, said)
-            return
+        said = self._said(call, open_, answer, time.monotonic_ns())
         ticket = await self._waits().durable(
             lambda after: self.recorder.answered(open_, said, after)
         )
@@ -182,12 +181,10 @@ class Calls:
 
     def end_here(self, call: "Call", answer: Answer) -> None:
         """As :meth:`end`, for a thread that may wait."""
-        if (open_ := call.open) is None:
+        if (open_ := call.open) is None or self.mode != "strict":
+            self._follow(call, open_, answer)
             return
-        said = self._said(call, open_, answer)
-        if self.mode != "strict":
-            self._follow(call, open_, said)
-            return
+        said = self._said(call, open_, answer, time.monotonic_ns())
         _written(call, open_, self.recorder.completed(open_, said))
 
     @property
@@ -199,8 +196,8 @@ class Calls:
         """What holds the content of a call while it passes; None if nothing of it is kept."""
         return None if self._keeping is None else Gathering(request)
 
-    def _said(self, call: "Call", open_: Open, answer: Answer) -> Answered:
-        asked, course = call.asked, call.course(answer, self.mode)
+    def _said(self, call: "Call", open_: Open, answer: Answer, now_ns: int) -> Answered:
+        asked, course = call.asked, call.course(answer, self.mode, now_ns)
         private: inference.Private | None = None
         if self._keeping is not None:
             content = Content(b"", b"", {}) if answer.content is None else answer.content()
@@ -213,24 +210,28 @@ class Calls:
                     strict=self.mode == "strict",
                 )
             except UnavailableError as error:
-                reason = error.reason
-                self.write(lambda: self.recorder.failed(open_, reason))
+                self.write(partial(self.recorder.failed, open_, error.reason))
                 raise
         else:
             call.response = answer.response
         return Answered(call.response, asked.level, course, asked.deadline_ms, private)
 
-    def _follow(self, call: "Call", open_: Open, said: Answered) -> None:
+    def _follow(self, call: "Call", open_: Open | None, answer: Answer) -> None:
         """Write down an answer that goes out meanwhile; unless its caller wants to see it safe."""
+        if open_ is None:
+            return
+        make = partial(self._said, call, open_, answer, time.monotonic_ns())
+        if self._keeping is None and call.wish is None:
+            call.response = answer.response
+            self.recorder.answered_later(open_, make, self._lost)
+            return
+        said = make()
         try:
             if self.mode == "best_effort" and call.wish is not None:
                 call.wish.want_durable()
                 ticket = self.recorder.answered(open_, said, call.wish.settled)
-            elif call.wish is not None:
-                ticket = self.recorder.answered(open_, said, urgency="soon")
             else:
-                self.recorder.answered_later(open_, said, self._lost)
-                return
+                ticket = self.recorder.answered(open_, said, urgency="soon")
         except UnavailableError:
             self._lost()
             return
@@ -288,7 +289,8 @@ class Call:
     def __init__(self, calls: Calls, asked: Asked, model: inference.Model) -> None:
         self._calls = calls
         self.asked = asked
-        self._span = calls.spans.begin(asked.trace, model, asked.params.get("model", ""))
+        named = "" if isinstance(calls.spans, NoSpans) else asked.params.get("model", "")
+        self._span = calls.spans.begin(asked.trace, model, named)
         self.open: Open | None = None
         self.response: inference.Response | None = None
         self.ended = False
@@ -381,15 +383,15 @@ class Call:
         self._span.ended(self.receipt_id, error)
         return self.open
 
-    def course(self, answer: Answer, mode: Mode) -> inference.Course:
-        """How the answer went out, as its record says it."""
-        now = time.monotonic_ns()
+    def course(self, answer: Answer, mode: Mode, now: int) -> inference.Course:
+        """How the answer went out by ``now``, as its record says it; more of it may have come."""
+        last = min(self._last_ns or now, now)
         return inference.Course(
             transport=answer.transport,
             mode=mode,
             first_us=max(0, (self._first_ns or now) - self._start_ns) // 1000,
             total_us=(now - self._start_ns) // 1000,
-            added_us=(self._added_ns + now - (self._last_ns or now)) // 1000,
+            added_us=(self._added_ns + now - last) // 1000,
             chunks=answer.chunks,
             finish_reasons=answer.finish_reasons,
             params=dict(self.asked.params),

@@ -180,25 +180,27 @@ class Recorder:
             open_, lambda place, at: completion(place, at, open_, answer), after, urgency
         )
 
-    def answered_later(self, open_: Open, answer: Answered, lost: Callable[[], None]) -> None:
+    def answered_later(
+        self, open_: Open, answer: Callable[[], Answered], lost: Callable[[], None]
+    ) -> None:
         """As :meth:`answered`, for an answer that goes out meanwhile: it need not wait for this.
 
         Args:
             open_: The call.
-            answer: Its answer.
-            lost: Called if the journal does not take it; its intent then has no outcome.
+            answer: Tells its answer; must be quick.
+            lost: Called if it is not written down; its intent then has no outcome.
 
         Raises:
             ConflictError: ``INTENT_CLOSED``.
-            MalformedError: ``MALFORMED_HEX``; the call is still open.
         """
-        answer.check()
         self._close(open_)
 
         def write() -> None:
             try:
+                said = answer()
+                said.check()
                 self._write_end(
-                    open_, lambda place, at: completion(place, at, open_, answer), None, "soon"
+                    open_, lambda place, at: completion(place, at, open_, said), None, "soon"
                 )
             except RegistryError:
                 lost()

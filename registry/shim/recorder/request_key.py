@@ -25,8 +25,12 @@ class RequestKey:
         Raises:
             MalformedError: ``MALFORMED_KEY``.
         """
-        self._key = open_key(path, "request key of a shim")
+        key = open_key(path, "request key of a shim")
+        # Its two inner states are made once, and copied for each salt.
+        self._mac = hmac.new(key, _PREFIX, "sha256")
 
     def salt(self, shim_id: str, n: int) -> bytes:
         """The salt of the request of intent ``n``: HMAC-SHA256 over prefix, shim id and number."""
-        return hmac.digest(self._key, _PREFIX + bytes.fromhex(shim_id) + _N.pack(n), "sha256")
+        mac = self._mac.copy()
+        mac.update(bytes.fromhex(shim_id) + _N.pack(n))
+        return mac.digest()

@@ -115,7 +115,9 @@ def test_an_answer_may_be_written_down_after_it_went_out(
 ) -> None:
     opened = recorder.intent(DEPLOYMENT, QUESTION)
     lost: list[str] = []
-    recorder.answered_later(opened, Answered(response_to(b"answer")), lambda: lost.append("lost"))
+    recorder.answered_later(
+        opened, lambda: Answered(response_to(b"answer")), lambda: lost.append("lost")
+    )
     with pytest.raises(ConflictError):
         recorder.failed(opened, "late")
     assert recorder.close(timeout=20)
@@ -139,7 +141,7 @@ def test_who_leaves_an_answer_to_be_written_down_learns_if_it_is_not(
     sequence.journal.later(hold)
     if before:
         sequence.journal._latch("the disk is full", [])
-    recorder.answered_later(opened, Answered(response_to(b"answer")), lost.set)
+    recorder.answered_later(opened, lambda: Answered(response_to(b"answer")), lost.set)
     if not before:
         assert not lost.is_set()
         sequence.journal._latch("the disk is full", [])
