@@ -124,6 +124,9 @@ def _module_problems(file: PurePosixPath, text: str) -> Iterator[tuple[int, str]
         yield 1, f"{lines} lines, more than {CEILING_LINES}: {hint}"
     if file.is_relative_to(_CORE):
         yield from _file_access_problems(tree)
+    # Taking a file apart takes long; whether there is anything to find does not.
+    if not _UNFINISHED.search(text):
+        return
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             for _, problem in _unfinished_lines(token.string, "#"):
