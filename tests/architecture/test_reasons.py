@@ -12,6 +12,7 @@ from registry.errors import Reason, RegistryError
 PACKAGE = Path(errors.__file__).parent
 
 
+@pytest.fixture(scope="module")
 def given() -> Counter[str]:
     """How often the package names each reason."""
     named: Counter[str] = Counter()
@@ -24,12 +25,9 @@ def given() -> Counter[str]:
     return named
 
 
-GIVEN = given()
-
-
 @pytest.mark.parametrize("reason", Reason)
-def test_a_reason_is_given_somewhere(reason: Reason) -> None:
-    assert GIVEN[f"Reason.{reason.name}"] > 0
+def test_a_reason_is_given_somewhere(given: Counter[str], reason: Reason) -> None:
+    assert given[f"Reason.{reason.name}"] > 0
 
 
 @pytest.mark.parametrize("reason", Reason)
