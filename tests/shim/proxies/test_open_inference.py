@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import grpc
@@ -520,6 +522,33 @@ def test_a_client_that_leaves_a_stream_is_seen(tmp_path: Path) -> None:
 
     [_, gone] = run(tmp_path, act)
     assert isinstance(gone, inference.ClientGone)
+
+
+@pytest.mark.parametrize("method", [INFER, STREAM])
+def test_nothing_is_kept_of_a_call_whose_client_left(tmp_path: Path, method: str) -> None:
+    unary = method == INFER
+    work = (proxy._Unary if unary else proxy._Stream).serve.__code__
+
+    async def act(bench: Bench) -> None:
+        for count in range(3):
+            if unary:
+                call: Any = bench.unary(INFER)(request([1.0, 2.0], b"slow"))
+            else:
+                call = bench.channel.stream_stream(STREAM)()
+                await call.write(request([1.0, 2.0], b"silent"))
+            await until(lambda n=2 * count + 2: bench.shim.sequence.journal.durable_n >= n)  # type: ignore[misc]
+            call.cancel()
+            await until(lambda n=2 * count + 3: bench.shim.sequence.journal.durable_n >= n)  # type: ignore[misc]
+        del call
+
+        def forgotten() -> bool:
+            gc.collect()
+            frames = (each for each in gc.get_objects() if isinstance(each, FrameType))
+            return not any(each.f_code is work for each in frames)
+
+        await until(forgotten)
+
+    run(tmp_path, act)
 
 
 @pytest.mark.parametrize("method", [INFER, STREAM])
