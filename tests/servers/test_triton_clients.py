@@ -81,11 +81,13 @@ def test_unary_calls_over_grpc(stages: dict[str, Stage]) -> None:
     assert found.binding == "artifact_verified"
     assert straight["infer"].pop("metadata") == {}
     del through["infer"]["metadata"]
+    # A deadline of a microsecond is hardly ever kept; where it is, there is nothing to tell.
+    late = "StatusCode.DEADLINE_EXCEEDED"
+    assert {each.pop("late", late) for each in (straight, through)} == {late}
     # Answers, errors, and what is no inference at all.
     assert through == straight
     assert through["ready"]
     assert through["refused"][0] == "StatusCode.NOT_FOUND"
-    assert through["late"] == "StatusCode.DEADLINE_EXCEEDED"
     assert through["compressed"]["outputs"] == through["infer"]["outputs"]
 
 
