@@ -8,6 +8,7 @@ import click
 
 from registry.cli import endorsement_files
 from registry.cli.connection import connect
+from registry.cli.distrust_file import read_distrust
 from registry.cli.evidence_verify import named_roots, root_option
 from registry.cli.foreign_text import next_step, proof_lines
 from registry.cli.output import VERDICT_STATUS, json_option, show
@@ -41,6 +42,9 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--fetched-at", type=_TIME, help="When you fetched it (UTC); --at if absent.")
 @click.option("--policy", "policy_file", type=_FILE, help="What evidence must say; a starter else.")
 @root_option
+@click.option(
+    "--distrust", "distrust_file", type=_FILE, help="As provreg distrust list --json prints it."
+)
 @click.option("--nonce", metavar="HEX", help="The nonce that you had sent.")
 @click.option("--model", metavar="sha256:HEX", help="The hash that the model should have.")
 @click.option(
@@ -61,6 +65,7 @@ def command(
     fetched_at: datetime | None,
     policy_file: Path | None,
     roots: tuple[str, ...],
+    distrust_file: Path | None,
     nonce: str | None,
     model: str | None,
     withhold: tuple[str, ...],
@@ -86,6 +91,7 @@ def command(
         nonce=None if nonce is None else _nonce(nonce),
         model=None if model is None else digest.parse(model),
         fetched_at=appraised_at(fetched),
+        distrusted=() if distrust_file is None else read_distrust(distrust_file),
         withheld=frozenset(PartRole(item) for item in withhold),
     )
     examined = examine(whose, captured, asked)

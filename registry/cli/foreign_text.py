@@ -12,6 +12,7 @@ from registry.core.foreign.systems import READERS
 _NEXT = {
     "EVIDENCE_OPEN": "give the collateral that is missing, or a moment inside the windows (--at)",
     "EVIDENCE_REFUSED": "if you trust this root, name it with --root VENDOR=SHA256",
+    "EVIDENCE_DISTRUSTED": "nothing: what the hardware said is no longer believed of anybody",
     "MISSING": "capture what is missing while the other system still hands it out",
     "NONCE_UNKNOWN": "say with --nonce what you had sent",
     "LOOKUP_FAILED": "the other system has forgotten it; what you have is all there is",
@@ -65,6 +66,8 @@ def found_lines(found: Iterable[Found]) -> list[str]:
             lines.append(f"  HERE {item.verdict}  {item.reason}: {item.detail}")
         else:
             lines.append(f"  HERE {item.verdict}, read again from the bytes that were kept")
+            if item.then is not item.verdict:
+                lines.append(f"  THEN {item.then}, by what was believed when it was judged")
         lines += [f"  {line}" for line in proof_lines(item.here or item.proof)]
     return lines
 
@@ -76,6 +79,7 @@ def found_value(item: Found) -> dict[str, object]:
         "index": item.logged.index,
         "principal": item.logged.granted.principal,
         "verdict": item.verdict,
+        "verdict_then": item.then,
         "reason": item.reason,
         "detail": item.detail,
         "proof": item.proof,

@@ -13,6 +13,7 @@ from registry.cli.level_text import level_line, level_of
 from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.cli.verify import digests_of, require_attestation_option, tsa_chain_option
 from registry.cli.witness_policy import policy_option, read_policy
+from registry.client.evidence import EvidenceCalls
 from registry.client.foreign import Found, best, find_proofs
 from registry.config import ClientSettings
 from registry.core import digest
@@ -77,7 +78,14 @@ def command(
                     actual=str(receipt),
                 )
             location = found[receipt - 1]
-        foreign = find_proofs(client, names, own, named_roots(roots))
+        evidence = EvidenceCalls(client)
+        foreign = find_proofs(
+            client,
+            names,
+            own,
+            named_roots(roots),
+            lambda: (item.statement.predicate for item in evidence.distrusted()),
+        )
         try:
             traced = client.trace(digests, location)
         except NotFoundError as error:

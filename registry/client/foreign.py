@@ -4,13 +4,14 @@ What an importer says of a proof is signed and logged, and not believed: whoever
 the bytes that it names and reads them again, here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from registry.client.registry import RegistryClient
 from registry.client.statements import LoggedStatement
 from registry.core import digest
+from registry.core.evidence.distrust import Entry
 from registry.core.evidence.endorsements import MAX_ENDORSEMENTS
 from registry.core.evidence.policy import NamedRoot
 from registry.core.foreign.captured import MAX_PART_BYTES, MAX_PARTS
@@ -92,6 +93,7 @@ class Found:
         here: What reading it again came to; None if it could not be read again.
         reason: Why it could not, or why it is not what the importer says; empty if neither.
         detail: The same in plain words.
+        then: What was to be made of it, whatever is no longer believed.
     """
 
     logged: LoggedStatement
@@ -99,6 +101,7 @@ class Found:
     here: ForeignProof | None = None
     reason: str = ""
     detail: str = ""
+    then: Verdict = Verdict.INDETERMINATE
 
     @property
     def proof(self) -> ForeignProof:
@@ -112,6 +115,7 @@ def find_proofs(
     outputs: Iterable[bytes],
     own: Sequence[bytes] = (),
     roots: tuple[NamedRoot, ...] = (),
+    distrusted: Callable[[], Iterable[Entry]] = tuple,
 ) -> tuple[Found, ...]:
     """Proofs of an output, the newest first, each read again here.
 
@@ -120,6 +124,7 @@ def find_proofs(
         outputs: Digests that may name the output.
         own: Bytes that the caller has, should an importer have withheld them.
         roots: Roots of no vendor that count here, whatever counts for the importer.
+        distrusted: Tells what is believed no longer; asked if there is a proof.
 
     Raises:
         RegistryError: What is wrong with an answer, or why the registry cannot be reached.
@@ -130,7 +135,8 @@ def find_proofs(
             logged[item.index] = item
     newest = sorted(logged.values(), key=lambda item: -item.index)[:MAX_FOUND]
     held = {digest.sha256(data): data for data in own}
-    return tuple(_again(client, item, held, roots) for item in newest)
+    refused = tuple(distrusted()) if newest else ()
+    return tuple(_again(client, item, held, roots, refused) for item in newest)
 
 
 def best(found: Iterable[Found]) -> Verdict:
@@ -147,21 +153,28 @@ def _again(
     logged: LoggedStatement,
     held: Mapping[bytes, bytes],
     roots: tuple[NamedRoot, ...],
+    distrusted: tuple[Entry, ...],
 ) -> Found:
     said: ForeignProof = logged.statement.predicate
     try:
         parts = [(item.role, _part(client, item.sha256, held)) for item in said.raw[:_MAX_RAW]]
-        here = redo(said, parts, roots)
+        here = then = redo(said, parts, roots)
+        if distrusted:
+            here = redo(said, parts, roots, distrusted)
     except (NotFoundError, UnsupportedError, UnavailableError) as error:
         if isinstance(error, UnavailableError) and error.reason is not Reason.MISSING_EXTRA:
             raise
         # Neither proved nor refuted here: bytes, a library or an older parser are missing.
-        return Found(logged, _open(said.verdict), reason=error.reason, detail=str(error))
+        return _unread(logged, _open(said.verdict), error)
     except LimitExceededError as error:
-        return Found(logged, _open(said.verdict), reason=error.reason, detail=str(error))
+        return _unread(logged, _open(said.verdict), error)
     except RegistryError as error:
-        return Found(logged, Verdict.INVALID, reason=error.reason, detail=str(error))
-    return Found(logged, here.verdict, here)
+        return _unread(logged, Verdict.INVALID, error)
+    return Found(logged, here.verdict, here, then=then.verdict)
+
+
+def _unread(logged: LoggedStatement, verdict: Verdict, error: RegistryError) -> Found:
+    return Found(logged, verdict, reason=error.reason, detail=str(error), then=verdict)
 
 
 def _open(said: Verdict) -> Verdict:

@@ -4,7 +4,8 @@ The rule by which a result covers an output is the reader's own (:mod:`registry.
 .covering`); what does not cover it is left out, and the output is unattested.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from registry.core.attestation.dsse import Envelope
 from registry.core.capsule import covering
@@ -15,6 +16,7 @@ from registry.core.evidence.claims import MAX_EVIDENCE_BYTES, Family
 from registry.core.evidence.distrust import Entry
 from registry.core.evidence.endorsements import MAX_ENDORSEMENT_BYTES
 from registry.core.evidence.result import AttestationResult, Environment, entry_digest
+from registry.core.foreign.proof import ForeignProof
 from registry.core.records import appraisal_policy, distrust_entry, predicate
 from registry.errors import LimitExceededError, NotFoundError
 from registry.services.sources import Sources
@@ -146,15 +148,40 @@ def _distrust(
     return [item for _, item in found[:MAX_DISTRUST]]
 
 
+def with_proofs(
+    connection: Connection, sources: Sources, attested: Attested, proofs: Sequence[ForeignProof]
+) -> Attested:
+    """What is carried, with what may be distrusted of the evidence in other systems' proofs."""
+    claims = [
+        proof.environment.claims for proof in proofs if isinstance(proof.environment, Environment)
+    ]
+    if not claims:
+        return attested
+    found = list(attested.distrust)
+    known = {item.index for item in found}
+    kind = distrust_entry.PREDICATE_TYPE
+    for _, stored in catalog.find(connection, kind, limit=MAX_DISTRUST_LOOKED_AT):
+        if stored.index in known or stored.index >= sources.size:
+            continue
+        entry: Entry = predicate.parse(Envelope.parse(stored.envelope).payload).predicate
+        # A proof names no family, and nothing of GPUs.
+        of_gpu = entry.selector.family is Family.NVIDIA_SPDM
+        if of_gpu or any(_selects(entry, each) for each in claims):
+            found.append(sources.entry(stored))
+    return replace(attested, distrust=tuple(found[:MAX_DISTRUST]))
+
+
 def _may_hit(entry: Entry, item: Covering) -> bool:
     """Whether an entry may select evidence, as far as a result tells its claims."""
     selector = entry.selector
     if item.family in GPU_FAMILIES and selector.family is Family.NVIDIA_SPDM:
         # The claims of a set's members are not in its result.
         return True
-    if selector.family is not item.family:
-        return False
-    claims = item.environment.claims
+    return selector.family is item.family and _selects(entry, item.environment.claims)
+
+
+def _selects(entry: Entry, claims: Mapping[str, str]) -> bool:
+    selector = entry.selector
     exactly = all(claims.get(name) == wanted for name, wanted in selector.claims.items())
     below = all(
         (text := claims.get(name, "")).isdecimal() and int(text) < limit

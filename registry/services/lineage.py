@@ -151,6 +151,8 @@ class Lineage:
             statements = [said, released, *attributions, *datasets, *replays, *imported]
             verified, roots = self._verified(sources, statements)
             attested = self._attested(connection, sources, envelope.keyid, record, index)
+            proofs = [proof for _, proof in foreign]
+            attested = environments.with_proofs(connection, sources, attested, proofs)
             about_it = (*attested.results, *attested.policies, *attested.distrust)
             signed = (*statements, *(item.said for item in verified), *about_it)
             return build(
@@ -167,7 +169,7 @@ class Lineage:
                 datasets=datasets,
                 replays=replays,
                 foreign=imported,
-                foreign_parts=self._foreign_parts([proof for _, proof in foreign]),
+                foreign_parts=self._foreign_parts(proofs),
                 stamped=sources.stamped(index),
                 verifications=verified,
                 trusted_roots=roots,

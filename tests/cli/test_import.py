@@ -4,17 +4,21 @@ import builtins
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from registry.client.channel import Connection, Target
+from registry.client.evidence import EvidenceCalls
 from registry.client.foreign import import_proof
 from registry.client.registry import RegistryClient
 from registry.core.attestation.dsse import Envelope
 from registry.core.digest import sha256
 from registry.core.encoding import time_text
+from registry.core.evidence.claims import Family
+from registry.core.evidence.distrust import Entry, Selector
 from registry.core.foreign.captured import PartRole
 from registry.core.foreign.proof import System
 from registry.core.foreign.systems import Examined, examine
@@ -191,6 +195,42 @@ def open_proof(content: bytes) -> tuple[Examined, list[bytes]]:
     caught = near.mint(near.Spec(response=content)).without(PartRole.REPORT)
     examined = examine(System.NEAR, caught, near.mint().asked())
     return examined, [data for items in caught.parts.values() for data in items]
+
+
+def no_longer_believed() -> Entry:
+    selector = Selector(family=Family.INTEL_DCAP, claims={"tcb_status": "UpToDate"})
+    return Entry(selector=selector, effective_from="2099-01-01T00:00:00Z", reason="robbed")
+
+
+def test_what_the_registry_distrusts_now_was_valid_then(
+    acme: Shell, home: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caught = near.mint(near.Spec(response=b'{"answer": "distrusted"}'))
+    folder = written(home / "caught", caught)
+    assert acme("import", "near", folder, "--key", key, *AT, *told(caught)).status == 0
+    (home / "answer").write_bytes(response(caught))
+    roots = told(caught)[:2]
+    assert acme("trace", "answer", *roots).status == 0
+    # On the list of this registry it would stand for all other tests, too.
+    listed = SimpleNamespace(statement=SimpleNamespace(predicate=no_longer_believed()))
+    monkeypatch.setattr(EvidenceCalls, "distrusted", lambda _: [listed])
+    said = acme("trace", "answer", *roots, "--json")
+    [item] = said.value["foreign"]
+    assert (said.status, item["verdict"], item["verdict_then"]) == (1, "INVALID", "VALID")
+    text = acme("trace", "answer", *roots).out
+    assert "EVIDENCE_DISTRUSTED" in text
+    assert "THEN VALID" in text
+
+
+def test_an_importer_may_bring_what_is_distrusted(shell: Shell, home: Path) -> None:
+    caught = near.mint()
+    folder = written(home / "caught", caught)
+    listed = msgspec.json.encode([{"entry": no_longer_believed()}])
+    (home / "distrust.json").write_bytes(listed)
+    options = (*AT, *told(caught), "--distrust", "distrust.json", "--json")
+    said = shell("import", "near", folder, *options)
+    [found] = [item for item in said.value["proof"]["layers"] if item["layer"] == "attestation"]
+    assert (said.status, found["finding"]) == (1, "EVIDENCE_DISTRUSTED")
 
 
 def test_a_statement_without_its_bytes_is_refused(place: Place) -> None:

@@ -16,8 +16,8 @@ An output without any attestation has none of these links: that it is unattested
 refutes nothing, unless the reader demands an attestation.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from registry.core import verdict
@@ -27,6 +27,7 @@ from registry.core.capsule.covering import Covering, Signing
 from registry.core.capsule.links import Link, waiting
 from registry.core.capsule.reappraisal import Holdings, Reads, Reappraisal, reappraise
 from registry.core.evidence import distrust
+from registry.core.evidence.distrust import Entry
 from registry.core.evidence.validity import Validity
 from registry.core.verdict import Check, Verdict
 from registry.errors import MalformedError, Reason, VerificationError
@@ -53,12 +54,14 @@ class Environments:
         covers: The environments that cover the output: the CPU's first, then that of its GPUs.
         reappraisals: What was examined again, by the log index of its result.
         unattested: Why the output is unattested; empty if it is attested.
+        distrusted: What is believed no longer, by entries that hold now.
     """
 
     links: dict[str, Link] = field(default_factory=dict)
     covers: tuple[Covering, ...] = ()
     reappraisals: dict[int, Reappraisal] = field(default_factory=dict)
     unattested: str = ""
+    distrusted: tuple[Entry, ...] = ()
 
 
 def judge_environments(
@@ -78,10 +81,12 @@ def judge_environments(
         signing: What must be covered; None if batch or record cannot be read.
         demanded: Whether the reader wants an attested output.
     """
-    if not tuple(capsule.attested.parts()):
-        return _without(demanded=demanded)
     holdings = Holdings(capsule.attested, reads)
-    found = Environments(links={name: links[name] for name in reads})
+    own = {name: links[name] for name in reads}
+    found = Environments(own, distrusted=_believed(own, holdings))
+    if not tuple(replace(capsule.attested, distrust=()).parts()):
+        # What is distrusted is then carried for the sake of other systems' proofs.
+        return _without(found, demanded=demanded)
     for name, item in holdings.results():
         again = name.replace("attestation/", "evidence/")
         found.reappraisals[item.index] = reappraise(again, item, holdings, links)
@@ -91,43 +96,41 @@ def judge_environments(
     except VerificationError as error:
         found.links[MATERIAL] = Link.both(verdict.invalid(MATERIAL, error))
     if not isinstance(signing, Signing):
-        own = waiting(ATTESTATION, "record")
+        check = waiting(ATTESTATION, "record")
         if signing is not None:
-            own = verdict.invalid(ATTESTATION, signing)
-        found.links[ATTESTATION] = Link.both(own)
-        return Environments(found.links, (), found.reappraisals, own.detail)
-    return _judge(found, links, signing, holdings)
+            check = verdict.invalid(ATTESTATION, signing)
+        found.links[ATTESTATION] = Link.both(check)
+        return replace(found, unattested=check.detail)
+    return _judge(found, links, signing)
 
 
-def _without(*, demanded: bool) -> Environments:
+def _without(found: Environments, *, demanded: bool) -> Environments:
     if not demanded:
-        return Environments(unattested=UNATTESTED)
+        return replace(found, unattested=UNATTESTED)
     error = VerificationError(
         Reason.UNATTESTED, UNATTESTED, expected="an attestation, as you demand one"
     )
-    link = Link.both(verdict.invalid(ATTESTATION, error))
-    return Environments(links={ATTESTATION: link}, unattested=UNATTESTED)
+    found.links[ATTESTATION] = Link.both(verdict.invalid(ATTESTATION, error))
+    return replace(found, unattested=UNATTESTED)
 
 
-def _judge(
-    found: Environments, links: dict[str, Link], signing: Signing, holdings: Holdings
-) -> Environments:
+def _judge(found: Environments, links: dict[str, Link], signing: Signing) -> Environments:
     held = [item for item in found.reappraisals.values() if found.links[item.name].holds]
     results = [(item.index, item.said) for item in held]
     cover = covering.find(results, signing)
     if not isinstance(cover, Covering):
         found.links[ATTESTATION] = Link.both(verdict.invalid(ATTESTATION, cover))
         _refuse_strangers(found, signing, ())
-        return Environments(found.links, (), found.reappraisals, str(cover))
+        return replace(found, unattested=str(cover))
     covers = [cover]
     needs = [links["batch"], links["record"]]
-    found.links[ATTESTATION] = _covered(found, cover, signing, holdings).after(*needs)
+    found.links[ATTESTATION] = _covered(found, cover, signing).after(*needs)
     gpu_id = covering.gpu_of(cover.environment)
     if gpu_id:
         gpu = covering.find_gpu(results, signing, gpu_id)
         if isinstance(gpu, Covering):
             covers.append(gpu)
-            own = _covered(found, gpu, signing, holdings, GPU)
+            own = _covered(found, gpu, signing, GPU)
         elif gpu.reason is Reason.UNATTESTED:
             own = Link.both(verdict.indeterminate(GPU, Reason.MISSING_BLOB, str(gpu)))
         else:
@@ -136,14 +139,13 @@ def _judge(
     _refuse_strangers(found, signing, covers)
     attested = found.links[ATTESTATION].then
     unattested = "" if attested.verdict is Verdict.VALID else attested.detail
-    return Environments(found.links, tuple(covers), found.reappraisals, unattested)
+    return replace(found, covers=tuple(covers), unattested=unattested)
 
 
 def _covered(
     found: Environments,
     cover: Covering,
     signing: Signing,
-    holdings: Holdings,
     name: str = ATTESTATION,
 ) -> Link:
     """That one environment covers the output; on the later clock, that nothing refutes it."""
@@ -157,11 +159,11 @@ def _covered(
     )
     own = verdict.valid(name, text)
     again = found.reappraisals[cover.index]
-    now = _refuted(found, cover, name, holdings) or own
+    now = _refuted(found, cover, name) or own
     return Link(own, now).after(found.links[again.name], again.link)
 
 
-def _refuted(found: Environments, cover: Covering, name: str, holdings: Holdings) -> Check | None:
+def _refuted(found: Environments, cover: Covering, name: str) -> Check | None:
     """What is known now against an environment; None if nothing is."""
     newest: dict[str, Covering] = {}
     for item in sorted(found.reappraisals.values(), key=lambda each: each.index):
@@ -183,23 +185,25 @@ def _refuted(found: Environments, cover: Covering, name: str, holdings: Holdings
             text = f"{where}: two engines disagree later: {environment.disputed}"
             return verdict.indeterminate(name, Reason.ENGINES_DISAGREE, text[:400])
         # That its endorsements have ended since says nothing against what was attested before.
-    return _distrusted(found, cover, name, holdings)
+    return _distrusted(found, cover, name)
 
 
-def _distrusted(
-    found: Environments, cover: Covering, name: str, holdings: Holdings
-) -> Check | None:
+def _believed(links: Mapping[str, Link], holdings: Holdings) -> tuple[Entry, ...]:
+    """What the distrust list says, as far as its entries hold now."""
+    return tuple(
+        item.statement.predicate
+        for item in holdings.distrust.values()
+        if links[item.name].now.verdict is Verdict.VALID
+    )
+
+
+def _distrusted(found: Environments, cover: Covering, name: str) -> Check | None:
     again = found.reappraisals[cover.index]
     appraisal = again.appraisals.get(cover.family)
     if appraisal is None:
         return None
-    believed = [
-        item.statement.predicate
-        for item in holdings.distrust.values()
-        if found.links[item.name].now.verdict is Verdict.VALID
-    ]
     examination, verifier = appraisal.examination, again.said.verifier.build
-    for entry in distrust.applying(believed, examination, now=True, verifier=verifier):
+    for entry in distrust.applying(found.distrusted, examination, now=True, verifier=verifier):
         error = VerificationError(
             Reason.DISTRUSTED,
             "this environment is no longer believed",

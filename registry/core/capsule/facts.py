@@ -197,7 +197,9 @@ class ForeignFact(Value, frozen=True):
 
     Attributes:
         said: What the importer says.
-        here: What is made of it here, by the vendors' roots alone.
+        here: What is made of it here, by the vendors' roots alone, and by what the capsule says is
+            no longer believed.
+        then: The same by what was believed at the moment of the proof.
         reason: The first thing that is wrong or missing here; empty if nothing is.
         binding_strength: How the output is bound to weights, by what was checked here.
         code_strength: How it is bound to code, by what was checked here.
@@ -215,6 +217,7 @@ class ForeignFact(Value, frozen=True):
     binding_strength: str
     code_strength: str
     uncovered: tuple[str, ...]
+    then: Verdict
 
 
 class Facts(Value, frozen=True):

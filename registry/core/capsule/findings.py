@@ -82,7 +82,7 @@ def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> F
         attributions=tuple(_attribution(*item) for item in holding(findings.attributions)),
         replays=tuple(replays.fact(item, who) for _, item, who in holding(findings.replays)),
         foreign=tuple(
-            foreign.fact(item, who, capsule.foreign_parts)
+            foreign.fact(item, who, capsule.foreign_parts, findings.environments.distrusted)
             for _, item, who in holding(findings.foreign)
         ),
         attestations=tuple(_attestations(findings.environments, links)),

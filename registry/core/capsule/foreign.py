@@ -13,6 +13,7 @@ from registry.core.capsule.facts import ForeignFact
 from registry.core.capsule.links import Link, judge
 from registry.core.capsule.signers import Read
 from registry.core.digest import sha256
+from registry.core.evidence.distrust import Entry
 from registry.core.foreign.proof import ForeignProof, Strength
 from registry.core.foreign.systems import redo
 from registry.core.records import foreign_proof, inference
@@ -60,19 +61,25 @@ def judge_proofs(
     return found
 
 
-def fact(item: Read, importer: str, parts: Sequence[bytes]) -> ForeignFact:
+def fact(
+    item: Read, importer: str, parts: Sequence[bytes], distrusted: tuple[Entry, ...] = ()
+) -> ForeignFact:
     """What an importer says, and what is made of it here."""
     said: ForeignProof = item.statement.predicate
     held = {sha256(part): part for part in parts}
     weights, code, reason = Strength.NONE, Strength.NONE, ""
     try:
-        here = redo(said, [(raw.role, _part(held, raw.sha256)) for raw in said.raw])
+        given = [(raw.role, _part(held, raw.sha256)) for raw in said.raw]
+        here = then = redo(said, given)
+        if distrusted:
+            here = redo(said, given, distrusted=distrusted)
     except RegistryError as error:
         left_open = error.reason in _OPEN and said.verdict is not Verdict.INVALID
-        result = Verdict.INDETERMINATE if left_open else Verdict.INVALID
+        result = at_first = Verdict.INDETERMINATE if left_open else Verdict.INVALID
         reason = error.reason
     else:
         result, weights, code = here.verdict, here.binding_strength, here.code_strength
+        at_first = then.verdict
         reason = next((layer.finding for layer in here.layers if layer.finding), "")
     return ForeignFact(
         part=item.name,
@@ -86,6 +93,7 @@ def fact(item: Read, importer: str, parts: Sequence[bytes]) -> ForeignFact:
         binding_strength=weights,
         code_strength=code,
         uncovered=said.uncovered,
+        then=at_first,
     )
 
 

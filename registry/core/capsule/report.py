@@ -305,7 +305,8 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
         ]
     for proof in facts.foreign:
         why = f" ({proof.reason})" if proof.reason else ""
-        said = f"{proof.here}{why}; {proof.said}, says {proof.importer}"
+        once = f", {proof.then} as it was then" if proof.then is not proof.here else ""
+        said = f"{proof.here}{why}{once}; {proof.said}, says {proof.importer}"
         rows += [
             ("foreign proof", f"of {proof.system}: {said}"),
             ("  binds", f"weights {proof.binding_strength}, code {proof.code_strength}"),

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from registry.core.digest import sha256
+from registry.core.evidence.distrust import Entry
 from registry.core.evidence.endorsements import Endorsements
 from registry.core.evidence.policy import NamedRoot, Policy
 from registry.errors import LimitExceededError, MalformedError, Reason
@@ -123,6 +124,7 @@ class Asked:
         roots: Roots of no vendor that count besides those of the policy.
         nonce: What the importer had sent, for evidence to be fresh.
         model: SHA-256 of the model that should have run.
+        distrusted: What is believed no longer, whatever was believable at that moment.
     """
 
     at: datetime
@@ -132,6 +134,7 @@ class Asked:
     roots: tuple[NamedRoot, ...] = ()
     fetched_at: int = 0
     withheld: frozenset[PartRole] = frozenset()
+    distrusted: tuple[Entry, ...] = ()
 
 
 def names(captured: Captured) -> tuple[tuple[str, bytes], ...]:

@@ -20,6 +20,7 @@ from registry.core.foreign.reading import Reading
 from registry.core.verdict import Verdict
 from registry.errors import RegistryError
 
+_CONTRADICTIONS: Final = (Severity.CRYPTO, Severity.IDENTITY)
 _VERIFIER: Final = Verifier(build="foreign/1", developer="provreg")
 
 
@@ -28,6 +29,7 @@ class Found(StrEnum):
 
     EVIDENCE_REFUSED = "EVIDENCE_REFUSED"
     EVIDENCE_OPEN = "EVIDENCE_OPEN"
+    EVIDENCE_DISTRUSTED = "EVIDENCE_DISTRUSTED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,19 @@ def examine(ledger: Ledger, check: str, device: Device, asked: Asked) -> Atteste
     policy = msgspec.structs.replace(policy, roots=(*policy.roots, *asked.roots))
     policy.require_family(family)
     examination = rules.examine(evidence, device.endorsements, asked.at, policy.trusted_roots())
-    appraisal = appraise(examination, policy, rules)
-    material = Material(evidence, device.endorsements, policy)
-    result = build(appraisal, material, Question(), issued_at=examination.at, verifier=_VERIFIER)
+    question = Question(now=bool(asked.distrusted), distrusted=asked.distrusted)
+    appraisal = appraise(examination, policy, rules, question)
+    material = Material(evidence, device.endorsements, policy, asked.distrusted)
+    result = build(appraisal, material, question, issued_at=examination.at, verifier=_VERIFIER)
     with ledger.check(check, evidence):
         if appraisal.verdict is not Verdict.VALID:
             said = ", ".join(f"{item.check} {item.finding}" for item in appraisal.findings())
             refused = appraisal.verdict is Verdict.INVALID
+            # What is not genuine at all says nothing of what is distrusted.
+            genuine = not any(item.severity in _CONTRADICTIONS for item in appraisal.findings())
+            because = Found.EVIDENCE_REFUSED if refused else Found.EVIDENCE_OPEN
             raise CheckError(
-                Found.EVIDENCE_REFUSED if refused else Found.EVIDENCE_OPEN,
+                Found.EVIDENCE_DISTRUSTED if appraisal.distrusted and genuine else because,
                 f"the evidence of the hardware is {appraisal.verdict}",
                 severity=Severity.CRYPTO if refused else Severity.TIME,
                 where=family,

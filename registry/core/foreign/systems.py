@@ -10,6 +10,7 @@ import msgspec
 from registry.core import encoding
 from registry.core.digest import sha256
 from registry.core.evidence.checks import CheckResult
+from registry.core.evidence.distrust import Entry
 from registry.core.evidence.endorsements import Endorsements, Role
 from registry.core.evidence.policy import NamedRoot, Policy
 from registry.core.evidence.validity import LATEST, seconds
@@ -95,7 +96,10 @@ def examine(system: System, captured: Captured, asked: Asked) -> Examined:
 
 
 def redo(
-    proof: ForeignProof, parts: Iterable[tuple[str, bytes]], roots: tuple[NamedRoot, ...] = ()
+    proof: ForeignProof,
+    parts: Iterable[tuple[str, bytes]],
+    roots: tuple[NamedRoot, ...] = (),
+    distrusted: tuple[Entry, ...] = (),
 ) -> ForeignProof:
     """Read and check again what a proof rests on, compare, and judge its evidence by ourselves.
 
@@ -107,6 +111,8 @@ def redo(
         proof: What an importer says.
         parts: All that the proof names, each with its role.
         roots: Roots of no vendor that count here.
+        distrusted: What is believed no longer; without it the answer is what was believable at the
+            moment of the proof.
 
     Returns:
         What is made of the parts here.
@@ -150,9 +156,10 @@ def redo(
         if expected != actual:
             what = f"reading again leads to another {field.replace('_', ' ')}"
             raise _mismatch(what, str(expected), str(actual))
-    if asked.policy is None and not roots:
+    if asked.policy is None and not roots and not distrusted:
         return again
-    return examine(proof.system, captured, replace(asked, policy=None, roots=roots)).proof
+    ours = replace(asked, policy=None, roots=roots, distrusted=distrusted)
+    return examine(proof.system, captured, ours).proof
 
 
 def _captured(given: Iterable[tuple[str, bytes]]) -> Captured:

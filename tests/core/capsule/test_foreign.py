@@ -2,18 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import pytest
 
+from registry.core.capsule import foreign
 from registry.core.capsule.container import Capsule
+from registry.core.capsule.parts import Attested
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.encoding import write_json
+from registry.core.evidence.claims import Family
+from registry.core.evidence.distrust import Entry, Selector
 from registry.core.foreign.captured import Asked, Captured, PartRole
 from registry.core.foreign.proof import System
-from registry.core.foreign.systems import Examined, examine
-from registry.core.records import foreign_proof
+from registry.core.foreign.systems import Examined, examine, redo
+from registry.core.records import distrust_entry, foreign_proof
 from registry.core.verdict import Check, Verdict
 from registry.errors import MalformedError, Reason
 from tests.mint import OUTPUT, Told, World, tell
@@ -92,6 +97,38 @@ def test_a_proof_whose_root_only_the_importer_names_is_worth_nothing_to_the_read
     )
     assert fact.code_strength == "none"
     assert report.verdict_now is Verdict.VALID
+
+
+def test_what_a_capsule_knows_to_be_distrusted_was_valid_then_and_is_not_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tell(world)
+    examined, parts = imported(attested=True)
+    entry = Entry(
+        selector=Selector(family=Family.INTEL_DCAP, claims={"tcb_status": "UpToDate"}),
+        effective_from="2099-01-01T00:00:00Z",
+        reason="the quoting enclave was robbed",
+    )
+    said = foreign_proof.build(examined.proof, examined.outputs)
+    logged = world.register(said, "acme")
+    # As if the fake vendor were a vendor.
+    monkeypatch.setattr(foreign, "redo", partial(redo, roots=near.mint().policy.roots))
+    for signer, here in (("acme", Verdict.VALID), ("operator", Verdict.INVALID)):
+        listed = world.proved(world.register(distrust_entry.build(entry), signer))
+        capsule = world.capsule(
+            told,
+            foreign=[world.proved(logged)],
+            foreign_parts=parts,
+            attested=Attested(distrust=(listed,)),
+        )
+        report = appraise(Capsule.parse(capsule.to_bytes()), world.log.key)
+        [fact] = report.facts.foreign
+        assert (fact.then, fact.here) == (Verdict.VALID, here)
+        demanding = appraise(capsule, world.log.key, demand_attestation=True)
+        assert demanding.verdict_then is Verdict.INVALID
+    assert fact.reason == "EVIDENCE_DISTRUSTED"
+    assert (report.verdict_then, report.verdict_now) == (Verdict.VALID, Verdict.VALID)
+    assert "VALID as it was then" in report.to_text()
 
 
 def test_a_proof_that_does_not_follow_from_its_parts_is_found_out(world: World) -> None:

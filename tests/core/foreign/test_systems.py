@@ -1,6 +1,7 @@
 """One way in for every system, and back: what a proof names is read again and compared."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -8,9 +9,12 @@ import pytest
 
 from registry.core.digest import sha256
 from registry.core.encoding import read_json, write_json
+from registry.core.evidence.claims import Family
+from registry.core.evidence.distrust import Entry, Selector
 from registry.core.evidence.policy import NamedRoot
+from registry.core.evidence.result import Environment
 from registry.core.foreign.captured import MAX_PART_BYTES, MAX_PARTS, Asked, Captured, PartRole
-from registry.core.foreign.proof import ForeignProof, Raw, Strength, System
+from registry.core.foreign.proof import ForeignProof, Layer, Raw, Strength, System
 from registry.core.foreign.systems import READERS, Examined, examine, redo, system_of
 from registry.core.verdict import Verdict
 from registry.errors import LimitExceededError, MalformedError, Reason, RegistryError
@@ -52,6 +56,52 @@ def test_a_root_that_only_the_importer_names_counts_for_the_importer_alone(syste
     assert examined.proof.verdict is Verdict.VALID
     here = redo(examined.proof, parts)
     assert (here.verdict, here.code_strength) == (Verdict.INVALID, Strength.NONE)
+
+
+def distrusted(proof: ForeignProof, value: str | None = None) -> Entry:
+    """That the device of a proof is believed no longer, since long after the proof."""
+    environment = proof.environment
+    assert isinstance(environment, Environment)
+    name = "module_id" if "module_id" in environment.claims else "fmspc"
+    family = Family.AWS_NITRO if name == "module_id" else Family.INTEL_DCAP
+    claims = {name: environment.claims[name] if value is None else value}
+    selector = Selector(family=family, claims=claims)
+    return Entry(selector=selector, effective_from="2099-01-01T00:00:00Z", reason="its key leaked")
+
+
+@SYSTEMS
+def test_what_is_distrusted_later_was_believable_then_and_is_not_now(system: System) -> None:
+    examined, parts, caught = imported(system)
+    roots, entry = caught.policy.roots, distrusted(examined.proof)
+    assert redo(examined.proof, parts, roots).verdict is Verdict.VALID
+    now = redo(examined.proof, parts, roots, (entry,))
+    assert (now.verdict, now.code_strength) == (Verdict.INVALID, Strength.NONE)
+    found = {item.layer: item.finding for item in now.layers}
+    assert found[Layer.ATTESTATION] == "EVIDENCE_DISTRUSTED"
+    assert found[Layer.SIGNATURE] == ""
+
+
+@SYSTEMS
+def test_what_is_distrusted_of_others_changes_nothing(system: System) -> None:
+    examined, parts, caught = imported(system)
+    other = distrusted(examined.proof, "another")
+    here = redo(examined.proof, parts, caught.policy.roots, (other,))
+    assert here.verdict is Verdict.VALID
+
+
+@SYSTEMS
+def test_evidence_of_an_unknown_root_is_refused_for_that(system: System) -> None:
+    examined, parts, _ = imported(system)
+    here = redo(examined.proof, parts, (), (distrusted(examined.proof),))
+    found = {item.layer: item.finding for item in here.layers}
+    assert found[Layer.ATTESTATION] == "EVIDENCE_REFUSED"
+
+
+@SYSTEMS
+def test_an_importer_who_knows_what_is_distrusted_does_not_believe_it(system: System) -> None:
+    examined, _, caught = imported(system)
+    asked = replace(caught.asked(), distrusted=(distrusted(examined.proof),))
+    assert examine(system, caught.captured, asked).proof.verdict is Verdict.INVALID
 
 
 CHANGES: list[tuple[str, dict[str, Any]]] = [
