@@ -88,6 +88,7 @@ def streams(chunks: Sequence[bytes], cut_finer: Sequence[bytes]) -> list[Form]:
         form("a byte order mark", SSE, stream(chunks, mark=True)),
         form("a chunk of usage", SSE, stream([*chunks, USAGE])),
         form("the end twice", SSE, stream(chunks) + b"data: [DONE]\n\n"),
+        form("the stream again after its end", SSE, stream(chunks) + stream(chunks)),
         form("an unfinished event after the end", SSE, stream(chunks) + b'data: {"choices":'),
     ]
 
