@@ -1,5 +1,6 @@
 """Tests of sse, answers, chat and text in registry.core.profiles: one answer has one digest."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.core.profiles import answers
+from registry.core.profiles import chat as chats
 from registry.core.profiles.answers import END, Digested, read
 from registry.core.profiles.chat import Chat
 from registry.core.profiles.recognise import candidates
@@ -237,6 +240,43 @@ def test_a_legacy_completion_streams_to_the_digest_of_its_body() -> None:
         completion([b'{"choices":[{"text":["a"]}]}'])
 
 
+def test_a_tool_call_that_names_no_type_is_of_a_function() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    digests = set()
+    for said in ({"type": "function"}, {"type": ""}, {"type": None}, {}):
+        chat = Chat()
+        calls = [{"id": "call_1", "function": function, **said}]
+        message = {"content": None, "tool_calls": calls}
+        chat.add_body({"choices": [{"message": message, "finish_reason": "stop"}]})
+        digests.add(chat.digest(ended=True))
+    assert len(digests) == 1
+
+
+CALL = '{"function":{"arguments":""}}'
+LIMITS: dict[str, tuple[Any, str, str]] = {
+    "choices": (answers, "MAX_CHOICES", '{"index":%d,"message":{}}'),
+    "characters": (answers, "MAX_TEXT_CHARACTERS", '{"index":%d,"message":{"content":"1"}}'),
+    "tool calls": (chats, "MAX_TOOL_CALLS", '{"index":0,"message":{"tool_calls":[%s]}}'),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("too_much", [False, True])
+def test_what_an_answer_may_hold_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, limit: str, *, too_much: bool
+) -> None:
+    room, name, form = LIMITS[limit]
+    monkeypatch.setattr(room, name, 3)
+    count = 4 if too_much else 3
+    if limit == "tool calls":
+        items = form % ",".join([CALL] * count)
+    else:
+        items = ",".join(form % index for index in range(count))
+    chat = Chat()
+    with pytest.raises(MalformedError) if too_much else contextlib.nullcontext():
+        chat.add_body(answers.read(f'{{"choices":[{items}]}}'.encode()))
+
+
 @pytest.mark.parametrize(
     ("data", "events"),
     [
@@ -250,8 +290,9 @@ def test_a_legacy_completion_streams_to_the_digest_of_its_body() -> None:
         (b"data: unfinished\n", []),
         (b"\n\n\n", []),
         (b"data: a\r\n\r\ndata: b\r\r", [Event(b"", b"a"), Event(b"", b"b")]),
+        (b"data: a\r\ndata: b\r\n\r\n", [Event(b"", b"a\nb")]),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_events_are_read_as_the_standard_says(data: bytes, events: list[Event]) -> None:
     for size in (1, 2, 3, len(data)):

@@ -109,6 +109,18 @@ def test_an_event_that_is_too_large_passes_and_has_no_receipt(
     assert failure.sent_digest == digest.sha256(data).hex()
 
 
+@pytest.mark.parametrize("name", ["message_stop", "response.completed", "response.incomplete"])
+@pytest.mark.parametrize("kind", ["chat", "bytes"])
+def test_a_stream_of_another_protocol_ends_by_its_own_event(name: str, kind: Any) -> None:
+    reader = AnswerReader(kind, {"content-type": "text/event-stream"})
+    reader.feed(b"event: response.created\ndata: {}\n\n")
+    assert not reader.ended
+    assert not reader.named(whole=True).response.complete
+    reader.feed(b"event: " + name.encode() + b"\ndata: {}\n\n")
+    # A chat has an end of its own.
+    assert reader.ended is reader.named(whole=True).response.complete is (kind == "bytes")
+
+
 def test_a_line_without_end_takes_no_memory() -> None:
     reader = AnswerReader("chat", {"content-type": "text/event-stream"})
     piece = bytes(1024 * 1024)
