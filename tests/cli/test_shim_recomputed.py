@@ -31,8 +31,8 @@ __all__ = ["published"]
 
 pytestmark = pytest.mark.usefixtures("auditor")
 
-SOON_MS = 25_000
-"""A deadline within which an answer is held back."""
+SOON_MS = 30_000
+"""The longest deadline within which an answer is held back."""
 
 LATER_MS = 600_000
 """One that is too far off for that."""

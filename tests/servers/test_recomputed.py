@@ -20,7 +20,7 @@ from tests.servers.site import SOON, Model, Site, kserve, site
 from tests.shim.proxies.test_onnx import linear
 
 CLIENT = Path(__file__).with_name("triton_client.py")
-ASKED = ("x-provreg-level=recomputed", "x-provreg-deadline-ms=25000")
+ASKED = ("x-provreg-level=recomputed", "x-provreg-deadline-ms=30000")
 
 
 @pytest.fixture(scope="module")
