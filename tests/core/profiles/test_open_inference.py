@@ -222,6 +222,7 @@ def test_raw_bytes_after_the_json_belong_to_the_outputs_in_their_order() -> None
     ("data", "size"),
     [
         binary(bytes(8), sizes=[4]),
+        (binary(bytes(4))[0] + b"\0", binary(bytes(4))[1]),
         binary(bytes(4), sizes=[8]),
         binary(bytes(4), sizes=[-4]),
         binary(bytes(4), sizes=['"4"']),
@@ -230,7 +231,7 @@ def test_raw_bytes_after_the_json_belong_to_the_outputs_in_their_order() -> None
         (binary(bytes(4))[0], 0),
         (b'{"model_name":"m","outputs":[{"name":"y","datatype":"FP32","shape":[1]}]}\0\0\0\0', 73),
     ],
-    ids=["left", "short", "negative", "text", "twice", "beyond", "nothing", "whose"],
+    ids=["unfit", "left", "short", "negative", "text", "twice", "beyond", "nothing", "whose"],
 )
 def test_raw_bytes_that_are_not_what_the_json_says_are_refused(data: bytes, size: int) -> None:
     with pytest.raises(MalformedError):

@@ -1,5 +1,6 @@
 """The profile for named tensors."""
 
+import contextlib
 import struct
 
 import pytest
@@ -83,6 +84,15 @@ def test_an_output_has_tensors_of_different_names(outputs: list[Tensor]) -> None
     with pytest.raises(MalformedError) as caught:
         tensor.content_digest(outputs)
     assert caught.value.reason is Reason.PROFILE
+
+
+@pytest.mark.parametrize("too_many", [False, True])
+def test_the_tensors_of_an_output_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, *, too_many: bool
+) -> None:
+    monkeypatch.setattr(tensor, "MAX_TENSORS", 1 if too_many else 2)
+    with pytest.raises(MalformedError) if too_many else contextlib.nullcontext():
+        tensor.content_digest([Y, LABEL])
 
 
 def test_a_scalar_and_an_empty_tensor_have_digests() -> None:
