@@ -74,12 +74,13 @@ class Upstream:
         """
         parts = urlsplit(self.url)
         known = parts.scheme in ("grpc", "grpcs", "http", "https") and _has_port(parts)
-        if not known or not parts.hostname or parts.query or parts.fragment or parts.username:
+        # The address is in records: a name or a password in it would be, too.
+        if not known or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
             raise MalformedError(
                 Reason.BAD_SETTING,
                 "this is not the address of a model server",
                 expected="grpc://HOST:PORT, grpcs://HOST:PORT, http://HOST:PORT or https://…",
-                actual=self.url[:200],
+                actual=self.url.rpartition("@")[2][:200],
             )
 
     @property

@@ -456,3 +456,12 @@ def test_a_model_server_that_reads_nothing_stops_the_client_over_grpc(tmp_path: 
             call.cancel()
 
     assert recorded(tmp_path / "shim", act) == []
+
+
+@pytest.mark.parametrize("named", ["somebody:secret@", "somebody@", ":secret@", "@"])
+def test_an_address_with_a_password_in_it_is_refused_and_not_repeated(named: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        Upstream(f"http://{named}127.0.0.1:8000")
+    assert caught.value.reason is Reason.BAD_SETTING
+    assert "secret" not in str(caught.value)
+    assert "somebody" not in str(caught.value)

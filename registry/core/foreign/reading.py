@@ -40,6 +40,9 @@ LAYERS: Final[Mapping[str, Layer]] = {
 POLICY: Final = "policy"
 """The role of an appraisal policy among what is kept."""
 
+UNTOLD: Final = "not told, since the importer withholds what it is about"
+"""What stands for the detail of a check that looked at a withheld part."""
+
 _OPEN: Final = (Finding.MISSING, Finding.NOT_REACHED)
 _CONTRADICTIONS: Final = (Severity.CRYPTO, Severity.IDENTITY)
 _TEXT_CHARACTERS: Final = 1000
@@ -138,10 +141,24 @@ def _kept(captured: Captured, policy: Policy | None) -> tuple[tuple[str, bytes],
     return (*names(captured), (POLICY, sha256(encoding.write_json(policy))))
 
 
+def _untold(
+    checks: tuple[CheckResult, ...], captured: Captured, asked: Asked
+) -> tuple[CheckResult, ...]:
+    """The checks without what they tell of parts that are withheld: they may quote them."""
+    hidden = {sha256(data).hex() for role in asked.withheld for data in captured.all(role)}
+    return tuple(
+        msgspec.structs.replace(item, detail=UNTOLD)
+        if item.detail and hidden.intersection(item.inputs)
+        else item
+        for item in checks
+    )
+
+
 def finish(
     reading: Reading, checks: tuple[CheckResult, ...], captured: Captured, asked: Asked
 ) -> ForeignProof:
     """Write down a reading, with no more strength than what was checked bears."""
+    checks = _untold(checks, captured, asked)
     layers = layer_verdicts(checks)
     of = {item.layer: item.verdict for item in layers}
     genuine = all(

@@ -262,6 +262,25 @@ def test_the_node_of_the_signer_is_chosen_among_several() -> None:
     assert found(judge(mint(Spec(report=edit)))) == set()
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"signing_algo": "rsa"},
+        {"signing_algo": 7},
+        {"signing_address": "0x12"},
+        {"signing_address": None},
+        {"signing_address": "0x" + "11" * 20, "intel_quote": "no hexadecimal"},
+        {"signing_address": "0x" + "11" * 20, "request_nonce": 7},
+    ],
+    ids=["algorithm", "number", "address", "nobody", "quote", "nonce"],
+)
+def test_what_is_wrong_with_anothers_node_is_nothing_to_the_signer(other: dict[str, Any]) -> None:
+    def edit(nodes: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"all_attestations": [{**nodes[0], **other}, *nodes]}
+
+    assert found(judge(mint(Spec(report=edit)))) == set()
+
+
 def test_without_a_report_the_key_is_open_and_the_signature_is_kept() -> None:
     caught = mint()
     proof = judged(System.NEAR, caught.without(PartRole.REPORT), caught.asked())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.core.encoding import write_json
 from registry.core.foreign.captured import Asked, PartRole
 from registry.core.foreign.ethereum import keccak256
 from registry.core.foreign.opengradient import request as requests
@@ -17,6 +19,7 @@ from registry.core.foreign.opengradient.examine import message_hash, settlement_
 from registry.core.foreign.opengradient.request import python_repr
 from registry.core.foreign.opengradient.response import Answer, Proof
 from registry.core.foreign.proof import ForeignProof, Layer, Strength, System
+from registry.core.foreign.systems import examine
 from registry.core.profiles.recognise import candidates
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
@@ -335,6 +338,18 @@ def test_a_second_choice_is_not_signed_and_is_noted() -> None:
 def test_an_error_is_no_response() -> None:
     spec = Spec(written=lambda _: b'{"error": "Request processing failed"}')
     assert ("P1", "NO_CHOICE") in found(judge(mint(spec)))
+
+
+def test_a_check_tells_nothing_of_a_part_that_is_withheld() -> None:
+    caught = mint(Spec(written=lambda _: b'{"error": "Ann owes 1234"}'))
+    open_, withheld = (
+        examine(System.OPENGRADIENT, caught.captured, replace(caught.asked(), withheld=roles)).proof
+        for roles in (frozenset[PartRole](), frozenset({PartRole.RESPONSE}))
+    )
+    assert b"Ann owes 1234" in write_json(open_)
+    assert b"Ann owes 1234" not in write_json(withheld)
+    assert found(withheld) == found(open_)
+    assert (withheld.verdict, withheld.layers) == (open_.verdict, open_.layers)
 
 
 def test_a_member_that_occurs_twice_is_refused() -> None:

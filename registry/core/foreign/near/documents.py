@@ -278,6 +278,17 @@ class Node:
         return sha256(self.address + bytes.fromhex(self.said.tls_cert_fingerprint))
 
 
+def signer_of(value: Mapping[str, object]) -> tuple[str, bytes] | None:
+    """Whose node this is: algorithm and address; None if it does not say so in a way we read."""
+    algorithm, text = value.get("signing_algo", "ecdsa"), value.get("signing_address")
+    if not isinstance(algorithm, str) or not isinstance(text, str):
+        return None
+    try:
+        return algorithm, address(text, algorithm)
+    except CheckError:
+        return None
+
+
 def read_nodes(data: bytes) -> tuple[dict[str, Any], ...]:
     """The nodes of a report: of one node, or of several behind a gateway; not yet read.
 

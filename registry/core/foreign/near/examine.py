@@ -12,7 +12,7 @@ from registry.core.evidence.validity import appraised_at
 from registry.core.foreign import platform, spelling
 from registry.core.foreign.captured import Asked, Captured, PartRole
 from registry.core.foreign.near import gpus
-from registry.core.foreign.near.documents import Found, Node, Signed, Text, read_nodes
+from registry.core.foreign.near.documents import Found, Node, Signed, Text, read_nodes, signer_of
 from registry.core.foreign.platform import Attested, Device, same
 from registry.core.foreign.proof import Strength, System
 from registry.core.foreign.reading import Reading
@@ -198,10 +198,10 @@ def _nodes(ledger: Ledger, captured: Captured, signed: Sequence[Signed]) -> list
     for data in reports:
         with ledger.check("P3", data):
             for value in read_nodes(data):
-                node = Node.of(value)
-                key = (node.said.signing_algo, node.address)
-                if key in wanted:
-                    found.setdefault(key, node)
+                named = signer_of(value)
+                if named in wanted and named not in found:
+                    # Others' nodes, whatever is in them, are others' business.
+                    found[named] = Node.of(value)
     return list(found.values())
 
 
