@@ -25,6 +25,7 @@ from registry.errors import (
 from registry.shim import uploader
 from registry.shim.app import Shim, Timing
 from registry.shim.health import Watched
+from registry.shim.recorder.journal import Journal
 from registry.shim.uploader import Pace
 from registry.signing.file import LogSigner, StatementSigner
 from tests.shim.world import (
@@ -190,6 +191,29 @@ def test_a_batch_that_was_signed_is_sent_unchanged_after_a_restart(
         shim.flush(SOON)
     assert len(registry.bodies) == len(set(registry.sent))
     assert registry.of(shim.shim_id) == written(folder)
+
+
+def test_records_that_are_not_those_of_a_signed_batch_are_not_sent(
+    folder: Path, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.lose_answers = 10**6
+    pace = Pace(records=3, seconds=SOON)
+    with running(folder, registry, pace=pace, timing=ABRUPT) as shim:
+        call(shim.recorder, b"x")
+        wait_for(lambda: len(registry.sent) > 0)
+    registry.lose_answers = 0
+    sent = len(registry.sent)
+    read = Journal.read
+
+    def decayed(self: Journal, first: int, max_records: int, max_bytes: int) -> list[bytes]:
+        records = read(self, first, max_records, max_bytes)
+        # Whoever asks for one alone compares the last one with the registry's.
+        return records if max_records == 1 else [records[0] + b" ", *records[1:]]
+
+    monkeypatch.setattr(Journal, "read", decayed)
+    with running(folder, registry, timing=ABRUPT) as shim:
+        assert refusal(shim).reason is Reason.JOURNAL_DAMAGED
+    assert len(registry.sent) == sent
 
 
 def test_acknowledged_segments_are_deleted(folder: Path, registry: MemoryRegistry) -> None:

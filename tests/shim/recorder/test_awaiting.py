@@ -152,6 +152,19 @@ def test_calls_that_a_run_could_not_tell_of_are_told_by_the_next_boot(tmp_path: 
         assert boot.unrecorded == expected
 
 
+def test_a_call_that_is_lost_while_a_record_tells_is_told_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "unrecorded"
+    count = Unrecorded(path)
+    count.add()
+    told = count.count
+    count.add()
+    count.told(told)
+    count.close()
+    again = Unrecorded(path)
+    assert again.count == 1
+    again.close()
+
+
 def test_a_damaged_count_is_not_taken_for_none(tmp_path: Path) -> None:
     (tmp_path / "unrecorded").write_bytes(b"1234567")
     with pytest.raises(DamagedError):
