@@ -366,7 +366,7 @@ class Submission:
     nonce: str
 
 
-def asked_device(node: Shell, place: Place, home: Path) -> Submission:
+def asked_device(node: Shell, place: Place, home: Path, **more: Any) -> Submission:
     """A challenge, and the document of a device that answers it."""
     key = home / "session.der"
     der = place.node.signer.public_key.der
@@ -376,7 +376,7 @@ def asked_device(node: Shell, place: Place, home: Path) -> Submission:
     data = bytes.fromhex(asked["report_data"])
     assert data == Binding(nonce=nonce, session_key=der).report_data()
     now = datetime.now(UTC).replace(microsecond=0)
-    spec = Spec(signed_at=now, user_data=data, nonce=nonce, public_key=der)
+    spec = Spec(signed_at=now, user_data=data, nonce=nonce, public_key=der, **more)
     file = home / "bound.cbor"
     file.write_bytes(nitro.mint(spec).evidence)
     return Submission(key, file, nonce.hex())
@@ -474,11 +474,15 @@ def test_a_distrust_entry_that_could_match_nothing_is_refused(admin: Shell) -> N
 
 
 def test_a_distrust_entry_changes_the_verdict_when_all_is_judged_again(
-    node: Shell, admin: Shell, policy: str, submission: Submission
+    node: Shell, admin: Shell, policy: str, place: Place, home: Path
 ) -> None:
+    # What is distrusted is distrusted for good, and other tests have documents of this registry.
+    pcrs = {number: bytes([number + 1] * 48) for number in range(5)}
+    robbed = bytes.fromhex("11" * 48)
+    submission = asked_device(node, place, home, pcrs={**pcrs, 4: robbed})
     submitted = submit(node, policy, submission, "--session-key", submission.key).value
     evidence = submitted["result"]["submods"]["aws-nitro"]["provreg.evidence-id"]
-    claim = ("--claim", "pcr4", "05" * 48)
+    claim = ("--claim", "pcr4", robbed.hex())
     added = admin("distrust", "add", "aws-nitro", *claim, "--reason", "its maker was robbed")
     assert added.status == 0
     assert "next: provreg evidence reappraise --all" in added.out
