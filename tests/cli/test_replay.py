@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from registry.inspection.cpu import instruction_set
 from registry.shim.proxies.open_inference import INFER
 from tests.cli.conftest import Place, Said, Shell
 from tests.cli.test_shim import Proxy, arguments, shim
+from tests.http_handler import answering
 from tests.inspection.runnable import elsewhere, scorer, scorer_input
 from tests.replaying import NOON
 from tests.shim.proxies import oip_server
@@ -67,17 +68,6 @@ class Scorer(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: Any) -> None:
         """Say nothing."""
-
-
-@contextmanager
-def http_server() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Scorer)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @contextmanager
@@ -166,7 +156,7 @@ def http_call(place: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[s
     (folder / "request").write_bytes(body)
     more = (*ENGINE, "--folder", folder / "shim-data")
     reference = f"{what.name}@{what.version}"
-    with http_server() as url, shim(*arguments(place, reference, url, *more)) as proxy:
+    with answering(Scorer) as url, shim(*arguments(place, reference, url, *more)) as proxy:
         asking = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
         asking.request("POST", "/v2/models/scorer/infer", body)
         answer = asking.getresponse()

@@ -7,11 +7,10 @@ import re
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pytest
 from registry.cli import shim as command
 from registry.errors import Reason, UnavailableError
 from tests.cli.conftest import COMMAND, Place, Shell
+from tests.http_handler import answering
 
 WEIGHTS = b"weights of a model"
 
@@ -60,13 +60,8 @@ class Model(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def upstream() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with answering(Model) as url:
+        yield url
 
 
 @dataclass

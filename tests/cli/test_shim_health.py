@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from registry.core.records import inference
 from tests.cli.conftest import Place, Shell
 from tests.cli.test_shim import WEIGHTS, Proxy, arguments, shim, until
+from tests.http_handler import answering
 from tests.shim.world import written
 
 DISK = "6m"
@@ -85,14 +86,9 @@ class Scene:
 @pytest.fixture
 def upstream() -> Iterator[str]:
     SlowModel.go_on.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowModel)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    SlowModel.go_on.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with answering(SlowModel) as url:
+        yield url
+        SlowModel.go_on.set()
 
 
 @pytest.fixture

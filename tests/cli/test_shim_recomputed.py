@@ -20,9 +20,10 @@ import pytest
 from registry.shim.proxies.open_inference import INFER
 from registry.shim.recorder.asking import DEADLINE, LEVEL
 from tests.cli.conftest import COMMAND, Place, Said, Shell
-from tests.cli.test_replay import ENGINE, Publish, http_server, published
+from tests.cli.test_replay import ENGINE, Publish, Scorer, published
 from tests.cli.test_shim import Proxy, arguments, shim, until
 from tests.cli.test_shim_levels import attached
+from tests.http_handler import answering
 from tests.inspection.runnable import scorer, scorer_input
 from tests.shim.proxies import oip_process, oip_server
 from tests.shim.proxies.test_onnx import linear
@@ -197,7 +198,7 @@ def test_a_call_over_http_whose_record_hides_its_output_is_recomputed(
     tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": values}
     asked = {LEVEL: "recomputed", DEADLINE: str(SOON_MS)}
     given = (*ENGINE, *keeping(home, "committed"))
-    with http_server() as url, shim(*arguments(place, reference, url, *given)) as proxy:
+    with answering(Scorer) as url, shim(*arguments(place, reference, url, *given)) as proxy:
         with recomputing(place):
             asking = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
             body = json.dumps({"inputs": [tensor]})

@@ -5,9 +5,7 @@ import contextlib
 import hashlib
 import http.client
 import json
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from registry.core.profiles.recognise import candidates
 from tests.cli.conftest import Place, Shell
 from tests.cli.test_shim import Model, Proxy, arguments, shim, until, version
 from tests.cli.test_shim_spans import Collector, collector
+from tests.http_handler import answering
 
 __all__ = ["collector", "version"]
 
@@ -64,13 +63,8 @@ class Leaky(Model):
 
 @pytest.fixture
 def leaky() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Leaky)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with answering(Leaky) as url:
+        yield url
 
 
 class Caller:
