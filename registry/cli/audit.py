@@ -14,7 +14,7 @@ from registry.client.auditing import Auditor, ReceiptAudit
 from registry.core import encoding
 from registry.core.encoding import Count, Value
 from registry.core.records.audit_policy import DEFAULT_HEARTBEAT, Policy
-from registry.core.records.completeness import Range, ShimAudit
+from registry.core.records.completeness import Range, ShimAudit, Start
 from registry.core.verdict import Check, Verdict, overall
 from registry.errors import MalformedError, Reason
 
@@ -127,6 +127,8 @@ def _about_shim(found: ShimAudit) -> Iterator[str]:
         f"{found.first_at} to {found.last_at}"
     )
     yield "  " + ", ".join(f"{count} {kind}" for kind, count in sorted(found.counts.items()))
+    if found.started is not None:
+        yield from _about_start(found.started, found.configurations)
     for name, ranges in (("missing", found.missing), ("unreadable", found.unreadable)):
         yield from (f"  {name}: {_range(each)}" for each in ranges[:_SHOWN_RANGES])
         if len(ranges) > _SHOWN_RANGES:
@@ -144,6 +146,16 @@ def _about_shim(found: ShimAudit) -> Iterator[str]:
             yield f"  {check.verdict}({check.reason}) {check.link}: {check.detail}"
     if found.more:
         yield f"  and {found.more} findings more"
+
+
+def _about_start(start: Start, configurations: int) -> Iterator[str]:
+    yield f"  started last with record {start.n}, {start.at}: {start.software}"
+    if start.config:
+        changed = f", changed {configurations} times before" if configurations else ""
+        yield f"    configuration sha256:{start.config}{changed}"
+    if start.seen is not None:
+        yield f"    had seen {start.seen.size} entries of {start.seen.origin}"
+    yield f"    evidence {start.evidence}" if start.evidence else "    UNATTESTED then"
 
 
 def _about_receipt(found: ReceiptAudit) -> Iterator[str]:

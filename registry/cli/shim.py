@@ -11,6 +11,7 @@ from typing import cast, get_args
 import click
 
 from registry.cli.attesting import Attest, attest_options, attesting
+from registry.cli.chosen import chosen, served
 from registry.cli.connection import connect, settings
 from registry.cli.duration import seconds
 from registry.cli.output import say
@@ -238,6 +239,12 @@ def command(
                 log_key=client.log_key,
                 replays=ReplayCalls(client),
                 max_journal_bytes=max_journal * MEBIBYTE,
+                chosen=chosen(
+                    served(described, said, cast("Mode", mode), served_as),
+                    attest,
+                    attestation,
+                    keeping,
+                ),
             ) as shim,
             spans_to(otlp) as spans,
         ):

@@ -19,6 +19,7 @@ from registry.core.encoding import Count, Value
 from registry.core.records import inference
 from registry.core.records.audit_policy import Policy
 from registry.core.records.completeness import Completeness, LoggedBatch, Range, ShimAudit
+from registry.core.tlog.checkpoint import Checkpoint
 from registry.core.verdict import Verdict
 from registry.errors import (
     LimitExceededError,
@@ -94,7 +95,27 @@ class Auditor:
                 where=shim_id.hex(),
                 hint="list the shims that are: provreg audit gaps",
             )
+        self._compare(judge)
         return judge.finish(at)
+
+    def _compare(self, judge: Completeness) -> None:
+        """Check that the log extends what the shim had seen of it when it started last."""
+        seen = judge.seen
+        if seen is None:
+            return
+        head = Checkpoint(seen.origin, seen.size, bytes.fromhex(seen.root))
+        own = self._client.log_key.name
+        if head.origin != own:
+            judge.contradicted(
+                VerificationError(
+                    Reason.WRONG_LOG, "another log", expected=own, actual=head.origin[:200]
+                )
+            )
+            return
+        try:
+            self._client.consistency(head)
+        except (NotFoundError, VerificationError) as error:
+            judge.contradicted(error)
 
     def receipt(self, shim_id: bytes, n: int, outputs: Sequence[bytes] = ()) -> ReceiptAudit:
         """Find out whether the call with this number has a receipt, and prove the answer.

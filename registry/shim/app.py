@@ -18,12 +18,16 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import msgspec
+
 from registry.core.keys import PublicKey
 from registry.core.tlog.note import VerifierKey
 from registry.errors import RegistryError
 from registry.shim.attestation import Attesting, KeyAttestation
+from registry.shim.configuration import SCHEMA, Attestation, Configuration, Serving
 from registry.shim.durable import make_folder, require_own
 from registry.shim.ports import Registry
+from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.recorder.awaited_folder import AWAITED, AwaitedFolder
 from registry.shim.recorder.batch_folder import BatchFolder, StoredBatch
 from registry.shim.recorder.heartbeat import Heartbeat
@@ -32,7 +36,7 @@ from registry.shim.recorder.levels import Levels, Replays
 from registry.shim.recorder.patience import DEFAULT_PATIENCE, Patience
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
-from registry.shim.recorder.sequence import Clock, Sequence
+from registry.shim.recorder.sequence import Clock, Sequence, Started
 from registry.shim.recorder.unrecorded import Unrecorded
 from registry.shim.release import PinnedRelease
 from registry.shim.revealing import REQUEST_KEY
@@ -57,6 +61,27 @@ class Timing:
 
 DEFAULT_TIMING = Timing()
 """A heartbeat a minute; half a minute for calls to end; five seconds for the last records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What whoever opens a shim chose beside it, for the boot record; see :class:`Configuration`.
+
+    Attributes:
+        serving: How a proxy serves; None within a process of others.
+        privacy: The privacy policy; None if there is none.
+        attestation: How the key is attested; None if it is not.
+        evidence: The evidence id of the attestation that is in force now; empty if there is none.
+    """
+
+    serving: Serving | None = None
+    privacy: PrivacyPolicy | None = None
+    attestation: Attestation | None = None
+    evidence: str = ""
+
+
+NOTHING_CHOSEN = Chosen()
+"""Calls are recorded within a process, unattested, and nothing of them is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +161,7 @@ def open_shim(
     timing: Timing = DEFAULT_TIMING,
     replays: Replays | None = None,
     patience: Patience = DEFAULT_PATIENCE,
+    chosen: Chosen = NOTHING_CHOSEN,
     segment_bytes: int = SEGMENT_BYTES,
     max_journal_bytes: int = MAX_BYTES,
 ) -> Iterator[Shim]:
@@ -154,6 +180,7 @@ def open_shim(
         timing: How long things take at most.
         replays: Whom to ask whether an auditor ran a call again; None if nobody can be asked.
         patience: How long callers' wishes are looked after.
+        chosen: What the boot record tells beside all this.
         segment_bytes: When the next segment of the journal begins.
         max_journal_bytes: How many bytes of journal keep further calls from beginning.
 
@@ -202,7 +229,32 @@ def open_shim(
         # Only now, that journal and batches are known to fit: a boot record on top of an old copy
         # would take a number that was used before.
         missed = unrecorded.count
-        sequence.boot(software, missed)
+        configuration = Configuration(
+            schema=SCHEMA,
+            software=software,
+            name=release.name,
+            version=release.version,
+            release=release.model.release,
+            key=key.public_key.key_id,
+            log=str(log_key),
+            heartbeat_ms=int(timing.heartbeat * 1000),
+            batch_records=pace.records,
+            batch_ms=int(pace.seconds * 1000),
+            max_journal_bytes=max_journal_bytes,
+            serving=chosen.serving or msgspec.UNSET,
+            privacy=chosen.privacy or msgspec.UNSET,
+            attestation=chosen.attestation or msgspec.UNSET,
+        )
+        sequence.boot(
+            Started(
+                software,
+                missed,
+                configuration.keep(folder),
+                uploader.seen,
+                release.model.release,
+                chosen.evidence,
+            )
+        )
         unrecorded.told(missed)
         stack.callback(_say_farewell, uploader, timing.farewell)
         stack.callback(recorder.close, timing.drain)

@@ -180,6 +180,15 @@ class KeyAttestation:
         """Whether a result is in force now."""
         return attested.holds(self._clock())
 
+    @property
+    def evidence(self) -> str:
+        """The evidence id of the newest result that is in force now; empty if none is."""
+        status = self.status()
+        for each in (status.newest, status.before):
+            if each is not None and self.holds(each):
+                return each.evidence_id.hex()
+        return ""
+
     def require(self) -> None:
         """Let a call be made, or not.
 
@@ -196,9 +205,9 @@ class KeyAttestation:
         Raises:
             RefusedError: ``UNATTESTED`` if none is.
         """
-        status = self.status()
-        if any(each is not None and self.holds(each) for each in (status.newest, status.before)):
+        if self.evidence:
             return
+        status = self.status()
         raise RefusedError(
             Reason.UNATTESTED,
             "this node's key is not attested now",

@@ -12,6 +12,11 @@ class OneHistory:
         self._registry = registry
         self._newest: Checkpoint | None = None
 
+    @property
+    def newest(self) -> Checkpoint | None:
+        """The newest head that was seen; None if none was yet."""
+        return self._newest
+
     def begin(self, head: Checkpoint) -> None:
         """Go on from a head that an earlier run has seen."""
         self._newest = head

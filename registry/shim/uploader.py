@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from registry.core.records.batch import MAX_RECORDS
+from registry.core.tlog.checkpoint import Checkpoint
 from registry.core.tlog.note import VerifierKey
 from registry.core.tlog.receipt import Receipt
 from registry.errors import (
@@ -167,6 +168,11 @@ class Uploader:
     def refused(self) -> RegistryError | None:
         """Why nothing is sent any more; None if all is well."""
         return self._refused
+
+    @property
+    def seen(self) -> Checkpoint | None:
+        """The newest head of the log under which a batch was proven; None if none was yet."""
+        return self._history.newest
 
     def hasten(self, below: int) -> None:
         """Close the batches of all records below ``below`` as soon as they are durable."""

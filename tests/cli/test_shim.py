@@ -284,3 +284,31 @@ def test_a_setting_that_makes_no_sense_is_refused(
     said = acme(*arguments(place, version, "http://127.0.0.1:9", *more))
     assert said.status == 2
     assert why in said.err
+
+
+def test_a_model_without_a_version_is_refused_and_told_what_is_wanted(
+    place: Place, acme: Shell, version: str
+) -> None:
+    said = acme(*arguments(place, version.partition("@")[0], "http://127.0.0.1:9"))
+    assert said.status == 1
+    for part in ("MALFORMED_NAME", "names no version", "namespace/name@version", "model list"):
+        assert part in said.err
+
+
+def test_an_audit_tells_with_which_configuration_a_shim_started(
+    place: Place, acme: Shell, upstream: str, version: str
+) -> None:
+    for mode in ("stream", "strict"):
+        with shim(*arguments(place, version, upstream, "--mode", mode)) as proxy:
+            receipt = proxy.ask(version)[1]["x-receipt-id"]
+    shim_id = receipt.partition("/")[0]
+    kept = {path.stem for path in (Path("shim-data") / "configurations").iterdir()}
+    said = acme("audit", "gaps", "--shim", shim_id, "--json")
+    found = json.loads(said.out)
+    assert (said.status, found["verdict"], found["configurations"]) == (0, "VALID", 1)
+    assert found["started"]["config"] in kept
+    assert len(kept) == 2
+    assert found["started"]["seen"]["size"] > 0
+    text = acme("audit", "gaps", "--shim", shim_id).out
+    assert f"configuration sha256:{found['started']['config']}, changed 1 times before" in text
+    assert "UNATTESTED then" in text

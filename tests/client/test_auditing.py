@@ -101,6 +101,41 @@ def test_a_whole_journal_is_complete(world: World, story: Story) -> None:
     assert found.principal == "node-1"
 
 
+def head_of(world: World, **members: object) -> inference.SeenHead:
+    """The newest head of the registry's log, or one that is like it."""
+    head = world.auditor._client.checkpoint().checkpoint
+    said = {"origin": head.origin, "size": head.size, "root": head.root.hex()} | members
+    return inference.SeenHead(**said)  # type: ignore[arg-type]
+
+
+def test_a_start_that_has_seen_the_log_of_the_registry_is_right(world: World, story: Story) -> None:
+    story.stop()
+    story.boot(config="c" * 64, seen=head_of(world))
+    story.stop()
+    world.register(story)
+    assert world.reasons(story) == (Verdict.VALID, set())
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"root": "d" * 64}, Reason.CONSISTENCY_PROOF),
+        ({"size": 2, "root": "d" * 64}, Reason.CONSISTENCY_PROOF),
+        ({"size": 1 << 40}, Reason.BEYOND_TREE),
+        ({"origin": "log.other"}, Reason.WRONG_LOG),
+    ],
+    ids=["another tree", "another past", "more than there is", "another log"],
+)
+def test_a_log_that_does_not_extend_what_a_shim_has_seen_is_found_out(
+    world: World, story: Story, members: dict[str, object], reason: Reason
+) -> None:
+    story.stop()
+    story.boot(config="c" * 64, seen=head_of(world, **members))
+    story.stop()
+    world.register(story)
+    assert world.reasons(story) == (Verdict.INVALID, {reason})
+
+
 def test_many_batches_come_in_pages(
     world: World, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,11 +4,14 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from registry.core.records import inference
+from registry.core.tlog import merkle
 from registry.errors import Reason, RefusedError, UnavailableError, VerificationError
-from registry.shim.app import Timing, open_shim
+from registry.shim.app import Chosen, Timing, open_shim
+from registry.shim.configuration import FOLDER, Attestation, Configuration
 from tests.shim.world import (
     DEPLOYMENT,
     FILES,
@@ -38,6 +41,60 @@ def test_a_run_begins_with_a_boot_and_ends_with_a_stop(
     with running(folder, registry) as shim:
         call(shim.recorder, b"x")
     assert kinds(written(folder)) == ["boot", "intent", "completion", "stop"]
+
+
+def test_a_start_tells_its_release_its_configuration_and_the_newest_head_it_has_seen(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    with running(folder, registry) as shim:
+        call(shim.recorder, b"x")
+        shim.flush(5)
+        seen = shim.uploader.seen
+    with running(folder, registry):
+        pass
+    first, second = [item for item in written(folder) if isinstance(item, inference.Boot)]
+    assert first.seen is msgspec.UNSET
+    assert seen is not None
+    assert isinstance(second.seen, inference.SeenHead)
+    # The stop record of the first run was proven after `seen`.
+    assert (second.seen.origin, second.seen.size) == ("log.example", seen.size + 1)
+    assert (
+        second.seen.root
+        == merkle.root(
+            [merkle.leaf_hash(body) for body in registry.bodies[: second.seen.size]]
+        ).hex()
+    )
+    assert first.release == second.release == RELEASE.model.release
+    assert isinstance(first.config, str)
+    assert first.config == second.config
+    assert first.evidence is msgspec.UNSET
+
+
+def test_the_configuration_under_the_digest_is_kept_and_another_has_another_digest(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    with running(folder, registry):
+        pass
+    with running(folder, registry, timing=Timing(heartbeat=60, drain=5, farewell=5)):
+        pass
+    boots = [item for item in written(folder) if isinstance(item, inference.Boot)]
+    kept = {path.stem: path.read_bytes() for path in (folder / FOLDER).iterdir()}
+    assert list(dict.fromkeys(boot.config for boot in boots)) == sorted(
+        kept, key=[boot.config for boot in boots].index
+    )
+    said = [Configuration.parse(kept[str(boot.config)]) for boot in boots]
+    assert [each.digest for each in said] == [boot.config for boot in boots]
+    assert [each.heartbeat_ms for each in said] == [3_600_000, 60_000]
+
+
+def test_the_evidence_in_force_at_the_start_is_in_the_boot_record(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    chosen = Chosen(attestation=Attestation(required=True, policy="strict"), evidence="e" * 64)
+    with running(folder, registry, chosen=chosen):
+        pass
+    [boot] = [item for item in written(folder) if isinstance(item, inference.Boot)]
+    assert boot.evidence == "e" * 64
 
 
 def test_an_error_in_the_block_still_ends_in_good_order(

@@ -19,7 +19,7 @@ from registry.core.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from registry.core.tlog.merkle import leaf_hash
 from registry.core.tlog.receipt import Receipt
 from registry.errors import ConflictError, NotFoundError, Reason, UnavailableError
-from registry.shim.app import Shim, Timing, open_shim
+from registry.shim.app import NOTHING_CHOSEN, Chosen, Shim, Timing, open_shim
 from registry.shim.ports import Registry
 from registry.shim.recorder.outcomes import Deployment
 from registry.shim.recorder.recorder import Recorder
@@ -168,6 +168,7 @@ def running(
     timing: Timing = BRIEF,
     segment_bytes: int = 1 << 20,
     max_journal_bytes: int = 1 << 30,
+    chosen: Chosen = NOTHING_CHOSEN,
 ) -> Iterator[Shim]:
     """Run a shim of :data:`RELEASE` in ``folder``."""
     models = lay_out(folder.parent / "models", FILES)
@@ -183,6 +184,7 @@ def running(
         timing=timing,
         segment_bytes=segment_bytes,
         max_journal_bytes=max_journal_bytes,
+        chosen=chosen,
     ) as shim:
         yield shim
 

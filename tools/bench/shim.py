@@ -37,7 +37,7 @@ from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.outcomes import Answered, Deployment, Open
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
-from registry.shim.recorder.sequence import Sequence
+from registry.shim.recorder.sequence import Sequence, Started
 from registry.shim.recorder.ticket import After
 from tools.bench.in_process import async_clients, calls_of, clients, in_process, sessions
 from tools.bench.model_server import METHOD, TOKENS
@@ -167,7 +167,7 @@ def journal() -> float:
     with tempfile.TemporaryDirectory(prefix="provreg-bench-") as scratch:
         folder = Path(scratch)
         sequence = Sequence(folder / "journal", lambda: datetime.now(UTC))
-        sequence.boot("bench")
+        sequence.boot(Started("bench"))
         recorder = Recorder(sequence, RequestKey(folder / "request.key"))
         digest = sha256(b"x").hex()
         model = inference.Model(

@@ -31,11 +31,13 @@ MAX_RANGES = 1000
 CHAIN = "batch chain"
 RANGES = "ranges"
 RECORDS = "records"
+SEEN = "log seen"
 _LINKS = (
     CHAIN,
     RANGES,
     RECORDS,
     shim_history.STARTS,
+    SEEN,
     shim_history.CALLS,
     shim_history.SETUPS,
     shim_history.HEARTBEATS,
@@ -50,6 +52,24 @@ class Range(Value, frozen=True):
 
     first: Count
     last: Count
+
+
+class Start(Value, frozen=True):
+    """How a shim started.
+
+    Attributes:
+        software: What it says that it is.
+        config: The digest of its configuration; empty if it says none.
+        seen: The newest head of the log that it had seen; absent if it says none.
+        evidence: The evidence id of its attestation; empty if it was unattested.
+    """
+
+    n: Count
+    at: str
+    software: str
+    config: str = ""
+    seen: inference.SeenHead | None = None
+    evidence: str = ""
 
 
 class ShimAudit(Value, frozen=True):
@@ -70,6 +90,8 @@ class ShimAudit(Value, frozen=True):
         clock_steps: How often the wall clock went back.
         first_at: The time of the first record.
         last_at: The time of the last one.
+        started: What the newest start says; absent if it is not known.
+        configurations: How often a start named another configuration than the one before.
     """
 
     shim_id: str
@@ -89,6 +111,8 @@ class ShimAudit(Value, frozen=True):
     clock_steps: Count = 0
     first_at: str = ""
     last_at: str = ""
+    started: Start | None = None
+    configurations: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +186,16 @@ class Completeness:
             return
         self._read(logged, records)
 
+    @property
+    def seen(self) -> inference.SeenHead | None:
+        """The head of the log that the newest start had seen; None if it says none."""
+        started = self._history.starts.newest
+        return None if started is None else started.seen or None
+
+    def contradicted(self, error: RegistryError) -> None:
+        """Take note that the log does not extend :attr:`seen`."""
+        self._report(SEEN, Verdict.INVALID, error.reason, f"what the shim had seen: {error}")
+
     def finish(self, at: datetime) -> ShimAudit:
         """The findings, as of ``at``."""
         history = self._history
@@ -185,6 +219,8 @@ class Completeness:
             clock_steps=history.backwards,
             first_at=self._first_at,
             last_at="" if history.last is None else history.last.at,
+            started=None if history.starts.newest is None else _start(history.starts.newest),
+            configurations=history.starts.configurations,
         )
 
     def _check_chain(self, logged: LoggedBatch) -> None:
@@ -249,6 +285,17 @@ class Completeness:
             self._findings.append(Check(link=link, verdict=verdict, reason=reason, detail=detail))
         else:
             self._more += 1
+
+
+def _start(boot: inference.Boot) -> Start:
+    return Start(
+        n=boot.sequence.n,
+        at=boot.at,
+        software=boot.software,
+        config=boot.config or "",
+        seen=boot.seen or None,
+        evidence=boot.evidence or "",
+    )
 
 
 def _as_check(verdict: Verdict) -> Check:

@@ -207,6 +207,14 @@ class Setup(Value, frozen=True, tag_field="kind", tag="setup"):
     evidence: Hex32 | msgspec.UnsetType = msgspec.UNSET
 
 
+class SeenHead(Value, frozen=True):
+    """A head of the log: ``root`` is that of its first ``size`` entries."""
+
+    origin: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    size: Count
+    root: Hex32
+
+
 class Boot(Value, frozen=True, tag_field="kind", tag="boot"):
     """The shim started.
 
@@ -214,6 +222,10 @@ class Boot(Value, frozen=True, tag_field="kind", tag="boot"):
         open_intents: Calls of the last run that have no outcome.
         torn_bytes: What a crash left of a record that nobody was told was durable.
         unrecorded: Calls of earlier runs that went out and were never written down.
+        config: SHA-256 of what decides what is recorded, as canonical JSON; the shim keeps that.
+        seen: The newest head of the log under which earlier batches of this shim were proven.
+        release: The version that answers, pinned.
+        evidence: Evidence id of this host, if a result that attests it is in force.
     """
 
     sequence: Sequence
@@ -225,6 +237,10 @@ class Boot(Value, frozen=True, tag_field="kind", tag="boot"):
     torn_bytes: Count = 0
     unrecorded: Count = 0
     clock: Clock | msgspec.UnsetType = msgspec.UNSET
+    config: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    seen: SeenHead | msgspec.UnsetType = msgspec.UNSET
+    release: RecordId | msgspec.UnsetType = msgspec.UNSET
+    evidence: Hex32 | msgspec.UnsetType = msgspec.UNSET
 
 
 class Intent(Value, frozen=True, tag_field="kind", tag="intent"):
@@ -432,7 +448,9 @@ def _digits(record: Record) -> str:
     said: tuple[object, ...] = ()
     match record:
         case Boot():
-            said = (record.previous_boot_id,)
+            said = (record.previous_boot_id, record.config, record.evidence)
+            if record.seen is not msgspec.UNSET:
+                said = (*said, record.seen.root)
         case Failure() | ClientGone():
             said = (record.sent_digest,)
         case Attached():

@@ -97,7 +97,15 @@ def split_reference(reference: str) -> tuple[str, str]:
     Raises:
         MalformedError: ``MALFORMED_NAME``.
     """
-    name, _, version = reference.partition("@")
+    name, separator, version = reference.partition("@")
+    if not separator or not version:
+        raise MalformedError(
+            Reason.MALFORMED_NAME,
+            "this names no version",
+            expected="namespace/name@version, such as acme/x@1.2.0",
+            actual=repr(reference[:140]),
+            hint="versions of a model: provreg model list; no version stands for the newest one",
+        )
     check_name(name)
     check_version(version)
     return name, version

@@ -18,6 +18,7 @@ from registry.core.records import inference
 from registry.core.records.audit_policy import Policy
 from registry.core.records.inference import MAX_OPEN_INTENTS
 from registry.core.records.level_answers import LevelAnswers
+from registry.core.records.shim_starts import Starts
 from registry.core.verdict import Verdict
 from registry.errors import Reason
 
@@ -62,6 +63,7 @@ class History:
         unrecorded: Calls that went out and were never written down, as the shim counted them.
         unclean: Starts after a run that did not stop in good order.
         backwards: How often the wall clock went back.
+        starts: How the shim started.
         last: The newest record.
         last_at: Its time; None if no calendar has it.
     """
@@ -73,6 +75,9 @@ class History:
         self.unrecorded = 0
         self.unclean = 0
         self.backwards = 0
+        self.starts = Starts(
+            lambda said: report(STARTS, Verdict.INVALID, Reason.BOOT_UNEXPLAINED, said)
+        )
         self.last: inference.Record | None = None
         self.last_at: datetime | None = None
         self._boot_id = ""
@@ -189,6 +194,7 @@ class History:
                 f"{_n(boot)} lists open calls {_named(boot.open_intents)}; "
                 f"those without an outcome are {_named(self._open)}",
             )
+        self.starts.take(boot)
         self.unclean += boot.prev_stop == "unclean"
         self._count_unrecorded(boot.unrecorded, boot)
         self._boot_id = boot.sequence.boot_id

@@ -11,6 +11,7 @@ the id is lost with it: numbers are never used twice under one id.
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ import msgspec
 
 from registry.core.encoding import Count, Hex32, Value
 from registry.core.records import inference
+from registry.core.tlog.checkpoint import Checkpoint
 from registry.core.tlog.merkle import leaf_hash
 from registry.errors import DamagedError, Reason
 from registry.shim.recorder.clocks import read_clocks
@@ -58,6 +60,35 @@ class Awaited(Value, frozen=True):
     deadline_ms: Count
     evidence: str = ""
     since_us: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a boot record says of this start, beside what the journal knows itself.
+
+    Attributes:
+        software: What this shim is, with its version.
+        unrecorded: Calls of earlier runs that went out and were never written down.
+        config: The digest of the shim's configuration; empty if there is none.
+        seen: The newest head of the log that was seen; None if none was yet.
+        release: The record id of the release that answers; empty if none is pinned.
+        evidence: The evidence id of the attestation in force; empty if there is none.
+    """
+
+    software: str
+    unrecorded: int = 0
+    config: str = ""
+    seen: Checkpoint | None = None
+    release: str = ""
+    evidence: str = ""
+
+    @property
+    def head(self) -> inference.SeenHead | msgspec.UnsetType:
+        """The head that was seen, as records say it."""
+        if self.seen is None:
+            return msgspec.UNSET
+        seen = self.seen
+        return inference.SeenHead(origin=seen.origin, size=seen.size, root=seen.root.hex())
 
 
 class _Place(msgspec.Struct):
@@ -172,12 +203,8 @@ class Sequence:
         self.interrupted = tuple(sorted(history.open_intents))
         self.awaited = tuple(history.awaited.values())
 
-    def boot(self, software: str, unrecorded: int = 0) -> None:
+    def boot(self, started: Started) -> None:
         """Write down, durably, that the shim started, and the outcome of calls left open.
-
-        Args:
-            software: What this shim is, with its version.
-            unrecorded: Calls of earlier runs that went out and were never written down.
 
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
@@ -189,12 +216,16 @@ class Sequence:
                 sequence=place,
                 at=at,
                 prev_stop=_ending(last),
-                software=software,
+                software=started.software,
                 previous_boot_id=msgspec.UNSET if last is None else last.sequence.boot_id,
                 open_intents=self.interrupted,
                 torn_bytes=self.journal.torn_bytes,
-                unrecorded=unrecorded,
+                unrecorded=started.unrecorded,
                 clock=read_clocks(),
+                config=started.config or msgspec.UNSET,
+                seen=started.head,
+                release=started.release or msgspec.UNSET,
+                evidence=started.evidence or msgspec.UNSET,
             )
 
         tickets = [self.add(build)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.core.attestation.statement import Statement
-from registry.core.records import completeness, level_answers, shim_history
+from registry.core.records import completeness, inference, level_answers, shim_history
 from registry.core.records.audit_policy import Policy
 from registry.core.records.completeness import Completeness, LoggedBatch, Range, ShimAudit
 from registry.core.verdict import Verdict
@@ -374,6 +374,62 @@ def test_a_history_that_begins_without_a_start_is_told() -> None:
     story.call()
     story.stop()
     assert reasons(audit(story.cut(), story)) == {Reason.BOOT_UNEXPLAINED}
+
+
+def seen(size: int, root: str = "d" * 64, origin: str = "log.example") -> dict[str, Any]:
+    """What a start says that saw this head of the log."""
+    return {
+        "config": "c" * 64,
+        "seen": inference.SeenHead(origin=origin, size=size, root=root),
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (seen(7), seen(6)),
+        (seen(7), seen(7, "e" * 64)),
+        (seen(7), seen(9, origin="log.other")),
+        (seen(7), {"config": "c" * 64}),
+    ],
+)
+def test_a_start_that_had_seen_less_of_the_log_than_the_one_before_is_told(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    story = Story()
+    story.boot(**first)
+    story.stop()
+    story.boot(**second)
+    story.stop()
+    assert reasons(audit(story.cut(), story)) == {Reason.BOOT_UNEXPLAINED}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [({}, seen(1)), (seen(7), seen(7)), (seen(7), seen(8, "e" * 64)), (seen(7), {})],
+)
+def test_starts_that_see_the_log_grow_are_right_and_older_software_says_nothing(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    story = Story()
+    story.boot(**first)
+    story.stop()
+    story.boot(**second)
+    story.stop()
+    assert audit(story.cut(), story).verdict is Verdict.VALID
+
+
+def test_the_newest_start_is_told_with_its_configuration_and_how_often_that_changed() -> None:
+    story = Story()
+    story.boot(**seen(7))
+    story.stop()
+    story.boot(**(seen(8) | {"config": "f" * 64, "evidence": "e" * 64}))
+    story.stop()
+    found = audit(story.cut(), story)
+    assert found.configurations == 1
+    assert found.started is not None
+    assert (found.started.n, found.started.config) == (2, "f" * 64)
+    assert (found.started.seen, found.started.evidence) == (seen(8)["seen"], "e" * 64)
 
 
 # --- Levels ---

@@ -98,3 +98,14 @@ def test_a_reference_is_split_at_the_at_sign() -> None:
 def test_what_is_no_reference_is_refused(reference: str) -> None:
     with pytest.raises(MalformedError):
         split_reference(reference)
+
+
+@pytest.mark.parametrize("reference", ["", "acme/x", "acme/x@", "x"])
+def test_a_reference_without_a_version_says_that_it_lacks_one(reference: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        split_reference(reference)
+    error = caught.value
+    assert (error.reason, error.what) == (Reason.MALFORMED_NAME, "this names no version")
+    assert error.expected == "namespace/name@version, such as acme/x@1.2.0"
+    assert error.actual == repr(reference)
+    assert "provreg model list" in error.hint

@@ -13,7 +13,7 @@ from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.outcomes import Answered, Sent
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
-from registry.shim.recorder.sequence import Sequence
+from registry.shim.recorder.sequence import Sequence, Started
 from registry.shim.recorder.unrecorded import Unrecorded
 from tests.shim.world import (
     DEPLOYMENT,
@@ -31,7 +31,7 @@ QUESTION = digest.sha256(b"question")
 
 def test_many_coroutines_share_one_journal(tmp_path: Path) -> None:
     sequence = Sequence(tmp_path / "journal", lambda: NOON)
-    sequence.boot("test/1")
+    sequence.boot(Started("test/1"))
     recorder = Recorder(sequence, RequestKey(tmp_path / "request.key"))
 
     async def one(awaiting: Awaiting, number: int) -> int:
@@ -55,7 +55,7 @@ def test_many_coroutines_share_one_journal(tmp_path: Path) -> None:
 
 def test_a_coroutine_learns_that_its_record_was_not_written(tmp_path: Path) -> None:
     sequence = Sequence(tmp_path / "journal", lambda: NOON)
-    sequence.boot("test/1")
+    sequence.boot(Started("test/1"))
     recorder = Recorder(sequence, RequestKey(tmp_path / "request.key"))
 
     async def one() -> None:

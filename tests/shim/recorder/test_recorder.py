@@ -12,7 +12,7 @@ from registry.errors import ConflictError, MalformedError, Reason, UnavailableEr
 from registry.shim.recorder.outcomes import Answered, Deployment
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.request_key import RequestKey
-from registry.shim.recorder.sequence import Sequence
+from registry.shim.recorder.sequence import Sequence, Started
 from tests.shim.world import (
     DEPLOYMENT,
     NOON,
@@ -28,7 +28,7 @@ from tests.shim.world import (
 @pytest.fixture
 def sequence(tmp_path: Path) -> Iterator[Sequence]:
     sequence = Sequence(tmp_path / "journal", lambda: NOON)
-    sequence.boot("test/1")
+    sequence.boot(Started("test/1"))
     yield sequence
     sequence.journal.close()
 

@@ -9,13 +9,13 @@ import pytest
 from registry.core.records import inference
 from registry.errors import DamagedError, Reason
 from registry.shim.recorder.frames import frame
-from registry.shim.recorder.sequence import Sequence, time_text
+from registry.shim.recorder.sequence import Sequence, Started, time_text
 from tests.shim.world import NOON, kinds, leaf_of, written
 
 
 def start(folder: Path) -> Sequence:
     sequence = Sequence(folder / "journal", lambda: NOON)
-    sequence.boot("test/1")
+    sequence.boot(Started("test/1"))
     return sequence
 
 
