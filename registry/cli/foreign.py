@@ -74,8 +74,9 @@ def command(
     """Check another system's proof of an output, and keep it with what it is worth.
 
     The name of a file says what it is: receipt, response, request, signature, report, keyset,
-    session, key, evidence, or an endorsement such as intel-tcb-info; a folder is all its files.
-    The bytes are kept as they are. What is invalid is not registered; what is open is.
+    session, key, evidence, settlement, transaction, or an endorsement such as intel-tcb-info; a
+    folder is all its files. The bytes are kept as they are. What is invalid is not registered; what
+    is open is.
 
     Exit status: 0 valid, 1 invalid or refused, 3 unavailable, 4 indeterminate.
     """

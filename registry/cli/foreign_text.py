@@ -15,6 +15,9 @@ _NEXT = {
     "EVIDENCE_DISTRUSTED": "nothing: what the hardware said is no longer believed of anybody",
     "MISSING": "capture what is missing while the other system still hands it out",
     "NONCE_UNKNOWN": "say with --nonce what you had sent",
+    "LEAF_ENCODING": "leave the tree out: leaves of this kind are not read here",
+    "OTHER_EVENT": "add the tree of the batch, as it is put away, as settlement=FILE",
+    "NO_EVENT": "give what a node answers to eth_getTransactionReceipt as transaction=FILE",
     "LOOKUP_FAILED": "the other system has forgotten it; what you have is all there is",
 }
 

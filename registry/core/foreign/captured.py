@@ -34,6 +34,8 @@ class PartRole(StrEnum):
     SESSION = "session"
     KEY = "key"
     EVIDENCE = "evidence"
+    SETTLEMENT = "settlement"
+    TRANSACTION = "transaction"
 
 
 @dataclass(frozen=True, slots=True)

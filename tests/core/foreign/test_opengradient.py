@@ -15,9 +15,10 @@ from registry.core.encoding import write_json
 from registry.core.foreign.captured import Asked, PartRole
 from registry.core.foreign.ethereum import keccak256
 from registry.core.foreign.opengradient import request as requests
-from registry.core.foreign.opengradient.examine import message_hash, settlement_leaf
+from registry.core.foreign.opengradient.examine import message_hash
 from registry.core.foreign.opengradient.request import python_repr
 from registry.core.foreign.opengradient.response import Answer, Proof
+from registry.core.foreign.opengradient.settlement import leaf_of
 from registry.core.foreign.proof import ForeignProof, Layer, Strength, System
 from registry.core.foreign.systems import examine
 from registry.core.profiles.recognise import candidates
@@ -221,7 +222,7 @@ def test_a_settlement_leaf_is_the_abi_encoding_hashed_twice() -> None:
     words = [b"\4" * 32, b"\2" * 32, b"\3" * 32]
     words += [number.to_bytes(32, "big") for number in (160, 5, 256)]
     encoded = b"".join(words) + b"\1" * 256
-    assert settlement_leaf(proof) == keccak256(keccak256(encoded))
+    assert leaf_of(proof) == keccak256(keccak256(encoded))
 
 
 # --- What is not. ---

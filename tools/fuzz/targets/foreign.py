@@ -6,19 +6,20 @@ from typing import Final
 import cbor2
 
 from registry.core.encoding import read_foreign_numbers, read_json, write_json
-from registry.core.foreign import spelling
+from registry.core.foreign import ethereum_abi, spelling
 from registry.core.foreign.aci.documents import Keyset, Receipt, Report, Session
 from registry.core.foreign.air.receipt import Message, read_claims
 from registry.core.foreign.captured import Asked, Captured, PartRole
 from registry.core.foreign.near import gpus
 from registry.core.foreign.near.documents import Node, Signed, read_nodes
+from registry.core.foreign.opengradient import chain, settlement
 from registry.core.foreign.opengradient import request as requests
 from registry.core.foreign.opengradient.response import Answer
 from registry.core.foreign.proof import ForeignProof, System
 from registry.core.foreign.systems import READERS, examine, redo
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
-from tools.fake_vendor import aci, air, near, nvidia, opengradient
+from tools.fake_vendor import aci, air, near, nvidia, opengradient, opengradient_settlement
 from tools.fake_vendor.caught import Caught
 from tools.fuzz.edits import lines
 from tools.fuzz.elements import cbor
@@ -36,6 +37,27 @@ _STREAM: Final = opengradient.mint(opengradient.Spec(stream=True, tool_calls=(op
 _EARLIER: Final = opengradient.mint_legacy(opengradient.Spec())
 _RESPONSES: Final = tuple(
     dict(caught.parts)[PartRole.RESPONSE] for caught in (_GRADIENT, _STREAM, _EARLIER)
+)
+_TOLD: Final = opengradient_settlement.proof_of(_GRADIENT)
+_BATCH: Final = opengradient_settlement.dump([_TOLD, opengradient_settlement.another(1)])
+_SETTLEMENTS: Final = (
+    write_json(_BATCH),
+    write_json(opengradient_settlement.blob(_GRADIENT)),
+    opengradient_settlement.headers("batch", opengradient_settlement.told(_TOLD)),
+)
+_INFERENCE: Final = opengradient_settlement.inference_event()
+_TRANSACTIONS: Final = tuple(
+    write_json(opengradient_settlement.receipt(event))
+    for event in (
+        opengradient_settlement.batch_event(_BATCH),
+        opengradient_settlement.individual_event(_TOLD),
+        _INFERENCE,
+    )
+)
+_ENCODED: Final = tuple(
+    event.response_bytes()
+    for event in chain.read_events(write_json(_INFERENCE))
+    if isinstance(event, chain.ModelInference)
 )
 
 Again = Callable[[bytes], None]
@@ -115,6 +137,17 @@ def _request(data: bytes) -> None:
         each.write(request)
 
 
+def _settlement(data: bytes) -> None:
+    settled = settlement.read(data)
+    if isinstance(settled, settlement.Tree):
+        settled.verify()
+
+
+def _inference(data: bytes) -> bytes:
+    """Whatever is decoded is encoded as it was."""
+    return ethereum_abi.encode(chain.RESPONSE, ethereum_abi.decode(chain.RESPONSE, data))
+
+
 def _parts(caught: Caught) -> list[tuple[str, bytes]]:
     named: list[tuple[str, bytes]] = [(role.value, data) for role, data in caught.parts]
     named += [(item.role.value, item.data) for item in caught.endorsements.items]
@@ -184,6 +217,9 @@ TARGETS: Final = (
         ),
         (structured, lines),
     ),
+    Target("opengradient-settlement", _SETTLEMENTS, _settlement, (structured, lines)),
+    Target("opengradient-transaction", _TRANSACTIONS, _read(chain.read_events), (structured,)),
+    Target("ethereum-abi", _ENCODED, _inference),
     Target(
         "foreign-spelling", (near.REQUEST, b'[1.50, -0, 1e5, "\\u00e9"]'), _spelled, (structured,)
     ),

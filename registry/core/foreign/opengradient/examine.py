@@ -15,9 +15,11 @@ from registry.core.evidence.validity import appraised_at
 from registry.core.foreign import platform, spelling
 from registry.core.foreign.captured import Asked, Captured, PartRole
 from registry.core.foreign.ethereum import keccak256
+from registry.core.foreign.opengradient import alpha, settling
 from registry.core.foreign.opengradient import request as requests
 from registry.core.foreign.opengradient.request import Spelling
 from registry.core.foreign.opengradient.response import Answer, Found, LegacyProof, Proof
+from registry.core.foreign.opengradient.settlement import leaf_of
 from registry.core.foreign.platform import Attested, Device, same
 from registry.core.foreign.proof import Strength, System
 from registry.core.foreign.reading import Reading
@@ -25,6 +27,9 @@ from registry.errors import MalformedError
 
 PARSER: Final = "opengradient/1"
 """This parser: another number reads the same bytes otherwise."""
+
+SETTLED: Final = "opengradient/2"
+"""This parser, of a response that comes with its settlement: the one before read none."""
 
 CURRENT: Final = "gateway/2026-02"
 LEGACY: Final = "gateway/2025"
@@ -39,11 +44,17 @@ TABLE: Final[Mapping[str, str]] = {
     "P1": "the response, and the proof in it",
     "P2": "the request",
     "P3": "the key: RSA of 2048 bits",
+    "P4": "what is settled of the response",
+    "P5": "the events that a node of the chain tells",
     "S1": "the key is the one that is named",
     "S2": "the signature",
+    "S3": "the chain's own proof of the event",
     "C1": "the request, in a spelling that is known",
     "C2": "the output",
     "C3": "one choice: the others are not signed",
+    "C4": "the settlement is of this response",
+    "C5": "the tree of the batch",
+    "C6": "the event is of this settlement, or of one inference on the chain",
     "A1": "the document of the enclave",
     "A2": "the document is for this key",
     "A3": "the document is for the nonce",
@@ -73,6 +84,9 @@ def examine(captured: Captured, asked: Asked) -> tuple[Reading, tuple[CheckResul
     reading = Reading(
         System.OPENGRADIENT, CURRENT, PARSER, model=Strength.NAME_ONLY, code=Strength.MEASURED
     )
+    if not captured.all(PartRole.RESPONSE) and captured.all(PartRole.TRANSACTION):
+        alpha.examine(ledger, reading, captured)
+        return reading, ledger.results()
     data = captured.require(PartRole.RESPONSE)
     read: tuple[Answer, Proof | LegacyProof] | None = None
     with ledger.check("P1", data):
@@ -85,10 +99,12 @@ def examine(captured: Captured, asked: Asked) -> tuple[Reading, tuple[CheckResul
         answer, proof = read
         if isinstance(proof, Proof):
             _current(ledger, reading, answer, proof, key)
+            _settled(ledger, reading, captured, proof)
             spellings = requests.COMPLETION if answer.is_text else requests.CHAT
             _hashed(ledger, reading, request, spellings, proof.request_hash)
         else:
             _legacy(ledger, reading, answer, proof, key)
+            settling.skip(ledger)
             named = bytes.fromhex(proof.request_hash)
             _hashed(ledger, reading, request, requests.LEGACY, named)
         if answer.choices > 1:
@@ -174,19 +190,12 @@ def message_hash(request_hash: bytes, output_hash: bytes, timestamp: int) -> byt
     return keccak256(request_hash + output_hash + timestamp.to_bytes(32, "big"))
 
 
-def settlement_leaf(proof: Proof) -> bytes:
-    """The leaf of a settlement batch for a response: two times Keccak-256 of its ABI encoding."""
-    size = len(proof.signature)
-    words = [
-        proof.tee_id,
-        proof.request_hash,
-        proof.output_hash,
-        (5 * 32).to_bytes(32, "big"),
-        proof.timestamp.to_bytes(32, "big"),
-        size.to_bytes(32, "big"),
-        proof.signature.ljust(-(-size // 32) * 32, b"\0"),
-    ]
-    return keccak256(keccak256(b"".join(words)))
+def _settled(ledger: Ledger, reading: Reading, captured: Captured, proof: Proof) -> None:
+    if settling.concerns(captured):
+        reading.parser_version = SETTLED
+        settling.examine(ledger, reading, captured, proof)
+    else:
+        settling.skip(ledger)
 
 
 def _current(
@@ -197,7 +206,7 @@ def _current(
         output_hash=proof.output_hash.hex(),
         tee_timestamp=proof.timestamp,
         tee_id=f"0x{proof.tee_id.hex()}",
-        settlement_leaf=settlement_leaf(proof).hex(),
+        settlement_leaf=leaf_of(proof).hex(),
         response_model=_named(answer.members.get("model")),
     )
     reading.covered += ["output: the text or the tool calls of the first choice", "tee_timestamp"]

@@ -157,11 +157,16 @@ class Answer:
             CheckError: What is wrong with it.
         """
         if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
-            return cls._of_body(_object(data))
+            return cls.of_body(_object(data))
         return cls._of_stream(data)
 
     @classmethod
-    def _of_body(cls, body: dict[str, Any]) -> Self:
+    def of_body(cls, body: dict[str, Any]) -> Self:
+        """Take a body whose numbers are as they are spelled.
+
+        Raises:
+            CheckError: ``NO_CHOICE`` or ``PROOF_FORM``.
+        """
         choices = _list(body.get("choices"))
         if not choices:
             raise CheckError(
