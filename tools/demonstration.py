@@ -31,6 +31,7 @@ from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.release import PinnedRelease
 from registry.signing.file import StatementSigner
 from tools.fake_vendor import amd
+from tools.free_ports import free_port
 
 PROVREG = str(Path(sys.executable).parent / "provreg")
 START_SECONDS = 30
@@ -58,18 +59,22 @@ class World:
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self.data = scratch / "registry-data"
-        self.address = "127.0.0.1:0"
+        # The same one when it is started again; HTTP takes the next port.
+        self.address = f"127.0.0.1:{free_port(2)}"
         self._registry: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start the registry and wait until it says where it listens."""
+        """Start the registry and wait until it says that it listens."""
         self._registry = subprocess.Popen(
             [PROVREG, "serve", "--data", str(self.data), "--listen", self.address],
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._registry.stdout is not None  # noqa: S101 - it is a pipe
-        self.address = self._registry.stdout.readline().split()[-1]
+        if self.address not in self._registry.stdout.readline():
+            # Whatever was in the way, it said on the standard error, which is ours as well.
+            status = self._registry.wait(START_SECONDS)
+            raise SystemExit(f"the registry did not start at {self.address}: exit status {status}")
 
     def stop(self, *, kill: bool = False) -> None:
         """Stop the registry, in good order or with ``kill -9``."""

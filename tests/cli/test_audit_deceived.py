@@ -7,6 +7,7 @@ old one, run a copy beside it, kill it.
 import json
 import shutil
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,11 +23,11 @@ HERE = Path("shim-data")
 
 
 @pytest.fixture
-def nowhere() -> str:
+def nowhere() -> Iterator[str]:
     """An address at which nobody answers."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{nobody.getsockname()[1]}"
+        yield f"127.0.0.1:{nobody.getsockname()[1]}"
 
 
 def one_call(given: tuple[object, ...], text: str = "hello") -> tuple[str, str]:

@@ -6,26 +6,23 @@ sigstore-python and sigstore-go, which look at the host name only.
 """
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.oidc import Issuer, oidc_issuer
 from tests.running import REPOSITORY, Caller, address_in, admin_token, admit
+from tools.free_ports import free_port
 
 ORIGIN = "localhost"
 """The log's name, and the host where clients reach it."""
 
 AUDIENCE = "sigstore"
 """For whom stock clients want tokens to be made."""
-
-LASTING_PORTS = range(20_000, 32_000)
-"""Ports that no system gives away by itself."""
 
 SECONDS = 60
 """How long a command of a stock client may take."""
@@ -83,7 +80,7 @@ def instance(folder: Path) -> Iterator[Instance]:
     """
     data, trust = folder / "data", folder / "trust"
     admitted = folder / "admitted"
-    port = _lasting_port()
+    port = free_port()
     url = f"http://{ORIGIN}:{port}"
     with oidc_issuer() as issuer:
         admitted.write_text(f"identity {issuer.url} *\n")
@@ -101,17 +98,6 @@ def instance(folder: Path) -> Iterator[Instance]:
         assert written.returncode == 0, written.stderr
         with serving(data, *options, "--sigstore-root", trust / "trusted_root.json") as served:
             yield Instance(data, served.address, served.url, trust, issuer)
-
-
-def _lasting_port() -> int:
-    """A port that is free, and that the system gives to nobody between two starts."""
-    # Below the ports that are given to whoever wants any, as nearly everything in a test run does.
-    for number in range(len(LASTING_PORTS)):
-        port = LASTING_PORTS[(os.getpid() * 17 + number) % len(LASTING_PORTS)]
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import hashlib
 import http.client
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import grpc
 import pytest
@@ -45,12 +46,14 @@ class Uploader:
 
     Attributes:
         stored: Digests of what was acknowledged.
+        calls: Which system calls are counted; None for all.
     """
 
     def __init__(self, victim: Victim, size: int) -> None:
         self.victim = victim
         self.size = size
         self.stored: set[bytes] = set()
+        self.calls: frozenset[str] | None = None
 
     @property
     def write(self) -> str:
@@ -61,7 +64,7 @@ class Uploader:
         self, strike: Strike, nth: int, number: int = errno.EIO, *, lasting: bool = False
     ) -> None:
         """Strike at the n-th operation from here."""
-        calls = WRITES if strike is Strike.SHORTEN else None
+        calls = WRITES if strike is Strike.SHORTEN else self.calls
         self.victim.injector.arm(nth=nth, errno=number, lasting=lasting, calls=calls, strike=strike)
 
     def disarm(self) -> str | None:
@@ -206,6 +209,19 @@ def kill_at_each(uploader: Uploader) -> list[str]:
     pytest.fail(f"one upload takes more than {MOST_OPERATIONS} operations: {hits}")
 
 
+def strike_each(uploader: Uploader, each: Callable[[], list[str]]) -> None:
+    """Strike at each operation of one upload in turn, and at each call that matters at least once.
+
+    Some blobs are the first of their folder, which takes more operations, so that counting may pass
+    over a call.
+    """
+    hits = each()
+    for missed in sorted({"openat", uploader.write, "fsync", "rename"} - calls_of(hits)):
+        uploader.calls = frozenset([missed])
+        assert missed in calls_of(each()), missed
+        uploader.calls = None
+
+
 def calls_of(hits: list[str]) -> set[str]:
     """Which system calls were hit on the blob itself."""
     return {
@@ -228,14 +244,12 @@ def check_all(uploader: Uploader) -> None:
 def test_an_upload_whose_file_operation_fails_stores_nothing(
     uploader: Uploader, number: int, *, lasting: bool
 ) -> None:
-    hits = fail_each(uploader, number, lasting=lasting)
+    strike_each(uploader, partial(fail_each, uploader, number, lasting=lasting))
     check_all(uploader)
-    assert calls_of(hits) >= {"openat", uploader.write, "fsync", "rename"}, hits
 
 
 def test_an_upload_that_is_killed_is_whole_or_not_there(uploader: Uploader) -> None:
-    hits = kill_at_each(uploader)
-    assert calls_of(hits) >= {"openat", uploader.write, "fsync", "rename"}, hits
+    strike_each(uploader, partial(kill_at_each, uploader))
 
 
 @pytest.mark.parametrize("strike", [Strike.STOP, Strike.SHORTEN])

@@ -15,6 +15,7 @@ from registry.server.http.connection import MAX_HEAD_BYTES, MAX_WAITING
 from registry.server.http.face import MAX_UNREAD_BYTES, Face
 from registry.server.http.routing import BYTES, Request, Response, Route, Routes
 from tests.server.http.facing import Address, ask, drain, facing, raw
+from tools.free_ports import free_port
 
 LIMIT = 1000
 BIG = b"x" * (8 * 1024 * 1024)
@@ -359,7 +360,7 @@ def test_a_second_face_on_the_same_port_is_refused(address: Address) -> None:
 
 def test_a_face_that_never_started_gives_its_port_back() -> None:
     async def twice() -> None:
-        first = Face(ROUTES, "127.0.0.1:0")
+        first = Face(ROUTES, f"127.0.0.1:{free_port()}")
         await first.stop(0)
         second = Face(ROUTES, first.url.removeprefix("http://"))
         await second.stop(0)
