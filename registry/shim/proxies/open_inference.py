@@ -31,6 +31,7 @@ from registry.shim.proxies.call_metadata import (
     theirs,
     timeout_of,
 )
+from registry.shim.proxies.grpc_bounds import options
 from registry.shim.proxies.message_answers import (
     content_of,
     frames_digest,
@@ -45,9 +46,6 @@ from registry.shim.recorder.outcomes import Sent
 from registry.wire import open_inference
 from registry.wire.status import to_status
 
-MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-"""Bytes of one message in either direction."""
-
 MAX_OPEN_REQUESTS = 1024
 """Requests of one stream that wait for their answer at once."""
 
@@ -60,10 +58,7 @@ INFER: Final = SERVICE + "ModelInfer"
 STREAM: Final = SERVICE + "ModelStreamInfer"
 """Triton's stream of requests and answers."""
 
-OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-)
+OPTIONS: Final = options()
 """Options of the server and of the channel to the model server."""
 
 _PRIVATE = "_cython_call"
