@@ -33,12 +33,15 @@ MAX_DECODED_BYTES = 64 * 1024 * 1024
 INFLATED_BYTES = 1024 * 1024
 """Bytes that exist at one time of what a content encoding becomes."""
 
-Kind = Literal["chat", "text", "tensor", "bytes"]
-"""How an answer is read."""
+Kind = Literal["chat", "text", "tensor", "events", "bytes"]
+"""How an answer is read: ``events`` by their bytes, but for the event with which they end."""
 
 _TENSORS = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer$")
+_STORED = re.compile(r"/chat/completions/[^/]+$")
+_EVENTS = re.compile(r"/messages$|/responses(/[^/]+)?$|:streamRawPredict$")
 # How streams end that have no "[DONE]": of messages, and of responses.
 _ENDS = frozenset((b"message_stop", b"response.completed", b"response.incomplete"))
+_BY_BYTES = ("events", "bytes")
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 _RAW_PREFIX = raw.NAME.encode() + b"\0"
 
@@ -48,7 +51,11 @@ def kind_of(path: str) -> Kind:
     path = path.removesuffix("/")
     if path.endswith("/completions"):
         return "chat" if path.endswith("/chat/completions") else "text"
-    return "tensor" if path.endswith("/infer") and _TENSORS.search(path) else "bytes"
+    if path.endswith("/infer") and _TENSORS.search(path):
+        return "tensor"
+    if _STORED.search(path):
+        return "chat"
+    return "events" if _EVENTS.search(path) else "bytes"
 
 
 def announced(length: str) -> int | None:
@@ -85,7 +92,9 @@ class AnswerReader:
     """Reads one answer while it passes.
 
     Attributes:
-        ended: Whether the protocol's own end was seen; what follows it is only hashed.
+        ended: Whether the protocol's own end was seen; what follows it in the same piece is only
+            hashed, and what comes later is no more of the answer.
+        ending: Whether all but the last byte of that end was seen: the LF of a CRLF.
     """
 
     def __init__(self, kind: Kind, headers: Mapping[str, str], *, framed: bool = True) -> None:
@@ -97,6 +106,9 @@ class AnswerReader:
             framed: Whether the transport says where the answer ends.
         """
         self.ended = False
+        self.ending = False
+        self._crlf = self._after_cr = False
+        self._last_is_end = False
         self._framed = framed
         self._kind = kind
         self._names = _Names()
@@ -130,6 +142,7 @@ class AnswerReader:
 
     def feed(self, piece: bytes) -> None:
         """Take a piece of the answer as the wire has it."""
+        self.ended = self.ended or (self.ending and bool(piece))
         if self._inflate is None:
             self._take(piece)
             return
@@ -140,6 +153,18 @@ class AnswerReader:
                 self._take(data)
         except zlib.error as error:
             self._give_up_decoding(str(error))
+
+    def follows(self, piece: bytes) -> bool:
+        """Whether a piece that comes after the answer was named says anything.
+
+        Nothing is said by the end of a content encoding. What does is in no digest.
+        """
+        if self._inflate is None:
+            return bool(piece)
+        try:
+            return any(self._inflate(piece))
+        except zlib.error:
+            return True
 
     def _take(self, data: bytes) -> None:
         """Take a piece after its content encoding is undone."""
@@ -159,9 +184,14 @@ class AnswerReader:
                 self._event(event)
             except MalformedError as error:
                 self._fail(error)
+        self._crlf = self._crlf or b"\r\n" in data or (self._after_cr and data[:1] == b"\n")
+        self._after_cr = data.endswith(b"\r")
+        if self.ended and self._after_cr and self._crlf and events:
+            # Where lines end in CRLF, the end is not whole before its last LF.
+            self.ended, self.ending = False, True
 
     def _keep(self, data: bytes) -> None:
-        if self._problem or self._kind == "bytes":
+        if self._problem or self._kind in _BY_BYTES:
             return
         self._room -= len(data)
         self._commas += data.count(b",")
@@ -186,10 +216,12 @@ class AnswerReader:
         Args:
             whole: Whether everything that was announced came.
         """
-        if whole and not self.ended and self._inflate is not None and not self._inflate.ended:
+        ending = self.ended or self.ending
+        if whole and not ending and self._inflate is not None and not self._inflate.ended:
             self._give_up_decoding("it does not end")
-        complete = whole and (self.ended or not self.streamed)
-        if not self._problem and self._kind != "bytes":
+        ended = ending or self._last_is_end
+        complete = whole and (ended or not self.streamed)
+        if not self._problem and self._kind not in _BY_BYTES:
             try:
                 return self._by_profile(complete=complete)
             except RegistryError as error:
@@ -199,7 +231,7 @@ class AnswerReader:
             content_digest=self._names.content.hexdigest(),
             wire_digest=self._names.wire.hexdigest(),
             # JSON says where it ends; of mere bytes nobody knows whether a connection lost some.
-            complete=complete and (self.ended or self._framed),
+            complete=complete and (ended or self._framed),
         )
         return Named(response, (), self._events, self._error, self._problem)
 
@@ -239,13 +271,14 @@ class AnswerReader:
         return Named(response, reasons, self._events, self._error)
 
     def _event(self, event: Event) -> None:
-        if self.ended:
+        if self.ended or self.ending:
             return
-        if event.data == END or (self._kind == "bytes" and event.name in _ENDS):
+        self._last_is_end = self._kind in _BY_BYTES and event.name in _ENDS
+        if event.data == END or (self._last_is_end and self._kind == "events"):
             self.ended = True
             return
         self._events += 1
-        if self._kind == "bytes" or self._problem:
+        if self._kind in _BY_BYTES or self._problem:
             return
         members = answers.read(event.data, halves=True)
         if "error" in members:

@@ -3,6 +3,11 @@
 The same for every transport of HTTP answers, whoever moves the bytes: it is asked with each piece,
 and says in which :class:`Step` that goes on. In ``strict`` mode the last piece of an answer follows
 its outcome, in every other mode the outcome follows the piece.
+
+A stream of events ends where its protocol says, since clients close there: the record is written
+then, and speaks of every byte that goes out. What a model server sends after that, in a later
+piece, would be in no digest, and goes no further; its connection is read to its end all the same.
+Where the length is announced every byte of it goes out, and the record waits for the last one.
 """
 
 from collections.abc import Mapping
@@ -92,7 +97,9 @@ class Passage:
         self._status = status
         self.strict = strict
         self._size = announced(headers.get("content-length", ""))
+        self._taken = 0
         self._held = b""
+        self._cut = False
         self._gathering = gathering
 
     @property
@@ -103,7 +110,8 @@ class Passage:
         if self._reader.streamed:
             return False
         # Of a document whose length is not announced one learns only by reading.
-        return self._kind != "bytes" if self._size is None else self._size <= MAX_HELD_BYTES
+        known = self._kind not in ("events", "bytes")
+        return known if self._size is None else self._size <= MAX_HELD_BYTES
 
     @property
     def is_coded(self) -> bool:
@@ -113,7 +121,8 @@ class Passage:
     @property
     def goes_first(self) -> bool:
         """Whether a piece goes out whatever it says, and so before it is read: nobody waits."""
-        return self._reader.streamed and not self.strict and not self._reader.is_coded
+        free = not self.strict and not self.settled
+        return free and self._reader.streamed and not self._reader.is_coded
 
     def takes_long(self, more: int = 0) -> bool:
         """Whether it may take long to read what came, and so many bytes more, at its end."""
@@ -127,13 +136,17 @@ class Passage:
     def piece(self, piece: bytes) -> Step:
         """Take a piece that came."""
         reader = self._reader
+        if self.settled:
+            self._cut = self._cut or reader.follows(piece)
+            return Step() if self._cut else Step(piece)
         self._feed(piece)
-        if not self.settled and reader.ended:
+        self._taken += len(piece)
+        if reader.ended and (self._size is None or self._taken >= self._size):
             # From here on the answer is whole, whatever the client does: stock clients close.
             outcome = self._settle(reader.named(whole=True), "sse")
-            return Step(b"", outcome, piece) if self.strict else Step(piece, outcome)
-        if self.strict and not self.settled and not reader.streamed:
-            # An answer without frames ends with its last piece.
+            return Step(b"", outcome, self._held + piece) if self.strict else Step(piece, outcome)
+        if self.strict and (not reader.streamed or reader.ended or reader.ending):
+            # An answer without frames, or with a length, ends with its last piece.
             held, self._held = self._held, piece
             return Step(held)
         return Step(piece)
@@ -145,7 +158,8 @@ class Passage:
         said = self._reader.named(whole=True)
         streamed = self._reader.streamed
         outcome = self._settle(said, "sse" if streamed else "unary")
-        if streamed and self._kind in ("chat", "text"):
+        ended = self._reader.ended or self._reader.ending
+        if streamed and not ended and self._kind in ("chat", "text"):
             why = f": {said.profile_error}" if said.profile_error else ""
             outcome = Failed(f"the stream ended before its end{why}")
         return Step(b"", outcome, self._held)

@@ -110,15 +110,18 @@ def test_an_event_that_is_too_large_passes_and_has_no_receipt(
 
 
 @pytest.mark.parametrize("name", ["message_stop", "response.completed", "response.incomplete"])
-@pytest.mark.parametrize("kind", ["chat", "bytes"])
+@pytest.mark.parametrize("kind", ["chat", "events", "bytes"])
 def test_a_stream_of_another_protocol_ends_by_its_own_event(name: str, kind: Any) -> None:
     reader = AnswerReader(kind, {"content-type": "text/event-stream"})
     reader.feed(b"event: response.created\ndata: {}\n\n")
     assert not reader.ended
     assert not reader.named(whole=True).response.complete
     reader.feed(b"event: " + name.encode() + b"\ndata: {}\n\n")
-    # A chat has an end of its own.
-    assert reader.ended is reader.named(whole=True).response.complete is (kind == "bytes")
+    # A chat has an end of its own; and where nobody knows the protocol something may follow.
+    assert reader.ended is (kind == "events")
+    assert reader.named(whole=True).response.complete is (kind != "chat")
+    reader.feed(b"event: ping\ndata: {}\n\n")
+    assert reader.named(whole=True).response.complete is (kind == "events")
 
 
 def test_a_line_without_end_takes_no_memory() -> None:
