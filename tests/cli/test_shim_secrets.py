@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,6 +156,8 @@ def test_what_is_said_through_a_shim_lies_nowhere_in_clear(
     until(lambda: acme("receipt", "show", kept).out.count("completion") == 1)
     assert acme("payload", "open", kept, "--json").value["fields"]["/request/user"] == WORDS
     shown = acme("receipt", "show", kept, "--json").out
+    [digest] = set(re.findall(r'"content_digest": ?"([0-9a-f]{64})"', shown))
+    assert acme("trace", f"sha256:{digest}", "--capsule", "answer.capsule").status == 0
     places = {"spans": b"".join(collector.bodies), "shim": "".join(proxy.said).encode()}
     places |= {"registry": caplog.text.encode(), "receipt": shown.encode()}
     for folder in (home, home.parent / "config", place.running.data):
@@ -162,6 +165,7 @@ def test_what_is_said_through_a_shim_lies_nowhere_in_clear(
         places |= {str(path): path.read_bytes() for path in files}
     assert any(name.endswith(".segment") for name in places)
     assert any(name.endswith(".sealed") for name in places)
+    assert any(name.endswith(".capsule") for name in places)
     assert collector.spans()
     forbidden = secrets_of(caller.told)
     assert not [(name, form) for name, data in places.items() for form in forbidden if form in data]

@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import grpc
 import pytest
 
 from registry.core.profiles.recognise import candidates
+from registry.shim.proxies.open_inference import INFER, STREAM
 from tests.cli.conftest import Place, Shell
-from tests.cli.test_shim import Proxy, arguments, shim, upstream, version
+from tests.cli.test_shim import Model, Proxy, arguments, shim, upstream, version
+from tests.http_handler import answering
+from tests.shim.proxies import oip_process, oip_server
 
 messages = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 
@@ -100,6 +104,35 @@ def ask(proxy: Proxy, path: str = "/v1/chat/completions", **members: Any) -> Any
     return answer
 
 
+def ask_in(proxy: Proxy, *parents: str) -> int:
+    """One call with these ``traceparent`` headers; its status."""
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
+    body = json.dumps({"model": "m", "messages": [{"content": ABOUT_SOMEBODY}]}).encode()
+    connection.putrequest("POST", "/v1/chat/completions")
+    for parent in parents:
+        connection.putheader("traceparent", parent)
+    connection.putheader("tracestate", "congo=t61rcWkgMzE")
+    connection.putheader("content-length", str(len(body)))
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status
+
+
+def infer(proxy: Proxy, name: bytes, parent: str = f"00-{TRACE}-{PARENT}-01") -> Any:
+    """One call over gRPC in a trace of the caller's: the answer, or the error, and its call."""
+    with grpc.insecure_channel(f"127.0.0.1:{proxy.port}") as channel:
+        call: Any = channel.unary_unary(INFER)
+        metadata = (("traceparent", parent), ("tracestate", "congo=t61rcWkgMzE"))
+        try:
+            return call.with_call(
+                oip_server.request([1.0, 2.0], name), metadata=metadata, timeout=30
+            )
+        except grpc.RpcError as error:
+            return b"", error
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 def test_a_caller_finds_the_receipt_in_its_own_trace(
     place: Place, upstream: str, version: str, collector: Collector, *, stream: bool
@@ -170,3 +203,133 @@ def test_an_address_that_is_none_is_refused(place: Place, acme: Shell, version: 
     said = acme(*given)
     assert said.status == 2
     assert "--otlp" in said.err
+
+
+LATER = f"cc-{TRACE}-{PARENT}-01-what-nobody-knows-yet"
+
+
+PARENTS: tuple[tuple[list[str], str], ...] = (
+    ([f"00-{TRACE}-{PARENT}-01"], TRACE),
+    ([LATER], TRACE),
+    ([], ""),
+    ([f"00-{TRACE}-{PARENT}-01-more"], ""),
+    ([f"ff-{TRACE}-{PARENT}-01"], ""),
+    ([f"00-{TRACE.upper()}-{PARENT}-01"], ""),
+    ([f"00-{'0' * 32}-{PARENT}-01"], ""),
+    ([f"00-{TRACE}-{'0' * 16}-01"], ""),
+    ([f"00-{TRACE}-{PARENT}"], ""),
+    ([f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-01"], ""),
+    (["the applicant earns 1234"], ""),
+)
+"""What may come as ``traceparent``, and in which trace the span must be; empty for a new one."""
+
+
+def test_a_span_is_in_the_trace_of_its_caller_or_in_one_of_its_own(
+    place: Place, upstream: str, version: str, collector: Collector
+) -> None:
+    with shim(*arguments(place, version, upstream, "--otlp", collector.url)) as proxy:
+        assert [ask_in(proxy, *parents) for parents, _ in PARENTS] == [200] * len(PARENTS)
+    spans = sorted(collector.spans(), key=lambda span: span.start_time_unix_nano)
+    for span, (parents, trace) in zip(spans, PARENTS, strict=True):
+        found = (span.trace_id.hex(), span.parent_span_id.hex())
+        if trace:
+            assert found == (trace, PARENT), parents
+        else:
+            assert found[1] == "", parents
+            assert found[0] not in ("", TRACE), parents
+        # What travels with a trace is for the model server, and for nobody who collects spans.
+        assert span.trace_state == ""
+    assert not [body for body in collector.bodies if b"congo" in body or b"applicant" in body]
+
+
+def test_calls_over_grpc_have_spans_of_the_same_form(
+    place: Place, version: str, collector: Collector
+) -> None:
+    with (
+        oip_process.running() as url,
+        shim(*arguments(place, version, url, "--otlp", collector.url)) as proxy,
+    ):
+        answer, call = infer(proxy, b"")
+        told = dict(call.trailing_metadata())
+        _, refused = infer(proxy, b"refuse")
+        with grpc.insecure_channel(f"127.0.0.1:{proxy.port}") as channel:
+            stream: Any = channel.stream_stream(STREAM)
+            parent = (("traceparent", f"00-{TRACE}-{PARENT}-01"),)
+            said = [oip_server.request([1.0, 2.0], name) for name in (b"", b"several", b"error")]
+            answers = list(stream(iter(said), metadata=parent, timeout=30))
+    assert answer
+    assert len(answers) == 5
+    spans = collector.spans()
+    assert {(span.trace_id.hex(), span.parent_span_id.hex()) for span in spans} == {(TRACE, PARENT)}
+    of = {attributes(span)["attest.receipt.id"]: span for span in spans}
+    assert len(of) == 5
+    said_of = {name: attributes(span) for name, span in of.items()}
+    unary = said_of[told["x-receipt-id"]]
+    assert unary["attest.output.sha256"] == told["x-output-sha256"]
+    assert unary["attest.output.profile"] == "output/tensor/v1"
+    assert unary["gen_ai.request.model"] == "m"
+    failed = said_of[dict(refused.trailing_metadata())["x-receipt-id"]]
+    assert failed["error.type"] == "grpc status FAILED_PRECONDITION"
+    errors = sorted(item["error.type"] for item in said_of.values() if "error.type" in item)
+    assert errors == ["ModelStreamInferResponse.error_message", failed["error.type"]]
+    for name, span in of.items():
+        is_error = "error.type" in said_of[name]
+        assert (span.status.code == span.status.STATUS_CODE_ERROR) is is_error
+        assert (span.status.message, list(span.events), list(span.links)) == ("", [], [])
+        assert span.kind == span.SPAN_KIND_SERVER
+        assert set(said_of[name]) <= KNOWN
+
+
+KNOWN = {
+    "attest.receipt.id",
+    "attest.output.sha256",
+    "attest.output.profile",
+    "attest.output.complete",
+    "attest.model.sha256",
+    "attest.model.release",
+    "gen_ai.request.model",
+    "gen_ai.response.finish_reasons",
+    "error.type",
+}
+"""Everything that a span may say."""
+
+
+class Broken(Model):
+    """A model server that says half, and an error in words of its own."""
+
+    def do_POST(self) -> None:  # noqa: N802 - http.server calls it so
+        """Answer half."""
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-length", "100000")
+        self.end_headers()
+        said = {"choices": [{"delta": {"content": ABOUT_SOMEBODY}}], "error": ABOUT_SOMEBODY}
+        self.wfile.write(b"data: " + json.dumps(said).encode() + b"\n\n")
+        self.close_connection = True
+
+
+def test_a_stream_that_ends_early_is_a_span_that_failed(
+    place: Place, version: str, collector: Collector
+) -> None:
+    with (
+        answering(Broken) as url,
+        shim(*arguments(place, version, url, "--otlp", collector.url)) as proxy,
+    ):
+        ask(proxy, stream=True)
+    [span] = collector.spans()
+    said = attributes(span)
+    assert said["error.type"]
+    assert set(said) <= KNOWN
+    assert (span.status.code, span.status.message) == (span.status.STATUS_CODE_ERROR, "")
+    assert list(span.events) == []
+    assert not [body for body in collector.bodies if b"applicant" in body]
+
+
+def test_a_call_that_is_refused_here_has_a_span_that_says_why(
+    place: Place, upstream: str, version: str, collector: Collector
+) -> None:
+    more = ("--otlp", collector.url, "--served-as", "other")
+    with shim(*arguments(place, version, upstream, *more)) as proxy:
+        assert ask(proxy).status == 404
+    [span] = collector.spans()
+    assert attributes(span)["error.type"] == "ANOTHER_MODEL"
