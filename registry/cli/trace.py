@@ -113,7 +113,8 @@ def command(
         lines.append(f"the proof is in {out}; anybody can check it with: provreg verify {out}")
     value = msgspec.to_builtins(report)
     if level is not None:
-        lines.append(level_line(level))
+        # What the capsule holds stands in the report; a record may be newer than its checkpoint.
+        lines += [] if report.facts.attached else [level_line(level)]
         value |= {"level": level}
     lines += found_lines(foreign)
     if foreign:

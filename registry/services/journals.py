@@ -24,12 +24,13 @@ MAX_N = 2**53 - 1
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record, its path to the root of its batch, and the batch as it was logged."""
+    """A record, its place in its batch, its path to the root, and the batch as it was logged."""
 
     data: bytes
     path: tuple[bytes, ...]
     entry: StoredEntry
     principal: str
+    position: int
 
 
 class Journals:
@@ -47,13 +48,17 @@ class Journals:
             DamagedError: ``STORED_BYTES``.
         """
         with self._database.read() as connection:
-            stored = self._holding(connection, shim_id, n)
-            position = n - stored.n_first
-            try:
-                data = self._batches.record(stored, position)
-            except MalformedError as error:
-                raise damaged(_where(stored, position)) from error
-            return self._proved(connection, stored, position, data)
+            return self.record_on(connection, shim_id, n)
+
+    def record_on(self, connection: Connection, shim_id: bytes, n: int) -> Found:
+        """As :meth:`record`, for whoever reads already."""
+        stored = self._holding(connection, shim_id, n)
+        position = n - stored.n_first
+        try:
+            data = self._batches.record(stored, position)
+        except MalformedError as error:
+            raise damaged(_where(stored, position)) from error
+        return self._proved(connection, stored, position, data)
 
     def about(self, shim_id: bytes, intent_n: int, from_n: int) -> tuple[Found | None, int]:
         """The next record about a call: its outcome, or what was attached to it later.
@@ -70,22 +75,26 @@ class Journals:
         Raises:
             DamagedError: ``STORED_BYTES``.
         """
-        first = max(from_n, intent_n + 1)
         with self._database.read() as connection:
-            head = catalog.shim_head(connection, shim_id)
-            stored = catalog.batch_of_record(connection, shim_id, first)
-            if head is None or stored is None:
-                return None, 0
-            others = catalog.batches_of_shim(
-                connection, shim_id, stored.n_last + 1, MAX_SEARCHED - 1
-            )
-            for searched in (stored, *others):
-                for n, data in self._naming(searched, intent_n):
-                    if n >= first:
-                        found = self._proved(connection, searched, n - searched.n_first, data)
-                        return found, n + 1 if n < head.n_last else 0
-            last = (stored, *others)[-1].n_last
-            return None, last + 1 if last < head.n_last else 0
+            return self.about_on(connection, shim_id, intent_n, from_n)
+
+    def about_on(
+        self, connection: Connection, shim_id: bytes, intent_n: int, from_n: int
+    ) -> tuple[Found | None, int]:
+        """As :meth:`about`, for whoever reads already."""
+        first = max(from_n, intent_n + 1)
+        head = catalog.shim_head(connection, shim_id)
+        stored = catalog.batch_of_record(connection, shim_id, first)
+        if head is None or stored is None:
+            return None, 0
+        others = catalog.batches_of_shim(connection, shim_id, stored.n_last + 1, MAX_SEARCHED - 1)
+        for searched in (stored, *others):
+            for n, data in self._naming(searched, intent_n):
+                if n >= first:
+                    found = self._proved(connection, searched, n - searched.n_first, data)
+                    return found, n + 1 if n < head.n_last else 0
+        last = (stored, *others)[-1].n_last
+        return None, last + 1 if last < head.n_last else 0
 
     def batches(
         self, shim_id: bytes, from_n: int, limit: int
@@ -133,7 +142,7 @@ class Journals:
             merkle.verify_inclusion(leaf, position, said.count, path, bytes.fromhex(said.root))
         except (MalformedError, VerificationError) as error:
             raise damaged(_where(stored, position)) from error
-        return Found(data, path, entry, stored.principal)
+        return Found(data, path, entry, stored.principal, position)
 
 
 def _entry(connection: Connection, stored: StoredBatch) -> StoredEntry:

@@ -30,6 +30,8 @@ from registry.errors import (
 )
 from registry.services import environments
 from registry.services.artifacts import check_digest
+from registry.services.beside import BesideRecords
+from registry.services.journals import Journals
 from registry.services.keyring import Keyring
 from registry.services.sequencing import Sequencer
 from registry.services.sources import Sources, damaged
@@ -69,6 +71,7 @@ class Lineage:
         self._database = database
         self._blobs = blobs
         self._batches = StoredBatches(blobs)
+        self._beside = BesideRecords(Journals(database, blobs))
         self._keyring = keyring
         self._sequencer = sequencer
         self._key = key
@@ -148,7 +151,9 @@ class Lineage:
             replays = sources.replays(merkle.leaf_hash(data))
             foreign = sources.foreign(record.response.content_digest)
             imported = [item for item, _ in foreign]
-            statements = [said, released, *attributions, *datasets, *replays, *imported]
+            beside = self._beside.gather(connection, sources, record, replays)
+            batches = [item for item in beside.batches if item.index != index]
+            statements = [said, released, *attributions, *datasets, *replays, *imported, *batches]
             verified, roots = self._verified(sources, statements)
             attested = self._attested(connection, sources, envelope.keyid, record, index)
             proofs = [proof for _, proof in foreign]
@@ -173,6 +178,9 @@ class Lineage:
                 stamped=sources.stamped(index),
                 verifications=verified,
                 trusted_roots=roots,
+                other_batches=batches,
+                setup=beside.setup,
+                attached=beside.attached,
                 attested=attested,
             )
 

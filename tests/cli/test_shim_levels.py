@@ -14,10 +14,10 @@ from tests.shim.world import written
 __all__ = ["upstream", "version"]
 
 
-def ask(proxy: Proxy, level: str, deadline_ms: int) -> dict[str, str]:
+def ask(proxy: Proxy, level: str, deadline_ms: int, text: str = "") -> dict[str, str]:
     """The headers of an answer to whoever asks for this."""
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
-    body = json.dumps({"messages": [{"content": level}]})
+    body = json.dumps({"messages": [{"content": text or level}]})
     asked = {"x-provreg-level": level, "x-provreg-deadline-ms": str(deadline_ms)}
     connection.request("POST", "/v1/chat/completions", body, asked)
     answer = connection.getresponse()
@@ -57,3 +57,44 @@ def test_what_a_caller_asked_for_is_had_attached_or_missed(  # noqa: PLR0917 - f
     assert (said.status, "attached" in said.out) == (0, True)
     shim_id = late["x-receipt-id"].partition("/")[0]
     assert acme("audit", "gaps", "--shim", shim_id).status == 0
+
+
+@pytest.mark.parametrize(
+    ("level", "deadline_ms", "shown"),
+    [
+        ("signed", 0, "s late, by sha256:"),
+        ("signed", 20_000, "in time, by sha256:"),
+        ("attested", 20_000, "attested MISSED(UNATTESTED)"),
+        ("recomputed", 20_000, "recomputed MISSED(NOT_REPLAYABLE)"),
+    ],
+    ids=["attached late", "in time", "unattested", "not replayable"],
+)
+def test_a_capsule_shows_offline_what_became_of_the_level(  # noqa: PLR0917 - fixtures
+    place: Place,
+    acme: Shell,
+    home: Path,
+    upstream: str,
+    version: str,
+    level: str,
+    deadline_ms: int,
+    shown: str,
+) -> None:
+    more = ("--files", "files", "--quantization", "Q4_K_M", "--tokenizer", "files/config.json")
+    (home / "files" / "config.json").write_bytes(b"{}")
+    with shim(*arguments(place, version, upstream, *more)) as proxy:
+        asked = ask(proxy, level, deadline_ms, f"{level} of {version}, {deadline_ms}")
+        until(lambda: len(attached(home)) == 1)
+    output = f"sha256:{asked['x-output-sha256']}"
+    said = acme("trace", output, "--capsule", "kept.capsule")
+    assert (said.status, shown in said.out) == (0, True), said.out
+    said = acme("--log-key", place.vkey, "verify", "kept.capsule")
+    assert said.status == 0
+    for part in (shown, "level L2, artifact_verified, 1 file compared", "Q4_K_M"):
+        assert part in said.out, said.out
+    facts = json.loads(acme("--log-key", place.vkey, "verify", "kept.capsule", "--json").out)[
+        "facts"
+    ]
+    assert facts["setup"]["tokenizer"].startswith("sha256:")
+    [told] = facts["attached"]
+    assert told["level"] == level
+    assert told["proven_by"] == ("batch" if level == "signed" else "")

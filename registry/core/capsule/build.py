@@ -8,7 +8,7 @@ from registry.core.capsule.container import (
     MAX_PARTS,
     Capsule,
 )
-from registry.core.capsule.parts import Attested, LoggedEnvelope, Stamped, Verified
+from registry.core.capsule.parts import Attested, Beside, LoggedEnvelope, Stamped, Verified
 from registry.core.digest import sha256
 from registry.core.tlog.checkpoint import SignedCheckpoint
 from registry.core.tlog.note import VerifierKey
@@ -35,6 +35,9 @@ def build(
     stamped: Stamped | None = None,
     verifications: Iterable[Verified] = (),
     trusted_roots: Iterable[bytes] = (),
+    other_batches: Iterable[LoggedEnvelope] = (),
+    setup: Beside | None = None,
+    attached: Sequence[Beside] = (),
     attested: Attested | None = None,
 ) -> Capsule:
     """Sort what belongs into a capsule, drop what is there twice, and check the limits.
@@ -59,6 +62,10 @@ def build(
         stamped: The smallest checkpoint with the batch that was stamped, with its timestamps.
         verifications: What the operator says of Sigstore bundles in which some of these came.
         trusted_roots: The trusted roots that the verifications name.
+        other_batches: Batches with what stands beside the outcome; that of the outcome may be
+            among them.
+        setup: What ran, as the shim wrote it down before.
+        attached: What became of the level that the caller asked for, in the order of the journal.
         attested: By what the node's key is attested; None if it is not.
 
     Raises:
@@ -83,6 +90,9 @@ def build(
         stamped=stamped,
         verifications=tuple(sorted(verifications, key=lambda item: item.said.index)),
         trusted_roots=_blobs(trusted_roots),
+        other_batches=tuple(item for item in _ordered(other_batches) if item.index != batch.index),
+        setup=setup,
+        attached=tuple(attached),
         attested=Attested() if attested is None else _sorted(attested),
     )
     sizes = [len(data) for _, data in capsule.parts()]

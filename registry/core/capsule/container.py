@@ -26,10 +26,16 @@ Every byte is covered by a digest and has one spelling. Parts stand in this orde
 ``dataset/<i>``        datasets that release or attributions name, in log order
 ``replay/<i>``         what auditors say who ran the call again, in log order
 ``foreign/<i>``        what importers say of proofs of other systems, in log order
+``other-batch/<i>``    batches of the same shim with the records below, if those are not in
+                       ``batch``, in log order
 ``verification/<i>``   the operator's verifications of Sigstore bundles, in log order
 ``bundle/<i>``         the bundle that ``verification/<i>`` is about
 ``trusted-root/<i>``   trusted roots by which they were verified, in the order of their digests
 ``foreign-part/<i>``   what these proofs rest on, in the order of its digests
+``setup``              leaf data of the record that tells what ran, which the outcome names
+``setup.path``         its way up to the root of its batch
+``attached/<i>``       leaf data of what became of the level that the caller asked for
+``attached/<i>.path``  its way up to the root of its batch
 ``attestation/<i>``    attestation results for the node's key, its GPUs, and what was made of the
                        same evidence later, in log order; absent if the output is unattested
 ``policy/<i>``         the appraisal policies that they name, in log order
@@ -50,10 +56,14 @@ import msgspec
 
 from registry.core import encoding
 from registry.core.capsule.parts import (
+    MAX_ATTACHED,
     MAX_FOREIGN,
+    MAX_OTHER_BATCHES,
     MAX_REPLAYS,
+    PATH,
     PROOF,
     Attested,
+    Beside,
     LoggedEnvelope,
     Stamped,
     Verified,
@@ -110,6 +120,9 @@ class Capsule:
         path: The record's inclusion proof in the batch.
         foreign_parts: What the proofs of other systems rest on, as far as there was room.
         stamped: Until when at latest the batch existed; None if the registry could not say so.
+        other_batches: Batches of the same shim that hold what stands beside the outcome.
+        setup: What ran, as the shim wrote it down before; None if the registry does not have it.
+        attached: What became of the level that the caller asked for.
         attested: In what environment the node held its key, if that is known.
     """
 
@@ -131,6 +144,9 @@ class Capsule:
     stamped: Stamped | None = None
     verifications: tuple[Verified, ...] = ()
     trusted_roots: tuple[bytes, ...] = ()
+    other_batches: tuple[LoggedEnvelope, ...] = ()
+    setup: Beside | None = None
+    attached: tuple[Beside, ...] = ()
     attested: Attested = field(default_factory=Attested)
 
     def statements(self) -> Iterator[tuple[str, LoggedEnvelope]]:
@@ -145,6 +161,7 @@ class Capsule:
             ("dataset", self.datasets),
             ("replay", self.replays),
             ("foreign", self.foreign),
+            ("other-batch", self.other_batches),
             ("verification", tuple(item.said for item in self.verifications)),
         ):
             for number, item in enumerate(items):
@@ -156,7 +173,7 @@ class Capsule:
         if self.stamped is not None:
             yield from self.stamped.parts()
         yield "record", self.record
-        yield "record.path", write_path(self.position, self.path)
+        yield "record" + PATH, write_path(self.position, self.path)
         single = [("operator", self.operator), ("batch", self.batch)]
         if self.release is not None:
             single.append(("release", self.release))
@@ -174,7 +191,14 @@ class Capsule:
             yield f"trusted-root/{number}", root
         for number, part in enumerate(self.foreign_parts):
             yield f"foreign-part/{number}", part
+        yield from self._beside()
         yield from self.attested.parts()
+
+    def _beside(self) -> Iterator[tuple[str, bytes]]:
+        if self.setup is not None:
+            yield from self.setup.parts("setup")
+        for number, item in enumerate(self.attached):
+            yield from item.parts(f"attached/{number}")
 
     def to_bytes(self) -> bytes:
         """The capsule file."""
@@ -236,7 +260,7 @@ class Capsule:
 
     @classmethod
     def _from_parts(cls, log: VerifierKey, parts: dict[str, bytes]) -> Self:
-        position, path = read_path("record.path", parts["record.path"])
+        position, path = read_path("record" + PATH, parts["record" + PATH])
         return cls(
             log=log,
             checkpoint=parts["checkpoint"],
@@ -259,8 +283,22 @@ class Capsule:
                 for number, item in enumerate(read_statements("verification", parts))
             ),
             trusted_roots=read_blobs("trusted-root", parts),
+            other_batches=read_statements("other-batch", parts, MAX_OTHER_BATCHES),
+            setup=Beside.read("setup", parts) if "setup" in parts else None,
+            attached=_attached(parts),
             attested=Attested.read(parts),
         )
+
+
+def _attached(parts: dict[str, bytes]) -> tuple[Beside, ...]:
+    found: list[Beside] = []
+    while (name := f"attached/{len(found)}") in parts:
+        found.append(Beside.read(name, parts))
+        if len(found) > MAX_ATTACHED:
+            raise malformed(
+                why="too many of one kind", expected=f"at most {MAX_ATTACHED}", where=name
+            )
+    return tuple(found)
 
 
 def _read_index(data: bytes) -> tuple[_Index, int]:

@@ -178,6 +178,57 @@ class OutputFact(Value, frozen=True):
     asked: str = ""
 
 
+class SetupFact(Value, frozen=True):
+    """What ran, as the node wrote it down before the call; its word, but for what is attested.
+
+    Attributes:
+        n: The number of the record.
+        level: How the model's identity is known: step 0 to 5 of the binding ladder.
+        files_verified: Files of the version that the node compared.
+        adapters: Digests of files on top of the model.
+        tokenizer: Digest of another tokenizer than the version's; empty if there is none.
+        chat_template: Digest of another template than the version's; empty if there is none.
+        evidence: Evidence id of the node's environment; empty if it was unattested.
+    """
+
+    n: int
+    binding: str
+    level: int
+    files_verified: int
+    adapters: tuple[str, ...] = ()
+    tokenizer: str = ""
+    chat_template: str = ""
+    quantization: str = ""
+    upstream: str = ""
+    evidence: str = ""
+
+
+class AttachedFact(Value, frozen=True):
+    """What became of the level that the caller asked for, as the node attached it to the record.
+
+    Attributes:
+        n: The number of the record that says so.
+        claimed_at: The node's clock.
+        late_us: How long after the caller's deadline it was had or given up.
+        evidence_us: How long after the outcome was written.
+        proof: The digest of what proves it; empty if it was missed.
+        proven_by: The link under which that proof was checked here; empty if the capsule does not
+            hold it.
+        missed: Why it could not be had; empty if it was.
+    """
+
+    part: str
+    level: str
+    n: int
+    claimed_at: str
+    deadline_ms: int
+    late_us: int
+    evidence_us: int
+    proof: str
+    proven_by: str
+    missed: str = ""
+
+
 class ReleaseFact(Value, frozen=True):
     """What the release says; ``claimed_at`` is the publisher's clock."""
 
@@ -237,4 +288,6 @@ class Facts(Value, frozen=True):
     attestations: tuple[AttestationFact, ...] = ()
     replays: tuple[ReplayFact, ...] = ()
     foreign: tuple[ForeignFact, ...] = ()
+    setup: SetupFact | None = None
+    attached: tuple[AttachedFact, ...] = ()
     unattested: str = ""

@@ -7,6 +7,7 @@ import msgspec
 
 from registry.core.capsule import covering, foreign, replays
 from registry.core.capsule.attestation import ATTESTATION, GPU, Environments
+from registry.core.capsule.beside import Judged
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.covering import Covering
 from registry.core.capsule.existence import Seen
@@ -49,6 +50,8 @@ class Findings:
     attributions: dict[str, Read | None] = field(default_factory=dict)
     replays: dict[str, Read | None] = field(default_factory=dict)
     foreign: dict[str, Read | None] = field(default_factory=dict)
+    other_batches: dict[str, Read | None] = field(default_factory=dict)
+    beside: Judged = field(default_factory=Judged)
     environments: Environments = field(default_factory=Environments)
     principals: dict[str, str] = field(default_factory=dict)
 
@@ -85,6 +88,8 @@ def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> F
             foreign.fact(item, who, capsule.foreign_parts, findings.environments.distrusted)
             for _, item, who in holding(findings.foreign)
         ),
+        setup=findings.beside.setup,
+        attached=tuple(findings.beside.attached),
         attestations=tuple(_attestations(findings.environments, links)),
         unattested=findings.environments.unattested,
     )

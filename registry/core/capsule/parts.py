@@ -29,6 +29,15 @@ MAX_REPLAYS = 16
 MAX_FOREIGN = 8
 """Proofs of other systems that a capsule carries."""
 
+MAX_ATTACHED = 4
+"""Records that a capsule carries of what was attached to a call; a shim writes one."""
+
+MAX_OTHER_BATCHES = MAX_ATTACHED + 1
+"""Batches that a capsule carries beside that of the outcome."""
+
+PATH = ".path"
+"""What is added to a record's name for that of its way up to the root of its batch."""
+
 PROOF = ".proof"
 """What is added to a statement's name for that of its proof."""
 
@@ -46,6 +55,30 @@ class LoggedEnvelope:
     envelope: bytes
     index: int
     proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Leaf data of another record of the same shim, and its way up to the root of its batch."""
+
+    record: bytes
+    position: int
+    path: tuple[bytes, ...]
+
+    def parts(self, name: str) -> Iterator[tuple[str, bytes]]:
+        """Its parts, in the order of the file."""
+        yield name, self.record
+        yield name + PATH, write_path(self.position, self.path)
+
+    @classmethod
+    def read(cls, name: str, parts: Mapping[str, bytes]) -> Self:
+        """The record of this name.
+
+        Raises:
+            KeyError: It, or its path, is missing.
+            MalformedError: ``MALFORMED_CAPSULE``.
+        """
+        return cls(parts[name], *read_path(name + PATH, parts[name + PATH]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,18 @@ _BINDINGS = {
     "name_only": "Which weights ran: only a name was known.",
 }
 
+_UNKNOWN_LEVEL = "level L3 where its setup record says so, else L2"
 _ATTESTED_FILES = (
     "That the weights which were loaded computed this answer: the node checked the files of the "
     "version before it loaded them, in an environment that was attested with this version; that "
-    "the model ran in there is the node's word (level L3 where its setup record says so, else L2)."
+    f"the model ran in there is the node's word ({_UNKNOWN_LEVEL})."
+)
+_SECOND = 1_000_000
+"""Microseconds of a second."""
+
+_UNSAID = (
+    "What became of the level that the caller asked for: no record in this capsule says so; the "
+    "log may have one by now."
 )
 _CALLS = "That every call was recorded: what never reached the shim left no trace."
 _TIME = "The true time beyond the order of the log: times in records are the signer's own clock."
@@ -210,7 +218,11 @@ def _vouches_for_the_model(item: AttestationFact) -> bool:
 
 
 def _count(items: Sized, noun: str) -> str:
-    return f"{len(items)} {noun}" if len(items) == 1 else f"{len(items)} {noun}s"
+    return _plural(len(items), noun)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _conditions(chain: tuple[Link, ...], facts: Facts) -> list[str]:
@@ -249,7 +261,12 @@ def _not_provable(facts: Facts) -> tuple[str, ...]:
     weights = _BINDINGS[binding]
     if binding == "artifact_verified" and any(map(_vouches_for_the_model, facts.attestations)):
         weights = _ATTESTED_FILES
+        if facts.setup is not None:
+            weights = weights.replace(_UNKNOWN_LEVEL, f"level L{facts.setup.level}")
     said = [_CALLS, _TIME if facts.time is None else _TIME_BEFORE, _CLAIMS, weights]
+    asked = facts.output.asked if facts.output else ""
+    if asked and not asked.startswith("logged") and not facts.attached:
+        said.append(_UNSAID)
     said.append(_HARDWARE if facts.attestations else _UNATTESTED)
     if not facts.datasets:
         said.append("On which data the version was trained: no dataset in this capsule says so.")
@@ -270,6 +287,7 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
             ("ran with", f"{output.runtime} ({output.binding})"),
             *([("asked for", output.asked)] if output.asked else []),
         ]
+    rows += _beside_rows(facts)
     if facts.output is not None or facts.attestations:
         rows += _attestation_rows(facts)
     if facts.time is not None:
@@ -314,6 +332,28 @@ def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
         ]
     if facts.log is not None:
         rows.append(("log", f"{facts.log.origin}, {facts.log.size} entries, root {facts.log.root}"))
+    return rows
+
+
+def _beside_rows(facts: Facts) -> list[tuple[str, str]]:
+    rows = []
+    if facts.setup is not None:
+        ran = facts.setup
+        files = f", {_plural(ran.files_verified, 'file')} compared" if ran.files_verified else ""
+        rows.append(("model bound", f"level L{ran.level}, {ran.binding}{files}, says the node"))
+        named = [("adapter", each) for each in ran.adapters]
+        named += [("tokenizer", ran.tokenizer), ("chat template", ran.chat_template)]
+        named.append(("quantisation", ran.quantization))
+        rows += [(f"  {name}", value) for name, value in named if value]
+    for item in facts.attached:
+        took = f"{item.evidence_us / _SECOND:.1f} s after the answer"
+        late = f", {item.late_us / _SECOND:.1f} s late" if item.late_us else ", in time"
+        if item.missed:
+            said = f"{item.level} MISSED({item.missed}), given up {took}"
+        else:
+            by = f"checked here: {item.proven_by}" if item.proven_by else "not in this capsule"
+            said = f"{item.level} {took}{late}, by {item.proof}, {by}"
+        rows.append(("attached", f"{said}, record n={item.n}"))
     return rows
 
 

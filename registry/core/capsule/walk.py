@@ -3,11 +3,12 @@
 Nothing that a capsule says makes :func:`appraise` raise: every link gets a verdict on both clocks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from registry.core import digest, verdict
 from registry.core.archive.authority import Authority
 from registry.core.capsule.attestation import judge_environments
+from registry.core.capsule.beside import SETUP, Around, judge_beside
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.covering import Signing
 from registry.core.capsule.existence import CHECKPOINT, TIME, judge_time
@@ -19,6 +20,7 @@ from registry.core.capsule.replays import judge_replay
 from registry.core.capsule.report import LOG_KEY, Report
 from registry.core.capsule.signers import Read, Signed, Signer, Signers, read
 from registry.core.capsule.sigstore import judge_bundles
+from registry.core.capsule.training import about, references, unnamed
 from registry.core.capsule.witnesses import WITNESSES, judge_witnesses
 from registry.core.records import (
     appraisal_policy,
@@ -93,6 +95,7 @@ def appraise(
     walk.data_side()
     walk.replay_side()
     walk.foreign_side()
+    walk.beside_side()
     walk.signer_side()
     return Report.build(walk.links.values(), gather(capsule, walk.findings, walk.links))
 
@@ -214,18 +217,18 @@ class _Walk:
         said = self.findings.release
         trained_on = said.statement.predicate.trained_on if said is not None else ()
         if trained_on:
-            own = _references("training data", trained_on, held)
-            self.links["training data"] = Link.both(own).after(self.links["release"])
+            every = references("training data", trained_on, held)
+            self.links["training data"] = Link.both(every).after(self.links["release"])
         named = set(trained_on)
         for name, item in attributions.items():
             if item is not None:
                 shares = [share.dataset for share in item.statement.predicate.datasets]
                 named.update(shares)
-                about = _about(item, said).also(Link.both(_references(name, shares, held)))
-                self.links[name] = self.links[name].also(about).after(self.links["release"])
+                own = about(item, said).also(Link.both(references(name, shares, held)))
+                self.links[name] = self.links[name].also(own).after(self.links["release"])
         for name, item in datasets.items():
             if item is not None and item.record_id not in named:
-                stranger = Link.both(verdict.invalid(name, _unnamed(item)))
+                stranger = Link.both(verdict.invalid(name, unnamed(item)))
                 self.links[name] = self.links[name].also(stranger)
 
     def replay_side(self) -> None:
@@ -248,10 +251,33 @@ class _Walk:
             found.foreign[name] = self._statement(name, logged, foreign_proof.PREDICATE_TYPE)
         self.links.update(judge_proofs(self.capsule, found.foreign, self.links, found.record))
 
+    def beside_side(self) -> None:
+        """What ran, and what became of the level that the caller asked for."""
+        found, names = self.findings, [SETUP] if self.capsule.setup is not None else []
+        names += [f"attached/{number}" for number in range(len(self.capsule.attached))]
+        for number, logged in enumerate(self.capsule.other_batches):
+            name = f"other-batch/{number}"
+            found.other_batches[name] = self._statement(name, logged, batch.PREDICATE_TYPE)
+        if found.record is None:
+            self.links.update({name: Link.both(waiting(name, "record")) for name in names})
+            return
+        batches = {"batch": found.batch, **found.other_batches}
+        around = Around(
+            record=found.record,
+            batches={name: item for name, item in batches.items() if item is not None},
+            principals=found.principals,
+            links=self.links,
+            replays=found.replays,
+            evidence=tuple(cover.evidence for cover in found.environments.covers),
+        )
+        found.beside = judge_beside(self.capsule.setup, self.capsule.attached, around)
+        self.links.update(found.beside.links)
+
     def signer_side(self) -> None:
         """Statements that came in Sigstore bundles: what the operator verified, verified again."""
         findings = self.findings
-        read_ = [findings.release, *findings.attributions.values(), *findings.datasets.values()]
+        read_ = [*findings.other_batches.values(), findings.release]
+        read_ += [*findings.attributions.values(), *findings.datasets.values()]
         read_ += [*findings.replays.values(), *findings.foreign.values()]
         statements = {item.record_id: item for item in (findings.batch, *read_) if item is not None}
         said = [
@@ -365,36 +391,3 @@ def _same_model(model: inference.Model, said: Read) -> str:
             actual=f"{recorded}, release {actual[0]}, manifest sha256:{actual[1]}",
         )
     return f"{name}, manifest sha256:{model.manifest}"
-
-
-def _references(name: str, wanted: Iterable[str], held: set[str]) -> Check:
-    missing = [item for item in wanted if item not in held]
-    if missing:
-        text = f"the capsule does not hold {len(missing)} of the datasets, such as {missing[0]}"
-        return verdict.indeterminate(name, Reason.UNKNOWN_REFERENCE, text)
-    return verdict.valid(name, "every dataset that is named is in the capsule")
-
-
-def _about(item: Read, said: Read | None) -> Link:
-    claim: attribution.Attribution = item.statement.predicate
-    if said is not None:
-        predicate: release.Release = said.statement.predicate
-        expected = f"{predicate.name}@{predicate.version}, release {said.record_id}"
-        actual = f"{claim.name}@{claim.version}, release {claim.release}"
-        if actual != expected:
-            error = VerificationError(
-                Reason.SUBJECT_MISMATCH,
-                "this attribution is about another release",
-                expected=expected,
-                actual=actual,
-            )
-            return Link.both(verdict.invalid(item.name, error))
-    return Link.both(verdict.valid(item.name))
-
-
-def _unnamed(item: Read) -> RegistryError:
-    return VerificationError(
-        Reason.CAPSULE_LINK,
-        "neither the release nor an attribution in the capsule names this dataset",
-        actual=item.record_id,
-    )
