@@ -104,20 +104,24 @@ class Head:
         model: What it calls the model, as ``name`` or ``name/version``; may be empty.
         parameters: Of the request, each as text.
         inputs: Of each input, in order.
+        tensors: The inputs that were asked for by name, with their places; none if they are no
+            tensors.
     """
 
     id: str = ""
     model: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[Mapping[str, str], ...] = ()
+    tensors: tuple[tuple[int, Tensor], ...] = ()
 
 
-def request_head(data: bytes, names: Collection[str] = ()) -> Head:
+def request_head(data: bytes, names: Collection[str] = (), tensors: Collection[str] = ()) -> Head:
     """Read the head of a ``ModelInferRequest``; an empty one if it is no request.
 
     Args:
         data: The message.
         names: The parameters that matter.
+        tensors: The inputs that matter.
     """
     message = messages_pb2.Request()
     try:
@@ -125,12 +129,23 @@ def request_head(data: bytes, names: Collection[str] = ()) -> Head:
     except DecodeError:
         return Head()
     inputs = message.inputs[:MAX_TENSORS]
+    wanted = [place for place, item in enumerate(inputs) if item.name in tensors]
     return Head(
         message.id,
         "/".join(filter(None, (message.model_name, message.model_version))),
         _parameters(message.parameters, names),
         tuple(_parameters(item.parameters, names) for item in inputs),
+        _inputs(data, wanted) if wanted else (),
     )
+
+
+def _inputs(data: bytes, places: Sequence[int]) -> tuple[tuple[int, Tensor], ...]:
+    """The inputs at these places; none if what all of them hold cannot be told apart."""
+    try:
+        tensors = read_request(data).inputs
+    except MalformedError:
+        return ()
+    return tuple((place, tensors[place]) for place in places)
 
 
 def _parameters(

@@ -2,7 +2,8 @@
 
 OpenAI's requests have them at the top, those of the Open Inference Protocol under ``parameters``,
 of the whole or of an input (``inputs[0].temperature``), and the model in the message or, over REST,
-in their path, as ``name`` or ``name/version``.
+in their path, as ``name`` or ``name/version``. Some servers take them as inputs beside the others;
+see :mod:`registry.shim.proxies.tensor_params`.
 """
 
 import itertools
@@ -13,6 +14,7 @@ from typing import Final
 from registry.core import encoding
 from registry.core.profiles.tensor import MAX_TENSORS
 from registry.errors import MalformedError
+from registry.shim.proxies import tensor_params
 from registry.shim.proxies.answer_readers import announced
 from registry.wire import open_inference
 
@@ -90,9 +92,10 @@ def params_of(body: bytes, path: str = "", json_bytes: str | None = None) -> dic
 
 def params_of_message(data: bytes) -> dict[str, str]:
     """Read the parameters of a ``ModelInferRequest``; of anything else there are none."""
-    head = open_inference.request_head(data, _NAMES)
+    head = open_inference.request_head(data, _NAMES, tensor_params.NAMES)
     named = {"model": head.model} if head.model else {}
-    return _written({**named, **head.parameters}, head.inputs)
+    sent = [(place, tensor_params.read_tensor(tensor)) for place, tensor in head.tensors]
+    return _written({**named, **head.parameters}, head.inputs, sent)
 
 
 def _in_body(body: bytes) -> dict[str, str]:
@@ -106,8 +109,19 @@ def _in_body(body: bytes) -> dict[str, str]:
     if not isinstance(members, dict):
         return {}
     inputs = members.get("inputs")
-    own = (_nested(item) for item in inputs[:MAX_TENSORS]) if isinstance(inputs, list) else ()
-    return _written(_nested(members) | members, own)
+    each = inputs[:MAX_TENSORS] if isinstance(inputs, list) else []
+    own = (_nested(item) for item in each)
+    sent = [(place, _sent(item)) for place, item in enumerate(each) if isinstance(item, dict)]
+    return _written(_nested(members) | members, own, sent)
+
+
+def _sent(item: Mapping[str, object]) -> Mapping[str, str]:
+    name, datatype = item.get("name"), item.get("datatype")
+    if not isinstance(name, str) or not isinstance(datatype, str):
+        return {}
+    if name not in tensor_params.NAMES:
+        return {}
+    return tensor_params.read_members(name, datatype, item.get("data"))
 
 
 def _nested(members: object) -> dict[str, object]:
@@ -116,9 +130,20 @@ def _nested(members: object) -> dict[str, object]:
 
 
 def _written(
-    members: Mapping[str, object], inputs: Iterable[Mapping[str, object]]
+    members: Mapping[str, object],
+    inputs: Iterable[Mapping[str, object]],
+    sent: Iterable[tuple[int, Mapping[str, str]]] = (),
 ) -> dict[str, str]:
+    """What is written down of a request.
+
+    Args:
+        members: Its own parameters.
+        inputs: Those of each input.
+        sent: What inputs hold that are parameters, with their places.
+    """
     found = {name: members[name] for name in _PARAMS if name in members}
+    for place, held in sent:
+        found |= {f"inputs[{place}].{name}": text for name, text in held.items()}
     for place, item in enumerate(inputs):
         if item:
             found |= {f"inputs[{place}].{name}": item[name] for name in _PARAMS if name in item}

@@ -74,7 +74,13 @@ class Shown:
         if of_input is None:
             places: tuple[str, ...] = (f"/request/{name}", f"/request/parameters/{name}")
         else:
-            places = (f"/request/inputs/{of_input[1]}/parameters/{of_input[2]}",)
+            own = f"/request/inputs/{of_input[1]}"
+            # It may have been sent as the input itself, of which the policy may name any part.
+            if any(
+                f"{path}/".startswith((f"{own}/data/", f"{own}/contents/")) for path in self._fields
+            ):
+                return True
+            places = (f"{own}/parameters/{of_input[2]}", f"{own}/data", f"{own}/contents")
         # Whoever hides a whole hides its parts.
         return any(f"{place}/".startswith(f"{path}/") for place in places for path in self._fields)
 

@@ -84,9 +84,15 @@ def test_nobodys_words_are_shown_as_a_number(name: str, words: str) -> None:
         ("/request/inputs/1/parameters", set()),
         ("/request/inputs", set()),
         ("/request/inputs/0", {"inputs[1].seed", "inputs[1].model"}),
+        ("/request/inputs/1/data", set()),
+        ("/request/inputs/1/data/0", set()),
+        ("/request/inputs/1/contents/bytes_contents", set()),
         ("/request/inputs/1/parameters/see", {"inputs[1].seed", "inputs[1].model"}),
     ],
-    ids=["seed", "parameters", "inputs", "another", "part"],
+    ids=[
+        *("seed", "parameters", "inputs", "another"),
+        *("the input itself", "an element of it", "typed elements", "part"),
+    ],
 )
 def test_a_parameter_of_an_input_that_is_committed_to_is_not_shown(
     field: str, left: set[str]

@@ -318,7 +318,10 @@ class Input(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___Parameter]:
         """Its parameters."""
@@ -326,11 +329,12 @@ class Input(_message.Message):
     def __init__(
         self,
         *,
+        name: _builtins.str = ...,
         parameters: _abc.Mapping[_builtins.str, Global___Parameter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parameters", b"parameters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
