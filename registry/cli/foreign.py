@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +11,7 @@ from registry.cli import endorsement_files
 from registry.cli.connection import connect
 from registry.cli.distrust_file import read_distrust
 from registry.cli.evidence_verify import named_roots, root_option
+from registry.cli.foreign_fetch import Fetching, fetch_options, gather
 from registry.cli.foreign_text import next_step, proof_lines
 from registry.cli.output import VERDICT_STATUS, json_option, show
 from registry.cli.policy_file import read_policy
@@ -30,13 +32,17 @@ from registry.core.foreign.systems import READERS, Examined, examine, system_of
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason, RefusedError
 
+_BODIES = frozenset(PartRole) - {PartRole.SETTLEMENT}
+"""What is never headers."""
+
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command()
 @click.argument("system", type=click.Choice([item.value for item in READERS]))
-@click.argument("files", nargs=-1, required=True, metavar="FILE|ROLE=FILE|DIR…")
+@click.argument("files", nargs=-1, metavar="FILE|ROLE=FILE|DIR…")
+@fetch_options
 @click.option("--key", metavar="FILE|URI", help=f"{KEY_HELP} Without it nothing is sent.")
 @click.option("--at", type=_TIME, help="The moment that counts (UTC); now if absent.")
 @click.option("--fetched-at", type=_TIME, help="When you fetched it (UTC); --at if absent.")
@@ -57,6 +63,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     *,
     system: str,
     files: tuple[str, ...],
@@ -70,13 +77,25 @@ def command(
     model: str | None,
     withhold: tuple[str, ...],
     as_json: bool,
+    **fetching: Any,
 ) -> int:
-    """Check another system's proof of an output, and keep it with what it is worth.
+    r"""Check another system's proof of an output, and keep it with what it is worth.
 
     The name of a file says what it is: receipt, response, request, signature, report, keyset,
     session, key, evidence, settlement, transaction, or an endorsement such as intel-tcb-info; a
-    folder is all its files. The bytes are kept as they are. What is invalid is not registered; what
-    is open is.
+    folder is all its files. The bytes are kept as they are: save bodies as they came, without
+    headers (curl -o), streams with their framing. What is invalid is not registered; what is open
+    is.
+
+    \b
+    aci           receipt report [session…] [request] [response]
+    air           receipt key evidence [request] [response]
+    near          signature… report… [request] [response]
+    opengradient  response [request] key evidence [settlement] [transaction]
+                  or transaction alone, for an inference on the chain
+
+    With --fetch a system is asked for what is missing, by the id in the response: its signatures,
+    receipt, sessions, and evidence for a nonce of our own. Most have it for minutes only.
 
     Exit status: 0 valid, 1 invalid or refused, 3 unavailable, 4 indeterminate.
     """
@@ -84,12 +103,14 @@ def command(
     moment: datetime = ctx.obj["now"]() if at is None else at.replace(tzinfo=UTC)
     fetched = moment if fetched_at is None else fetched_at.replace(tzinfo=UTC)
     whose = system_of(system)
-    captured = _captured(files)
+    told = None if nonce is None else _nonce(nonce)
+    caught = gather(whose, _captured(files), told, Fetching(**fetching), moment)
+    captured = caught.captured
     asked = Asked(
         at=moment,
         policy=None if policy_file is None else read_policy(policy_file),
         roots=named_roots(roots),
-        nonce=None if nonce is None else _nonce(nonce),
+        nonce=caught.nonce,
         model=None if model is None else digest.parse(model),
         fetched_at=appraised_at(fetched),
         distrusted=() if distrust_file is None else read_distrust(distrust_file),
@@ -101,7 +122,8 @@ def command(
         _require_bearable(examined)
         with connect(ctx) as client:
             imported = import_proof(client, examined, _bytes(captured, examined.policy), signer)
-    show(_value(examined, imported), _lines(examined, imported), as_json=as_json)
+    value = {**_value(examined, imported), **caught.value()}
+    show(value, [*caught.lines(), *_lines(examined, imported)], as_json=as_json)
     return VERDICT_STATUS[examined.proof.verdict]
 
 
@@ -124,6 +146,14 @@ def _captured(given: tuple[str, ...]) -> Captured:
         with path.open("rb") as file:
             # One byte more than allowed, so that a file that is too long is refused, not cut.
             data = file.read(MAX_PART_BYTES + 1)
+        if role in _BODIES and data.startswith(b"HTTP/"):
+            raise MalformedError(
+                Reason.FOREIGN_PART,
+                "this begins with the headers of an answer, which nobody has signed",
+                where=str(path),
+                expected="the body alone, as it came",
+                hint="save it with curl -o, without -i",
+            )
         if isinstance(role, PartRole):
             parts.append((role, data))
         else:
@@ -136,9 +166,20 @@ def _files(given: tuple[str, ...]) -> Iterator[tuple[PartRole | Role, Path]]:
     for text in given:
         name, equals, rest = text.partition("=")
         if equals and name in known:
+            if not Path(rest).is_file():
+                raise MalformedError(
+                    Reason.BAD_SETTING, "there is no such file", where=rest, expected=f"a {name}"
+                )
             yield known[name], Path(rest)
             continue
         path = Path(text)
+        if not path.exists():
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "there is no such file or folder",
+                where=text,
+                expected="a file named by its role, a folder of such, or ROLE=FILE",
+            )
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             yield _role_of(file), file
 

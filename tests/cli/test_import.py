@@ -2,7 +2,7 @@
 
 import builtins
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ from registry.core.encoding import time_text
 from registry.core.evidence.claims import Family
 from registry.core.evidence.distrust import Entry, Selector
 from registry.core.foreign.captured import PartRole
+from registry.core.foreign.near.documents import Node
 from registry.core.foreign.proof import System
 from registry.core.foreign.systems import Examined, examine
 from registry.core.records import foreign_proof
@@ -28,7 +29,10 @@ from registry.errors import ForbiddenError, RefusedError
 from tests.cli.conftest import Place, Said, Shell
 from tests.cli.test_trace import record
 from tools.fake_vendor import aci, air, near, opengradient
+from tools.fake_vendor import opengradient_settlement as chain
 from tools.fake_vendor.caught import NOON, Caught
+from tools.fake_vendor.publishing import publish
+from tools.fake_vendor.services import Reply, Services
 
 AT = ("--at", time_text(NOON))
 
@@ -355,3 +359,119 @@ def test_a_member_that_would_forge_a_line_is_shown_escaped(shell: Shell, home: P
     said = shell("import", "aci", written(home / "caught", caught), *AT, *told(caught))
     assert "\nVALID  everything" not in said.out
     assert json.dumps("x\nVALID  everything")[1:-1] in said.out
+
+
+# --- Fetching. ---
+
+
+@pytest.fixture
+def vendors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    with Services() as services:
+        for name, value in services.environment().items():
+            monkeypatch.setenv(name, value)
+        yield services
+
+
+def test_what_proves_an_answer_is_fetched_kept_and_traced(
+    *, acme: Shell, home: Path, key: Path, vendors: Services
+) -> None:
+    caught = near.mint(
+        near.Spec(algorithms=("ed25519",), response=b'{"id": "c-1", "a": "fetched"}')
+    )
+    parts = dict(caught.parts)
+    quote = Node.of(json.loads(parts[PartRole.REPORT])).quote
+    publish(vendors, Family.INTEL_DCAP, quote, caught.endorsements)
+    (home / "response").write_bytes(parts[PartRole.RESPONSE])
+    (home / "request").write_bytes(parts[PartRole.REQUEST])
+    options = [*AT, *told(caught), "--save", "caught", "--key", key, "--json"]
+    signer = json.loads(parts[PartRole.SIGNATURE])["signing_address"]
+    asked = f"signing_algo=ed25519&signing_address={signer}&nonce={caught.nonce.hex()}"  # type: ignore[union-attr]  # it has one
+    vendors.add("/v1/signature/c-1?signing_algo=ed25519", Reply(parts[PartRole.SIGNATURE]))
+    vendors.add(f"/v1/attestation/report?{asked}", Reply(parts[PartRole.REPORT]))
+    files = ("response", "request")
+    fetch = ("--fetch", vendors.url, "--fetch-endorsements")
+    said = acme("import", "near", *files, *fetch, *options)
+    assert (said.status, said.value["proof"]["verdict"]) == (0, "VALID")
+    assert said.value["missed"] == ["signature ecdsa: status 404"]
+    assert {item["role"] for item in said.value["fetched"]} >= {"signature", "report"}
+    # What was kept is taken again, without anybody being asked.
+    vendors.replies.clear()
+    again = acme("import", "near", *files, "caught", *options)
+    assert (again.status, again.value["index"]) == (0, said.value["index"])
+    assert "fetched" not in again.value
+    assert acme("trace", "response", *told(caught)[:2]).status == 0
+
+
+def test_what_is_missing_is_told_beside_what_was_made_of_the_rest(
+    shell: Shell, home: Path, vendors: Services
+) -> None:
+    caught = near.mint(near.Spec(algorithms=("ed25519",), response=b'{"id": "c-2"}'))
+    parts = dict(caught.parts)
+    (home / "response").write_bytes(parts[PartRole.RESPONSE])
+    vendors.add("/v1/signature/c-2?signing_algo=ed25519", Reply(parts[PartRole.SIGNATURE]))
+    said = shell("import", "near", "response", "--fetch", vendors.url, *AT)
+    assert said.status == 4
+    assert "NOT FETCHED  report ed25519: status 404" in said.out
+    assert "fetched      signature, " in said.out
+
+
+def test_a_token_goes_to_the_host_that_was_named_and_into_no_output(
+    shell: Shell, home: Path, vendors: Services
+) -> None:
+    (home / "token").write_text("s3cret-of-mine\n")
+    given = ("--fetch", vendors.url, "--fetch-id", "x", "--fetch-token-file", "token")
+    said = shell("import", "aci", *given, "--json")
+    assert (said.status, said.error["reason"]) == (3, "REMOTE_STATUS")
+    assert "s3cret" not in said.out + said.err
+    assert vendors.asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "status"),
+    [
+        (("near", "response", "--fetch", "http://gateway.example"), "BAD_SETTING", 2),
+        (("near", "response", "--fetch-id", "x"), "BAD_SETTING", 2),
+        (("air", "response", "--fetch", "https://localhost:1"), "BAD_SETTING", 2),
+        (("near", "response", "--fetch", "https://localhost:1", "--nonce", "00"), "BAD_SETTING", 2),
+        (("near", "missing.json"), "BAD_SETTING", 2),
+        (("near", "response=missing.json"), "BAD_SETTING", 2),
+        (("near", "response=headers"), "FOREIGN_PART", 1),
+        (("near",), "FOREIGN_PART", 1),
+        (("near", "response", "--fetch", "https://localhost:1"), "FOREIGN_PART", 1),
+    ],
+    ids=range(9),
+)
+def test_what_cannot_be_asked_or_read_is_refused_before_anybody_is_asked(
+    *, shell: Shell, home: Path, arguments: tuple[str, ...], reason: str, status: int
+) -> None:
+    (home / "response").write_bytes(b"{}")
+    (home / "headers").write_bytes(b"HTTP/1.1 200 OK\r\n\r\n{}")
+    said = shell("import", *arguments, "--json")
+    assert (said.status, said.error["reason"]) == (status, reason)
+    assert not said.err.startswith("Traceback")
+
+
+def test_a_settled_response_is_imported_from_files(acme: Shell, home: Path, key: Path) -> None:
+    mine = opengradient.mint(opengradient.Spec(content="settled"))
+    batch = chain.dump([chain.proof_of(mine), chain.another(1)])
+    caught = chain.settled(mine, batch, chain.receipt(chain.batch_event(batch)))
+    said = acme(
+        *("import", "opengradient", written(home / "caught", caught), "--key", key),
+        *(*AT, *told(caught), "--json"),
+    )
+    assert (said.status, said.value["proof"]["parser_version"]) == (0, "opengradient/2")
+    (home / "answer").write_bytes(response(caught))
+    found = acme("trace", "answer", *told(caught)[:2], "--json")
+    assert found.value["foreign"][0]["verdict"] == "VALID"
+    claims = found.value["foreign"][0]["here"]["claims"]
+    assert claims["settlement_blob"] == chain.BLOB_ID
+
+
+def test_an_inference_on_the_chain_is_imported_and_found(
+    acme: Shell, home: Path, key: Path
+) -> None:
+    (home / "transaction.json").write_text(json.dumps(chain.receipt(chain.inference_event())))
+    said = acme("import", "opengradient", "transaction.json", "--key", key, *AT, "--json")
+    assert (said.status, said.value["proof"]["verdict"]) == (4, "INDETERMINATE")
+    found = acme("trace", f"sha256:{said.value['proof']['output']}", "--json")
+    assert found.value["foreign"][0]["here"]["claims"]["model_cid"] == "QmModel"

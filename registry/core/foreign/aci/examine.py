@@ -298,8 +298,12 @@ def _device(ledger: Ledger, reading: Reading, report: Report | None, captured: C
     log = report.evidence_text("event_log")
     if log is not None and not endorsements.all(Role.EVENT_LOG):
         endorsements = endorsements.with_([(Role.EVENT_LOG, log.encode())])
-    family = _FAMILIES.get(report.attestation.tee_type, Family.INTEL_DCAP)
-    return Device(family, evidence, endorsements)
+    return Device(family_of(report), evidence, endorsements)
+
+
+def family_of(report: Report) -> Family:
+    """Of which kind the evidence in a report should be."""
+    return _FAMILIES.get(report.attestation.tee_type, Family.INTEL_DCAP)
 
 
 def _bound(
