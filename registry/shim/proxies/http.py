@@ -25,6 +25,7 @@ from yarl import URL
 from registry.core.digest import sha256
 from registry.errors import Reason, RegistryError
 from registry.shim.proxies.answer_readers import LONG_BYTES, kind_of
+from registry.shim.proxies.call_paths import is_call
 from registry.shim.proxies.exchange import (
     Exchange,
     GoneError,
@@ -82,7 +83,7 @@ class HttpProxy:
             headers = exchange.asked_headers()
             body = await exchange.body()
             asking = self._asking(exchange, url, headers, body)
-            if exchange.method == "POST" or body:
+            if is_call(exchange.method, exchange.path, body):
                 await self._record(exchange, body, asking)
             else:
                 await _pass(exchange, asking)

@@ -9,8 +9,8 @@
     client = openai.OpenAI(http_client=httpx2.Client(transport=recorded))
 
 For ``httpx`` and its successor ``httpx2``, which OpenAI's clients use; for clients that are
-asynchronous there is :class:`AsyncRecordedTransport`. Every POST is a call and has a record, as
-behind :class:`registry.shim.proxies.http.HttpProxy`, and the same rules say when an answer is
+asynchronous there is :class:`AsyncRecordedTransport`. Every call has a record, and the same rules
+as behind :class:`registry.shim.proxies.http.HttpProxy` say what is one, and when an answer is
 whole: a client that closes after the protocol's end got its answer, one that closes before is gone.
 A retry is a call of its own.
 
@@ -32,6 +32,7 @@ from typing import Any, Self
 from registry.core.digest import sha256
 from registry.errors import LimitExceededError, Reason
 from registry.shim.proxies.answer_readers import LONG_BYTES, kind_of
+from registry.shim.proxies.call_paths import is_call
 from registry.shim.proxies.exchange import ASKED_HEADERS, MAX_REQUEST_BYTES
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
 from registry.shim.proxies.request_params import JSON_BYTES, Unread, params_of
@@ -68,9 +69,9 @@ class RecordedTransport:
             MalformedError: ``MALFORMED_FIELD``.
             LimitExceededError: ``BODY_TOO_LARGE``.
         """
-        if request.method != "POST":
-            return self._inner.handle_request(request)
         body = request.read()
+        if not is_call(request.method, request.url.path, body):
+            return self._inner.handle_request(request)
         call = self._calls.begin_here(_request_digest(body), _asked(request, body))
         try:
             response = self._inner.handle_request(request)
@@ -135,9 +136,9 @@ class AsyncRecordedTransport:
         Raises:
             RegistryError: As :meth:`RecordedTransport.handle_request`.
         """
-        if request.method != "POST":
-            return await self._inner.handle_async_request(request)
         body = await request.aread()
+        if not is_call(request.method, request.url.path, body):
+            return await self._inner.handle_async_request(request)
         long = len(body) > LONG_BYTES
         digest = _request_digest(body)
         asked = await asyncio.to_thread(_asked, request, body) if long else _asked(request, body)
