@@ -23,7 +23,8 @@ from registry.client.registry import RegistryClient
 from registry.core.tlog.note import VerifierKey
 from registry.inspection.arrays import Array
 from registry.shim.app import Shim, open_shim
-from registry.shim.proxies.onnx import Answer, RecordedSession
+from registry.shim.proxies.onnx import RecordedSession
+from registry.shim.proxies.run_answer import Answer
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.release import PinnedRelease
 from registry.shim.revealing import reveal

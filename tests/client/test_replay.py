@@ -24,7 +24,8 @@ from registry.core.records.replay import PREDICATE_TYPE, Replay, Tolerance, Why,
 from registry.errors import Reason, RegistryError
 from registry.inspection.arrays import to_array, to_tensor
 from registry.inspection.rerun import Limits
-from registry.shim.proxies.onnx import Answer, RecordedSession
+from registry.shim.proxies.onnx import RecordedSession
+from registry.shim.proxies.run_answer import Answer
 from registry.shim.recorder.outcomes import Deployment
 from registry.shim.revealing import reveal
 from tests.client.conftest import Place

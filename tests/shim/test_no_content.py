@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -387,9 +387,9 @@ def test_what_is_said_through_a_transport_is_nowhere(
 
 
 @PRIVATE
-@pytest.mark.parametrize("mode", get_args(onnx.Mode))
+@pytest.mark.parametrize("mode", MODES)
 def test_what_a_session_is_fed_is_nowhere(
-    tmp_path: Path, collector: Collector, lines: Any, mode: onnx.Mode, *, private: bool
+    tmp_path: Path, collector: Collector, lines: Any, mode: Mode, *, private: bool
 ) -> None:
     models = lay_out(tmp_path / "onnx", MODELS)
     release = release_of(MODELS)
@@ -399,7 +399,13 @@ def test_what_a_session_is_fed_is_nowhere(
 
         def session(path: str) -> onnx.RecordedSession:
             return onnx.RecordedSession.open(
-                models, path, release, here.shim.recorder, mode=mode, keeping=here.keeping
+                models,
+                path,
+                release,
+                here.shim.recorder,
+                mode=mode,
+                keeping=here.keeping,
+                unrecorded=here.shim.unrecorded,
             )
 
         texts, numbers = session("strings.onnx"), session("linear.onnx")

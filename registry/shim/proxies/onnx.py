@@ -7,18 +7,18 @@ ONNX Runtime comes with the extra ``provreg[shim]``.
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 
 from registry.core.profiles import tensor
-from registry.core.profiles.open_inference import InferenceResponse
 from registry.core.profiles.tensor import Tensor
 from registry.core.records import inference
-from registry.errors import RegistryError, UnavailableError
+from registry.errors import MalformedError, Reason, RegistryError, UnavailableError
 from registry.inspection.arrays import Array, to_tensor
 from registry.inspection.cpu import instruction_set
 from registry.inspection.session import (
@@ -31,51 +31,20 @@ from registry.inspection.session import (
 from registry.shim.attestation import KeyAttestation
 from registry.shim.deployment import Description, Standing
 from registry.shim.privacy.keeping import Content, Keeping
-from registry.shim.recorder.asking import DEADLINE, LEVEL, Asked, Proven
+from registry.shim.proxies.run_answer import NOT_ASKED, NOWHERE, Answer
+from registry.shim.recorder.asking import DEADLINE, LEVEL, Asked
+from registry.shim.recorder.calls import Mode
 from registry.shim.recorder.levels import Levels
 from registry.shim.recorder.outcomes import Answered, Deployment, Open
 from registry.shim.recorder.recorder import Recorder
+from registry.shim.recorder.ticket import Ticket
+from registry.shim.recorder.unrecorded import Unrecorded, uncounted, unless_durable
 from registry.shim.recorder.wish import Wish
 from registry.shim.release import PinnedRelease
 from registry.shim.spans import mark_current
 
 UNCOVERED = ("request.run_options", "runtime.hardware", "time")
 """What a record of this proxy does not commit to."""
-
-Mode = Literal["strict", "stream"]
-"""What is durable before a run returns."""
-
-NOT_ASKED = Proven()
-"""Nobody asked for a level."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """The outputs of one run, and where they are recorded.
-
-    Attributes:
-        outputs: What the session returned.
-        tensors: The same as profiles see it.
-        content_digest: The digest that names the output.
-        n: The number of the completion in the shim's journal.
-        model_name: The release that answered, as ``name@version``.
-        proven: How far the record came on its way to the level that was asked for.
-    """
-
-    outputs: list[Array]
-    tensors: tuple[Tensor, ...]
-    content_digest: bytes
-    n: int
-    model_name: str
-    proven: Proven = NOT_ASKED
-
-    def to_json(self) -> bytes:
-        """The outputs as a file from which anybody can find the content digest again.
-
-        Raises:
-            MalformedError: ``PROFILE`` for outputs that JSON cannot hold, such as NaN.
-        """
-        return InferenceResponse(self.model_name, self.tensors).to_bytes()
 
 
 class RecordedSession:
@@ -95,9 +64,17 @@ class RecordedSession:
         allowed: Callable[[], None] = lambda: None,
         keeping: Keeping | None = None,
         levels: Levels | None = None,
+        unrecorded: Unrecorded | None = None,
     ) -> None:
         """Use :meth:`open`: this trusts that ``session`` was made of what ``deployment`` says."""
+        if mode == "best_effort" and unrecorded is None:
+            raise MalformedError(
+                Reason.BAD_SETTING,
+                "in best_effort somebody must count what is not recorded",
+                hint="unrecorded=shim.unrecorded",
+            )
         self._mode = mode
+        self._unrecorded = unrecorded if mode == "best_effort" else None
         self._session = session
         self._deployment = deployment
         self._recorder = recorder
@@ -124,6 +101,7 @@ class RecordedSession:
         attestation: KeyAttestation | None = None,
         keeping: Keeping | None = None,
         levels: Levels | None = None,
+        unrecorded: Unrecorded | None = None,
     ) -> Self:
         """Load a model of a release, if it is the registered one.
 
@@ -137,15 +115,19 @@ class RecordedSession:
             threads: Threads for one run; 0 leaves it to ONNX Runtime.
             opt_level: How far ONNX Runtime rewrites the graph.
             mode: ``strict`` returns when intent and completion are durable, ``stream`` runs the
-                model when the intent is, and the completion follows.
+                model when the intent is, and the completion follows; ``best_effort`` waits for
+                nothing, and what the journal does not take is counted.
             attestation: What attests the key that signs; records then name the evidence, and runs
                 are refused while it requires a result and none is in force.
             keeping: What is kept of runs: inputs and outputs, each tensor as a frame with its name,
                 type and shape in JSON and one with its bytes; None for nothing.
             levels: What looks after levels that runs ask for; without it they are only written
                 down.
+            unrecorded: Where runs are counted that the journal does not take; ``best_effort``
+                needs it.
 
         Raises:
+            MalformedError: ``BAD_SETTING`` in ``best_effort`` without it.
             VerificationError: ``WRONG_MODEL_FILE`` if a file differs from the registered one.
             NotFoundError: ``WRONG_MODEL_FILE`` if it is missing, or not in the release.
             MalformedError: ``MALFORMED_ONNX`` if ONNX Runtime cannot load it.
@@ -182,7 +164,14 @@ class RecordedSession:
         standing = Standing(recorder, described, attestation)
         allowed = (lambda: None) if attestation is None else attestation.require
         return cls(
-            session, standing, recorder, mode, allowed=allowed, keeping=keeping, levels=levels
+            session,
+            standing,
+            recorder,
+            mode,
+            allowed=allowed,
+            keeping=keeping,
+            levels=levels,
+            unrecorded=unrecorded,
         )
 
     def get_inputs(self) -> list[Any]:
@@ -248,7 +237,7 @@ class RecordedSession:
             MalformedError: ``UNSUPPORTED_TENSOR`` or ``PROFILE`` for inputs that have no digest, in
                 which case nothing was run, and for outputs that have none.
             UnavailableError: ``JOURNAL_LATCHED``, ``JOURNAL_FULL`` or ``JOURNAL_BUSY``: there is no
-                answer.
+                answer. Not in ``best_effort``, and in ``stream`` only before the run.
             MalformedError: ``MALFORMED_FIELD`` for what is no level, or a deadline without one, and
                 nothing was run.
             LimitExceededError: ``MALFORMED_FIELD`` for a deadline that is too late.
@@ -266,6 +255,7 @@ class RecordedSession:
         wanted: Asked | None,
     ) -> Answer:
         """Run the model; who wants nothing of its record has the answer before that is written."""
+        start = time.monotonic_ns()
         levels = self._levels
         level = None if wanted is None else wanted.level
         wish = None if wanted is None or level is None or levels is None else Wish(levels, wanted)
@@ -281,39 +271,94 @@ class RecordedSession:
             with contextlib.suppress(UnavailableError):
                 self._recorder.refused(self._recorder.begin(deployment, request), error.reason)
             raise
-        opened = self._recorder.intent(deployment, request)
+        lost = uncounted if self._unrecorded is None else self._unrecorded.once()
+        opened = self._intend(deployment, request, lost)
+        begun = time.monotonic_ns()
         try:
             outputs = self._session.run(list(asked) or None, inputs, run_options)
+            done = time.monotonic_ns()
             names = asked or self._output_names
             tensors = tuple(map(to_tensor, names, outputs))
             content = tensor.content_digest(tensors)
             wire = tensor.wire_digest(tensors)
         # Also when interrupted: every intent has an outcome.
         except BaseException as error:
-            # A latched journal leaves the intent open, and the next start says so.
-            with contextlib.suppress(UnavailableError):
-                self._recorder.fail(opened, _describe(error))
+            self._fail(opened, _describe(error), lost)
             raise
+        if opened is None:
+            proven = NOT_ASKED if wish is None else wish.proven_here()
+            return Answer(outputs, tensors, content, NOWHERE, self._model_name, proven)
         response = inference.Response(
             profile=tensor.NAME, content_digest=content.hex(), wire_digest=wire.hex(), complete=True
         )
         answered = self._keep(opened, response, fed, tensors)
         mark_current(f"{self._recorder.shim_id}/{opened.n}", answered.response)
+        answered = replace(answered, course=self._course(start, begun, done))
         if self._mode != "strict" and wanted is None:
             # What the journal does not take leaves the intent without an outcome, which tells.
-            self._recorder.answered_later(opened, lambda: answered, lambda: None)
-            return Answer(outputs, tensors, content, -1, self._model_name)
+            self._recorder.answered_later(opened, lambda: answered, lost)
+            return Answer(outputs, tensors, content, NOWHERE, self._model_name)
         if wanted is not None:
             answered = replace(answered, asked=level, deadline_ms=wanted.deadline_ms)
+        ticket = self._answered(opened, answered, wish, lost)
+        proven = NOT_ASKED if wish is None else wish.proven_here()
+        n = NOWHERE if ticket is None else ticket.n
+        return Answer(outputs, tensors, content, n, self._model_name, proven)
+
+    def _intend(
+        self, deployment: Deployment, request: bytes, lost: Callable[[], None]
+    ) -> Open | None:
+        """Write down that a run is about to begin; None if that cannot be, and need not."""
+        if self._mode != "best_effort":
+            return self._recorder.intent(deployment, request)
+        try:
+            return self._recorder.begin(deployment, request, unless_durable(lost))
+        except UnavailableError:
+            lost()
+            return None
+
+    def _answered(
+        self, opened: Open, answered: Answered, wish: Wish | None, lost: Callable[[], None]
+    ) -> Ticket | None:
+        """Write down an answer whose record somebody wants to see; None if that cannot be."""
+        recorder = self._recorder
         if self._mode == "strict":
-            ticket = self._recorder.completed(opened, answered)
+            ticket = recorder.completed(opened, answered)
         else:
-            ticket = self._recorder.answered(opened, answered, urgency="soon")
-        proven = NOT_ASKED
+            try:
+                if self._mode == "best_effort" and wish is not None:
+                    wish.want_durable()
+                    ticket = recorder.answered(opened, answered, wish.settled)
+                else:
+                    ticket = recorder.answered(opened, answered, urgency="soon")
+            except UnavailableError:
+                lost()
+                return None
         if wish is not None:
             wish.written(opened, ticket, answered.response)
-            proven = wish.proven_here()
-        return Answer(outputs, tensors, content, ticket.n, self._model_name, proven)
+        return ticket
+
+    def _fail(self, opened: Open | None, error: str, lost: Callable[[], None]) -> None:
+        """Write down that a run gave nothing."""
+        if opened is None:
+            return
+        write = self._recorder.failed if self._mode == "best_effort" else self._recorder.fail
+        # A latched journal leaves the intent open, and the next start says so.
+        try:
+            write(opened, error)
+        except UnavailableError:
+            lost()
+
+    def _course(self, start: int, begun: int, done: int) -> inference.Course:
+        """How a run went that was asked for at ``start``, and lasted from ``begun`` to ``done``."""
+        total = time.monotonic_ns() - start
+        return inference.Course(
+            transport="in_process",
+            mode=self._mode,
+            first_us=total // 1000,
+            total_us=total // 1000,
+            added_us=(total - (done - begun)) // 1000,
+        )
 
     def _keep(
         self,
@@ -332,8 +377,8 @@ class RecordedSession:
                 receipt, opened.n, response, content, strict=self._mode == "strict"
             )
         except UnavailableError as error:
-            with contextlib.suppress(UnavailableError):
-                self._recorder.fail(opened, error.reason)
+            # Only in strict, where nobody counts.
+            self._fail(opened, error.reason, uncounted)
             raise
         return Answered(response, private=private)
 

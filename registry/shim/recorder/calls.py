@@ -24,7 +24,7 @@ from registry.shim.recorder.outcomes import NOTHING, Answered, Deployment, Open,
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.shown import Shown
 from registry.shim.recorder.ticket import After, Ticket
-from registry.shim.recorder.unrecorded import Unrecorded
+from registry.shim.recorder.unrecorded import Unrecorded, uncounted, unless_durable
 from registry.shim.recorder.wish import Wish
 from registry.shim.spans import NoSpans, Spans
 
@@ -159,10 +159,11 @@ class Calls:
         return call, deployment
 
     def _try(self, call: "Call", deployment: Deployment, request_digest: bytes) -> None:
+        call.lost = self._unrecorded.once()
         try:
-            call.open = self.recorder.begin(deployment, request_digest)
+            call.open = self.recorder.begin(deployment, request_digest, unless_durable(call.lost))
         except UnavailableError:
-            self._unrecorded.add()
+            call.lost()
 
     async def end(self, call: "Call", answer: Answer) -> None:
         """Write down an answer; see :meth:`Call.answered`."""
@@ -210,7 +211,7 @@ class Calls:
                     strict=self.mode == "strict",
                 )
             except UnavailableError as error:
-                self.write(partial(self.recorder.failed, open_, error.reason))
+                call.write(partial(self.recorder.failed, open_, error.reason))
                 raise
         else:
             call.response = answer.response
@@ -223,7 +224,7 @@ class Calls:
         make = partial(self._said, call, open_, answer, time.monotonic_ns())
         if self._keeping is None and call.wish is None:
             call.response = answer.response
-            self.recorder.answered_later(open_, make, self._lost)
+            self.recorder.answered_later(open_, make, call.lost)
             return
         said = make()
         try:
@@ -233,7 +234,7 @@ class Calls:
             else:
                 ticket = self.recorder.answered(open_, said, urgency="soon")
         except UnavailableError:
-            self._lost()
+            call.lost()
             return
         _written(call, open_, ticket)
 
@@ -248,21 +249,9 @@ class Calls:
             self._awaiting = Awaiting(loop)
         return self._awaiting
 
-    def write(self, write: Callable[[], object]) -> None:
-        """Write down an outcome that nobody waits for, if the journal takes it."""
-        try:
-            write()
-        except UnavailableError:
-            self._lost()
-
     def receipt_id(self, open_: Open) -> str:
         """How a caller names the record of a call: shim id and number of its intent."""
         return f"{self.recorder.shim_id}/{open_.n}"
-
-    def _lost(self) -> None:
-        # The intent without an outcome tells of the call; in best_effort nothing else would.
-        if self.mode == "best_effort":
-            self._unrecorded.add()
 
 
 def _written(call: "Call", open_: Open, ticket: Ticket) -> None:
@@ -278,12 +267,13 @@ class Call:
         open: Its intent; None if the journal could not take it, which only best_effort lets pass.
         response: What its record says of the answer; None before there is one.
         ended: Whether its outcome was written down, or tried to be; there is only one.
+        lost: Called if something of it is not written down, which only best_effort counts.
         wish: What its caller asked for, if somebody looks after it and it may still come true.
     """
 
     __slots__ = (
         *("_added_ns", "_calls", "_first_ns", "_last_ns", "_span", "_start_ns"),
-        *("asked", "ended", "open", "response", "wish"),
+        *("asked", "ended", "lost", "open", "response", "wish"),
     )
 
     def __init__(self, calls: Calls, asked: Asked, model: inference.Model) -> None:
@@ -294,6 +284,7 @@ class Call:
         self.open: Open | None = None
         self.response: inference.Response | None = None
         self.ended = False
+        self.lost: Callable[[], None] = uncounted
         levels = calls.levels
         self.wish = None if levels is None or asked.level is None else Wish(levels, asked)
         self._start_ns = time.monotonic_ns()
@@ -360,13 +351,20 @@ class Call:
         """Write down that there is no whole answer, and what went out before."""
         if not self.ended and (open_ := self._end(error)) is not None:
             shown = self._calls.shown.sent(sent)
-            self._calls.write(lambda: self._calls.recorder.failed(open_, error, shown))
+            self.write(lambda: self._calls.recorder.failed(open_, error, shown))
 
     def abandoned(self, sent: Sent = NOTHING) -> None:
         """Write down that whoever asked left, and what went out before."""
         if not self.ended and (open_ := self._end("client_gone")) is not None:
             shown = self._calls.shown.sent(sent)
-            self._calls.write(lambda: self._calls.recorder.abandoned(open_, shown))
+            self.write(lambda: self._calls.recorder.abandoned(open_, shown))
+
+    def write(self, write: Callable[[], object]) -> None:
+        """Write down an outcome that nobody waits for, if the journal takes it."""
+        try:
+            write()
+        except UnavailableError:
+            self.lost()
 
     def unwritten(self, reason: str) -> None:
         """Take note that its intent could not be written: it is not made, and has no record."""
@@ -375,7 +373,7 @@ class Call:
     def refused(self, reason: str) -> None:
         """Write down that the call was refused here."""
         if (open_ := self._end(reason)) is not None:
-            self._calls.write(lambda: self._calls.recorder.refused(open_, reason))
+            self.write(lambda: self._calls.recorder.refused(open_, reason))
 
     def _end(self, error: str) -> Open | None:
         self.ended = True

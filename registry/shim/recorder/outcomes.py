@@ -64,7 +64,7 @@ class Answered:
 
     Attributes:
         asked: How strongly the caller wanted it proven; None if it did not say.
-        course: How it went out; None within one process.
+        course: How it went out; None if nobody says.
         deadline_ms: By when the caller wants it proven, after the request.
         private: What it commits to of content that it does not show.
     """

@@ -8,10 +8,12 @@ import contextlib
 import os
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from registry.errors import DamagedError, Reason
 from registry.shim.durable import replace_file
+from registry.shim.recorder.ticket import After, Ticket
 
 _COUNT = struct.Struct(">Q")
 
@@ -54,6 +56,18 @@ class Unrecorded:
             with contextlib.suppress(OSError):
                 os.pwrite(self._descriptor, _COUNT.pack(self._count), 0)
 
+    def once(self) -> Callable[[], None]:
+        """What counts one call, however often and in whatever thread it is called."""
+        uncounted = [None]
+
+        def count() -> None:
+            # Taken by one caller alone.
+            with contextlib.suppress(IndexError):
+                uncounted.pop()
+                self.add()
+
+        return count
+
     def told(self, count: int) -> None:
         """Forget ``count`` calls, now that a durable record tells of them."""
         with self._mutex:
@@ -63,3 +77,17 @@ class Unrecorded:
     def close(self) -> None:
         """Give the file back."""
         os.close(self._descriptor)
+
+
+def uncounted() -> None:
+    """For a call that is not counted if something of it is lost: its intent tells of it."""
+
+
+def unless_durable(lost: Callable[[], None]) -> After:
+    """What calls ``lost`` if a record that nobody waits for never becomes durable."""
+
+    def settled(ticket: Ticket) -> None:
+        if ticket.failed:
+            lost()
+
+    return settled

@@ -34,8 +34,9 @@ from registry.shim.attestation import Attested, KeyAttestation
 from registry.shim.privacy.keeping import Keeping
 from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.privacy.vault import Vault
-from registry.shim.proxies.onnx import Mode, RecordedSession
+from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.recorder.asking import Proven
+from registry.shim.recorder.calls import Mode
 from registry.shim.recorder.request_key import RequestKey
 from registry.shim.release import PinnedRelease
 from tests.shim.world import (
@@ -51,6 +52,9 @@ from tests.shim.world import (
 )
 
 X = np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
+
+
+MODES: tuple[Mode, ...] = ("strict", "stream", "best_effort")
 
 
 def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: list[Any]) -> bytes:
@@ -133,6 +137,8 @@ class Bench:
     models: Path
 
     def session(self, path: str, **options: Any) -> RecordedSession:
+        if options.get("mode") == "best_effort":
+            options["unrecorded"] = self.shim.unrecorded
         return RecordedSession.open(self.models, path, self.release, self.shim.recorder, **options)
 
     def records(self) -> list[inference.Record]:
@@ -193,7 +199,7 @@ def test_it_has_no_way_to_run_the_model_without_a_record(bench: Bench) -> None:
     assert [name for name in ways if hasattr(recorded, name)] == ["run"]
 
 
-@pytest.mark.parametrize("mode", ["strict", "stream"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_run_waits_for_the_level_that_it_asks_for(bench: Bench, mode: Mode) -> None:
     session = bench.session("linear.onnx", mode=mode, levels=bench.shim.levels)
     answer = session.run_recorded(None, {"x": X}, level="signed", deadline_ms=15_000)
@@ -488,7 +494,7 @@ def test_a_missing_engine_names_the_extra(bench: Bench, monkeypatch: pytest.Monk
     assert "provreg[shim]" in caught.value.hint
 
 
-@pytest.mark.parametrize("mode", ["strict", "stream"])
+@pytest.mark.parametrize("mode", MODES)
 def test_what_a_run_was_fed_and_gave_is_sealed(bench: Bench, mode: str) -> None:
     policy = PrivacyPolicy(
         schema="privacy-policy/v1", retention_class="scores", keep=True, output="committed"
