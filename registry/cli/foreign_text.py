@@ -8,6 +8,7 @@ from registry.client.foreign import Found
 from registry.core.evidence.validity import Validity
 from registry.core.foreign.proof import ForeignProof
 from registry.core.foreign.systems import READERS
+from registry.core.verdict import Verdict
 
 _NEXT = {
     "EVIDENCE_OPEN": "give the collateral that is missing, or a moment inside the windows (--at)",
@@ -72,6 +73,8 @@ def found_lines(found: Iterable[Found]) -> list[str]:
             if item.then is not item.verdict:
                 lines.append(f"  THEN {item.then}, by what was believed when it was judged")
         lines += [f"  {line}" for line in proof_lines(item.here or item.proof)]
+        step = "" if item.verdict is Verdict.VALID else next_step(item.here or item.proof)
+        lines += [f"  next: {step}"] if step else []
     return lines
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from registry.core.records import inference
 from registry.errors import MalformedError, Reason, UnavailableError
@@ -30,6 +31,9 @@ MAX_WAITING_SPANS = 2048
 
 EXPORT_SECONDS = 5.0
 """How long a collector may take for one lot of spans."""
+
+TRACES = "/v1/traces"
+"""Where a collector takes traces, unless its address says otherwise."""
 
 RECEIPT_ID = "attest.receipt.id"
 OUTPUT_SHA256 = "attest.output.sha256"
@@ -138,13 +142,39 @@ def mark_current(receipt_id: str, response: inference.Response) -> None:
         trace.get_current_span().set_attributes(attributes_of(receipt_id, response))
 
 
+def traces_at(endpoint: str) -> str:
+    """The URL that takes OTLP traces over HTTP.
+
+    That of a collector alone, such as ``http://localhost:4318``, gets the path at which the
+    protocol has them.
+
+    Raises:
+        MalformedError: ``BAD_SETTING``.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine or "@" in endpoint:
+        raise MalformedError(
+            Reason.BAD_SETTING,
+            "this is no address of a collector",
+            where="--otlp",
+            expected="http://HOST:PORT/v1/traces or https://…, without user",
+            # Somebody's password may stand before the host.
+            actual=endpoint.rpartition("@")[2][:200],
+            hint="what a collector wants to see goes into OTEL_EXPORTER_OTLP_HEADERS",
+        )
+    return parts._replace(path=TRACES).geturl() if parts.path in ("", "/") else endpoint
+
+
 @contextmanager
 def spans_to(endpoint: str | None) -> Iterator[Spans]:
     """Spans that go to a collector in the background; what waits at the end is sent.
 
     Args:
-        endpoint: The URL that takes OTLP traces over HTTP, such as
-            ``http://localhost:4318/v1/traces``; None for no spans.
+        endpoint: Where a collector takes OTLP over HTTP, see :func:`traces_at`; None for no spans.
 
     Raises:
         MalformedError: ``BAD_SETTING``.
@@ -153,14 +183,7 @@ def spans_to(endpoint: str | None) -> Iterator[Spans]:
     if endpoint is None:
         yield NoSpans()
         return
-    if not endpoint.startswith(("http://", "https://")):
-        raise MalformedError(
-            Reason.BAD_SETTING,
-            "this is no address of a collector",
-            where="--otlp",
-            expected="http://HOST:PORT/v1/traces or https://…",
-            actual=endpoint[:200],
-        )
+    address = traces_at(endpoint)
     if trace is None:
         raise UnavailableError(
             Reason.MISSING_EXTRA,
@@ -170,7 +193,7 @@ def spans_to(endpoint: str | None) -> Iterator[Spans]:
     named = {"service.name": "provreg-shim", "service.version": metadata.version("provreg")}
     # Ended below, not by a hook of the process.
     provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_SECONDS)
+    exporter = OTLPSpanExporter(endpoint=address, timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=MAX_WAITING_SPANS))
     try:
         yield CollectedSpans(provider)

@@ -121,6 +121,8 @@ def test_a_root_that_only_the_importer_names_is_not_believed_by_who_traces(
     ]
     assert mine[0]["proof"]["verdict"] == "VALID"
     assert mine[0]["verdict"] == "INVALID"
+    shown = acme("trace", f"sha256:{proof.output}").out
+    assert "next: if you trust this root, name it with --root" in shown
 
 
 def test_without_evidence_a_proof_is_open_and_kept(acme: Shell, home: Path, key: Path) -> None:

@@ -14,7 +14,9 @@ import grpc
 import pytest
 
 from registry.core.profiles.recognise import candidates
+from registry.errors import MalformedError, Reason
 from registry.shim.proxies.open_inference import INFER, STREAM
+from registry.shim.spans import traces_at
 from tests.cli.conftest import Place, Shell
 from tests.cli.test_shim import Model, Proxy, arguments, shim, upstream, version
 from tests.http_handler import answering
@@ -34,7 +36,8 @@ class Collector:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
-        collected = self.bodies
+        self.paths: set[str] = set()
+        collected, paths = self.bodies, self.paths
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -42,6 +45,7 @@ class Collector:
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
                 collected.append(body)
+                paths.add(self.path)
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -198,11 +202,36 @@ def test_a_collector_that_is_down_holds_nothing_up(
     assert not [line for line in proxy.said if "Traceback" in line]
 
 
-def test_an_address_that_is_none_is_refused(place: Place, acme: Shell, version: str) -> None:
-    given = arguments(place, version, "http://127.0.0.1:9", "--otlp", "localhost:4317")
-    said = acme(*given)
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:4317", "http://", "http:///v1/traces", "http://h:0", "http://h:x", "ftp://h"],
+)
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        traces_at(address)
+    assert (caught.value.reason, caught.value.where) == (Reason.BAD_SETTING, "--otlp")
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated(
+    place: Place, acme: Shell, version: str
+) -> None:
+    otlp = ("--otlp", "http://user:s3cret@127.0.0.1:4318")
+    said = acme(*arguments(place, version, "http://127.0.0.1:9", *otlp))
     assert said.status == 2
     assert "--otlp" in said.err
+    assert "s3cret" not in said.err
+
+
+def test_the_address_of_a_collector_is_enough(
+    place: Place, upstream: str, version: str, collector: Collector
+) -> None:
+    alone = collector.url.removesuffix("/v1/traces")
+    assert traces_at(f"{alone}/") == traces_at(alone) == collector.url
+    assert traces_at(f"{alone}/other?a=b") == f"{alone}/other?a=b"
+    with shim(*arguments(place, version, upstream, "--otlp", alone)) as proxy:
+        assert ask(proxy).status == 200
+    assert len(collector.spans()) == 1
+    assert collector.paths == {"/v1/traces"}
 
 
 LATER = f"cc-{TRACE}-{PARENT}-01-what-nobody-knows-yet"

@@ -17,9 +17,9 @@ def test_a_fake_proof_is_believed_with_its_options_and_by_nobody_without(
     assert main([system, "--out", str(folder)]) == 0
     assert "FAKE" in capsys.readouterr().out
     options = (tmp_path / "caught.options").read_text().split()
-    assert run(["import", system, str(folder), *options, "--json"]) == 0
+    assert run(["import", str(system), str(folder), *options, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["proof"]["verdict"] == "VALID"
-    assert run(["import", system, str(folder), *options[:2], "--json"]) in (1, 4)
+    assert run(["import", str(system), str(folder), *options[:2], "--json"]) in (1, 4)
 
 
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
