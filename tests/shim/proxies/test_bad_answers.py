@@ -293,15 +293,16 @@ def test_what_only_a_shim_may_say_is_not_believed_of_a_model_server(
     )
 
     async def act(client: test_http.Client) -> None:
-        head = method + b" /v1/chat/completions"
-        reader, writer = await client.send(head, b"{}" if method == b"POST" else b"")
+        asks = method == b"POST"
+        path = b" /v1/chat/completions" if asks else b" /v1/models"
+        reader, writer = await client.send(method + path, b"{}" if asks else b"")
         said = await asyncio.wait_for(reader.read(), 20)
         writer.close()
         assert b"other/1" not in said
         assert b"x-output-sha256: 00" not in said
         assert b"x-output-sha256: 11" not in said
         assert b"attested" not in said
-        assert said.count(b"\r\nx-receipt-id: ") == (method == b"POST")
+        assert said.count(b"\r\nx-receipt-id: ") == asks
 
     test_http.run(tmp_path, Script([lines]), act)
 

@@ -287,7 +287,8 @@ def test_nothing_is_kept_of_a_call_whose_client_left(tmp_path: Path, method: byt
     async def act(client: Client) -> None:
         for _ in range(3):
             script.gone.clear()
-            reader, writer = await client.send(method + b" /v1/chat/completions", b"{}")
+            path = b" /v1/chat/completions" if method == b"POST" else b" /v1/models"
+            reader, writer = await client.send(method + path)
             await reader.readuntil(data)
             writer.close()
             await asyncio.wait_for(script.gone.wait(), 20)
