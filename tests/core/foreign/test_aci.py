@@ -245,6 +245,17 @@ def test_forged_session_data_is_not_what_its_digest_says() -> None:
     assert proof.verdict is Verdict.INVALID
 
 
+def test_session_data_that_is_no_data_uri_is_named() -> None:
+    def spoil(session: dict[str, Any]) -> dict[str, Any]:
+        session["evidence"]["data"] = "data:text/plain;base64,no base64"
+        return session
+
+    proof = judged(System.ACI, (minted := mint(Spec(session=spoil))).captured, minted.asked())
+    assert found(proof) == {("C7", "SESSION_EVIDENCE")}
+    [check] = [item for item in proof.checks if item.check == "C7"]
+    assert "no data URI" in check.detail
+
+
 def test_a_session_that_the_receipt_does_not_cite_is_refused() -> None:
     minted = mint()
     # What a list of sessions shows: without the bulky evidence, and superseded by now.
@@ -343,6 +354,16 @@ def test_an_algorithm_that_is_not_read_here_is_not_guessed() -> None:
     assert ("S1", "KEY_ALGORITHM") in found(judged(System.ACI, minted.captured, minted.asked()))
 
 
+@pytest.mark.parametrize("text", ["", "00" * 31, "ZZ" * 32, "0x" + "00" * 32])
+def test_a_key_for_receipts_that_is_none_is_named(text: str) -> None:
+    def edit(keyset: dict[str, Any]) -> dict[str, Any]:
+        keyset["receipt_signing_keys"][0]["public_key"] = text
+        return keyset
+
+    minted = mint(Spec(keyset=edit))
+    assert ("S1", "KEY_ALGORITHM") in found(judged(System.ACI, minted.captured, minted.asked()))
+
+
 def test_a_receipt_of_another_keyset_is_refused() -> None:
     minted = mint(
         Spec(receipt=lambda value: {**value, "workload_keyset_digest": "sha256:" + "11" * 32})
@@ -397,6 +418,7 @@ def test_without_evidence_the_key_is_open_and_the_receipt_is_kept() -> None:
 def test_without_keyset_nothing_is_verified() -> None:
     minted = mint()
     proof = judged(System.ACI, minted.without(PartRole.REPORT), Asked(NOON))
+    assert ("P2", "MISSING") in found(proof)
     assert proof.verdict is Verdict.INDETERMINATE
     assert proof.binding_strength is Strength.NONE
 
@@ -424,6 +446,17 @@ def test_a_report_for_a_nonce_that_nobody_told_is_left_open() -> None:
 def test_a_report_that_states_other_report_data_than_its_quote_is_refused() -> None:
     minted = mint(Spec(report_data=lambda _: bytes(64)))
     assert found(judged(System.ACI, minted.captured, minted.asked())) == {("A2", "REPORT_DATA")}
+
+
+def test_report_data_that_only_the_report_states_otherwise_is_refused() -> None:
+    def edit(report: dict[str, Any]) -> dict[str, Any]:
+        report["attestation"]["report_data"] = "11" * 32
+        return report
+
+    minted = mint(Spec(report=edit))
+    proof = judged(System.ACI, minted.captured, minted.asked())
+    assert found(proof) == {("A2", "REPORT_DATA")}
+    assert proof.verdict is Verdict.INVALID
 
 
 def test_evidence_of_an_unknown_root_proves_no_key() -> None:

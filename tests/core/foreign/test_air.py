@@ -425,6 +425,23 @@ def test_what_is_no_key_is_named(form: bytes) -> None:
     assert ("S1", "KEY_FORM") in found(judge(mint(Spec(key=lambda _: form))))
 
 
+def test_a_key_in_more_bytes_than_any_key_has_is_not_even_read() -> None:
+    der = (
+        key_of(5)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    longer = der + b"\n" * 5000
+    assert ("S1", "KEY_FORM") in found(judge(mint(Spec(key=lambda _: longer))))
+
+
+def test_claims_that_are_no_map_are_named() -> None:
+    with pytest.raises(CheckError) as caught:
+        read_claims(cbor2.dumps([1, 2]))
+    assert caught.value.finding == "NOT_CBOR"
+    assert caught.value.what == "the claims are no map"
+
+
 def test_a_key_of_another_kind_is_named() -> None:
     other = ec.derive_private_key(7, ec.SECP256R1()).public_key()
     der = other.public_bytes(

@@ -121,6 +121,13 @@ def test_another_nonce_in_the_report_than_in_its_quote_is_refused() -> None:
     assert found(proof) == {("A3", "NONCE_MISMATCH")}
 
 
+def test_another_nonce_in_the_report_is_refused_even_if_nobody_told_one() -> None:
+    caught = mint(Spec(report_data=lambda data: data[:32] + bytes(32)))
+    proof = judged(System.NEAR, caught.captured, Asked(NOON, caught.policy))
+    assert ("A3", "NONCE_MISMATCH") in found(proof)
+    assert proof.verdict is Verdict.INVALID
+
+
 def test_a_nonce_that_nobody_told_is_noted() -> None:
     caught = mint()
     proof = judged(System.NEAR, caught.captured, Asked(NOON, caught.policy))
@@ -287,6 +294,19 @@ def test_without_a_report_the_key_is_open_and_the_signature_is_kept() -> None:
     assert layers(proof)[Layer.SIGNATURE] is Verdict.VALID
     assert layers(proof)[Layer.ATTESTATION] is Verdict.INDETERMINATE
     assert (proof.code_strength, proof.binding_strength) == (Strength.NONE, Strength.NAME_ONLY)
+    assert ("A1", "MISSING") in found(proof)
+
+
+@pytest.mark.parametrize(("role", "check"), [(PartRole.REQUEST, "C1"), (PartRole.RESPONSE, "C2")])
+def test_without_a_body_the_signature_still_holds_and_says_what_was_not_seen(
+    role: PartRole, check: str
+) -> None:
+    caught = mint()
+    proof = judged(System.NEAR, caught.without(role), caught.asked())
+    assert (found(proof), proof.verdict) == (set(), Verdict.VALID)
+    [result] = [item for item in proof.checks if item.check == check]
+    assert (result.outcome, result.finding) == ("skipped", "NOT_APPLICABLE")
+    assert f"the {role}'s bytes, which were not at hand" in proof.uncovered
 
 
 def test_evidence_of_an_unknown_root_proves_no_key() -> None:

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.core.encoding import write_json
+from registry.core.evidence.checks import CheckError
 from registry.core.foreign.captured import Asked, PartRole
 from registry.core.foreign.ethereum import keccak256
 from registry.core.foreign.opengradient import request as requests
-from registry.core.foreign.opengradient.examine import message_hash
+from registry.core.foreign.opengradient.examine import message_hash, read_key
 from registry.core.foreign.opengradient.request import python_repr
 from registry.core.foreign.opengradient.response import Answer, Proof
 from registry.core.foreign.opengradient.settlement import leaf_of
@@ -25,6 +27,7 @@ from registry.core.profiles.recognise import candidates
 from registry.core.verdict import Verdict
 from registry.errors import MalformedError, Reason
 from tests.core.foreign.looking import found, judged, layers
+from tools.fake_vendor import fixed_rsa
 from tools.fake_vendor.caught import NOON, Caught
 from tools.fake_vendor.opengradient import (
     CALL,
@@ -394,6 +397,87 @@ def test_what_is_no_key_is_named(key: bytes) -> None:
     assert ("P3", "KEY_FORM") in found(proof)
 
 
+def test_a_key_in_more_bytes_than_any_key_has_is_not_even_read() -> None:
+    pem = (
+        key_of()
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    caught = mint()
+    longer = caught.replaced(PartRole.KEY, pem + b"\n" * 5000)
+    proof = judged(System.OPENGRADIENT, longer, caught.asked())
+    assert ("P3", "KEY_FORM") in found(proof)
+
+
+def test_a_key_of_another_size_or_kind_is_named() -> None:
+    caught = mint()
+    others: list[Any] = [
+        fixed_rsa.private_key("opengradient short", 1024),
+        ec.derive_private_key(7, ec.SECP256R1()),
+    ]
+    for key in others:
+        data = der_of(key)
+        with pytest.raises(CheckError) as refused:
+            read_key(data)
+        assert refused.value.finding == "KEY_FORM"
+        replaced = caught.replaced(PartRole.KEY, data)
+        proof = judged(System.OPENGRADIENT, replaced, caught.asked())
+        assert ("P3", "KEY_FORM") in found(proof)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"choices": 1}',
+        b'{"choices": [1]}',
+        b'{"choices": [{"text": 1}]}',
+        b'{"choices": [{"message": {"content": ["x"]}}]}',
+        b'{"choices": [{"finish_reason": {}}]}',
+        b'data: {"choices": [{"index": -1}]}\n\ndata: [DONE]\n\n',
+        b'data: {"choices": [{"index": 10000}]}\n\ndata: [DONE]\n\n',
+        b"data: [1]\n\ndata: [DONE]\n\n",
+    ],
+    ids=["choices", "a choice", "a text", "a list", "a reason", "-1", "10000", "no object"],
+)
+def test_each_member_of_a_response_has_one_form(data: bytes) -> None:
+    with pytest.raises(CheckError) as caught:
+        Answer.parse(data)
+    assert caught.value.finding == "PROOF_FORM"
+
+
+def test_a_stream_has_tool_calls_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.core.foreign.opengradient.response.MAX_TOOL_CALLS", 1)
+    calls = [{"index": index, "function": {"name": "f"}} for index in range(2)]
+    event = json.dumps({"choices": [{"delta": {"tool_calls": calls}}]}).encode()
+    with pytest.raises(CheckError) as caught:
+        Answer.parse(b"data: " + event + b"\n\ndata: [DONE]\n\n")
+    assert caught.value.finding == "PROOF_FORM"
+
+
+def test_an_event_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.core.profiles.sse.MAX_EVENT_BYTES", 100)
+    with pytest.raises(CheckError) as caught:
+        Answer.parse(b"data: " + b"x" * 200 + b"\n\n")
+    assert caught.value.finding == "PROOF_FORM"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        asking(messages=[{"role": "critic", "content": "x"}]),
+        asking(messages="x"),
+        asking(messages=["x"]),
+        asking(messages=[{"role": "assistant", "tool_calls": ["x"]}]),
+    ],
+    ids=["role", "messages", "message", "tool call"],
+)
+def test_what_the_gateway_refuses_has_no_spelling(request_: dict[str, Any]) -> None:
+    for each in requests.CHAT[1:]:
+        with pytest.raises(MalformedError) as caught:
+            each.write(request_)
+        assert caught.value.reason is Reason.MALFORMED_FIELD
+
+
 def test_without_a_key_nothing_is_verified_and_the_response_is_kept() -> None:
     caught = mint()
     proof = judged(System.OPENGRADIENT, caught.without(PartRole.KEY), caught.asked())
@@ -407,6 +491,7 @@ def test_without_a_document_the_key_is_open() -> None:
     assert layers(proof)[Layer.SIGNATURE] is Verdict.VALID
     assert layers(proof)[Layer.ATTESTATION] is Verdict.INDETERMINATE
     assert proof.binding_strength is Strength.NAME_ONLY
+    assert ("A1", "MISSING") in found(proof)
 
 
 def test_a_document_ends_with_its_certificate_after_three_hours_and_three_seconds() -> None:

@@ -1,5 +1,6 @@
 """One way in for every system, and back: what a proof names is read again and compared."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from registry.core.evidence.claims import Family
 from registry.core.evidence.distrust import Entry, Selector
 from registry.core.evidence.policy import NamedRoot
 from registry.core.evidence.result import Environment
+from registry.core.evidence.starters import starter
 from registry.core.foreign.captured import MAX_PART_BYTES, MAX_PARTS, Asked, Captured, PartRole
 from registry.core.foreign.proof import ForeignProof, Layer, Raw, Strength, System
 from registry.core.foreign.systems import READERS, Examined, examine, redo, system_of
@@ -232,3 +234,51 @@ def test_what_cannot_be_read_is_found_under_its_own_digest() -> None:
     proof: ForeignProof = examine(System.AIR, captured, Asked(NOON)).proof
     assert proof.output == sha256(b"not a receipt").hex()
     assert proof.verdict is Verdict.INVALID
+
+
+@SYSTEMS
+def test_there_is_one_of_what_no_system_has_two_of_even_if_nobody_looks_at_it(
+    system: System,
+) -> None:
+    caught = MINTED[system]()
+    twice = [*caught.parts, (PartRole.KEYSET, b"a"), (PartRole.KEYSET, b"b")]
+    with pytest.raises(MalformedError) as refused:
+        examine(system, Captured.of(twice, caught.endorsements), caught.asked())
+    assert refused.value.reason is Reason.FOREIGN_PART
+
+
+@SYSTEMS
+def test_a_policy_for_another_family_judges_no_evidence(system: System) -> None:
+    caught = MINTED[system]()
+    other = starter("amd-snp")
+    with pytest.raises(MalformedError) as refused:
+        examine(system, caught.captured, replace(caught.asked(), policy=other))
+    assert refused.value.reason is Reason.MALFORMED_POLICY
+
+
+@SYSTEMS
+def test_evidence_that_is_missing_is_said_to_be_missing(system: System) -> None:
+    caught = MINTED[system]()
+    without = caught.without(PartRole.EVIDENCE, PartRole.REPORT)
+    checks = examine(system, without, caught.asked()).proof.checks
+    [first] = [item for item in checks if item.check == "A1"]
+    assert (first.outcome, first.finding) == ("skipped", "MISSING")
+
+
+@pytest.mark.parametrize(
+    ("system", "role"),
+    [
+        (System.ACI, PartRole.RECEIPT),
+        (System.ACI, PartRole.REPORT),
+        (System.ACI, PartRole.SESSION),
+        (System.NEAR, PartRole.SIGNATURE),
+        (System.NEAR, PartRole.REPORT),
+    ],
+)
+def test_a_document_without_its_members_is_named(system: System, role: PartRole) -> None:
+    caught = MINTED[system]()
+    whole = json.loads(dict(caught.parts)[role])
+    kept = {name: whole[name] for name in ("api_version", "signing_address") if name in whole}
+    replaced = caught.replaced(role, json.dumps(kept).encode())
+    checks = examine(system, replaced, caught.asked()).proof.checks
+    assert "MEMBERS" in {item.finding for item in checks}

@@ -21,6 +21,9 @@ from registry.errors import MalformedError
 PARSER: Final = "near/1"
 """This parser: another number reads the same bytes otherwise."""
 
+BODILESS: Final = "near/2"
+"""This parser, where no response is at hand: the one before left open which model it names."""
+
 FORMAT: Final = "vllm-proxy/2025-11"
 """What is read: the answers of vllm-proxy since it signs the model's name, and before."""
 
@@ -140,6 +143,8 @@ def _bodies(ledger: Ledger, reading: Reading, text: Text, captured: Captured) ->
             )
     if response is None:
         ledger.skip("C2", Finding.NOT_APPLICABLE, "the response is not at hand")
+        reading.parser_version = BODILESS
+        ledger.skip("C3", Finding.NOT_APPLICABLE, "the response is not at hand")
         reading.uncovered.append("the response's bytes, which were not at hand")
         return
     with ledger.check("C2", response):
