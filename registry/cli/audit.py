@@ -71,8 +71,12 @@ def gaps(
 
     Batches chain, ranges adjoin, every call has one outcome, every start explains itself, and no
     silence is longer than the policy. Each shim has a verdict of its own; with --json each is one
-    line, and the last line sums up. What never reached a shim is not seen by anybody, and of two
-    shims that share one journal the log holds one: --receipt with --output finds the other.
+    line, and the last line sums up.
+
+    What no audit sees: what never reached a shim; times, which are what its owner says; and records
+    that were given up before they were in the log. Of two shims that share one journal, or of a
+    journal whose end was cut off, the log holds one: --receipt with --output finds the other. A
+    receipt that is shown again, with the same answer, tells by its time when it was first given.
 
     Exit status: 0 complete, 1 something is provably missing or wrong, 3 unavailable, 4 not known.
     """
@@ -137,6 +141,7 @@ def _about_shim(found: ShimAudit) -> Iterator[str]:
         (found.unrecorded, "calls went out and were never written down"),
         (found.unclean, "starts after a run that did not stop; each says so"),
         (found.clock_steps, "times the wall clock went back"),
+        (found.clock_leaps, "times the wall clock leapt ahead, or the host stood still"),
         (len(found.open), "calls have no outcome so far"),
     ):
         if count:
@@ -173,7 +178,10 @@ def _about_receipt(found: ReceiptAudit) -> Iterator[str]:
     yield f"  {found.detail}"
     for each in (found.record, *found.about):
         if each is not None:
-            yield f"  record {each.n}, {each.kind}: position {each.position} of entry {each.entry}"
+            yield (
+                f"  record {each.n}, {each.kind}, {each.at}: "
+                f"position {each.position} of entry {each.entry}"
+            )
     if found.after is not None:
         before = "the beginning" if found.before is None else f"entry {found.before}"
         yield f"  nothing lies between {before} and entry {found.after}"

@@ -32,12 +32,17 @@ from registry.errors import (
 
 
 class Place(Value, frozen=True):
-    """Where a proven record stands: number and kind, the entry of its batch, its position there."""
+    """Where a proven record stands: number and kind, the entry of its batch, its position there.
+
+    Attributes:
+        at: When it was written, says the shim.
+    """
 
     n: Count
     kind: str
     entry: Count
     position: Count
+    at: str
 
 
 class ReceiptAudit(Value, frozen=True):
@@ -248,5 +253,9 @@ def _as_logged(logged: LoggedStatement) -> LoggedBatch:
 def _place(found: ProvenRecord) -> Place:
     kind = str(type(found.record).__struct_config__.tag)
     return Place(
-        n=found.record.sequence.n, kind=kind, entry=found.batch.index, position=found.position
+        n=found.record.sequence.n,
+        kind=kind,
+        entry=found.batch.index,
+        position=found.position,
+        at=found.record.at,
     )

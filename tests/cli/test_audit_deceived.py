@@ -147,3 +147,52 @@ def test_a_shim_that_was_killed_says_so_when_it_starts_again(
     assert (said.status, "1 starts after a run that did not stop" in said.out) == (0, True)
     value = acme("audit", "gaps", "--shim", shim_id, "--json").value
     assert (value["unclean"], value.get("missing", [])) == (1, [])
+
+
+def test_numbers_given_away_twice_by_a_journal_whose_end_was_cut_off_are_told(
+    place: Place, acme: Shell, upstream: str, version: str, nowhere: str
+) -> None:
+    given = arguments(place, version, upstream)
+    # Nothing of it is in the log yet, so nobody but its client knows of the call.
+    hidden = [*given]
+    hidden[1] = nowhere
+    one_call(given)
+    whole = {each: each.read_bytes() for each in segments()}
+    with shim(*hidden, expect=-9) as proxy:
+        headers = proxy.ask("to be forgotten")[1]
+        proxy.process.kill()
+    lost, lost_output = headers["x-receipt-id"], f"sha256:{headers['x-output-sha256']}"
+    for each in segments():
+        if each.suffix == ".segment":
+            each.write_bytes(whole[each].rstrip(b"\0"))
+    kept, kept_output = one_call(given, "to be remembered")
+    assert kept == lost
+    assert acme("audit", "gaps", "--receipt", kept, "--output", kept_output).status == 0
+    said = acme("audit", "gaps", "--receipt", lost, "--output", lost_output)
+    assert (said.status, "INVALID(RECEIPT_REUSED)" in said.out) == (1, True)
+
+
+def test_a_receipt_that_nobody_wrote_is_not_known_or_is_no_call(
+    place: Place, acme: Shell, upstream: str, version: str
+) -> None:
+    receipt, _ = one_call(arguments(place, version, upstream))
+    shim_id, _, n = receipt.partition("/")
+    ahead = acme("audit", "gaps", "--receipt", f"{shim_id}/{int(n) + 100}")
+    assert (ahead.status, "INDETERMINATE(NOT_REGISTERED)" in ahead.out) == (4, True)
+    stranger = acme("audit", "gaps", "--receipt", f"{'ab' * 16}/{n}")
+    assert (stranger.status, "INDETERMINATE(NOT_REGISTERED)" in stranger.out) == (4, True)
+    no_call = acme("audit", "gaps", "--receipt", f"{shim_id}/0")
+    assert (no_call.status, "INVALID(NOT_A_CALL)" in no_call.out) == (1, True)
+
+
+def test_a_receipt_that_is_shown_again_tells_when_it_was_given(
+    place: Place, acme: Shell, upstream: str, version: str
+) -> None:
+    before = datetime.now(UTC)
+    receipt, output = one_call(arguments(place, version, upstream))
+    after = datetime.now(UTC)
+    said = acme("audit", "gaps", "--receipt", receipt, "--output", output)
+    value = acme("audit", "gaps", "--receipt", receipt, "--output", output, "--json").value
+    assert before <= datetime.fromisoformat(value["record"]["at"]) <= after
+    assert before <= datetime.fromisoformat(value["about"][0]["at"]) <= after
+    assert f"intent, {value['record']['at']}: position" in said.out

@@ -88,6 +88,7 @@ class ShimAudit(Value, frozen=True):
         unrecorded: Calls that the shim let pass without writing them down.
         unclean: Starts after a run that did not stop in good order; each says so.
         clock_steps: How often the wall clock went back.
+        clock_leaps: How often it went ahead by more than a silence may last, by the other clock.
         first_at: The time of the first record.
         last_at: The time of the last one.
         started: What the newest start says; absent if it is not known.
@@ -109,6 +110,7 @@ class ShimAudit(Value, frozen=True):
     unrecorded: Count = 0
     unclean: Count = 0
     clock_steps: Count = 0
+    clock_leaps: Count = 0
     first_at: str = ""
     last_at: str = ""
     started: Start | None = None
@@ -217,6 +219,7 @@ class Completeness:
             unrecorded=history.unrecorded,
             unclean=history.unclean,
             clock_steps=history.backwards,
+            clock_leaps=history.leaps,
             first_at=self._first_at,
             last_at="" if history.last is None else history.last.at,
             started=None if history.starts.newest is None else _start(history.starts.newest),

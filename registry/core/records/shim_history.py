@@ -63,6 +63,7 @@ class History:
         unrecorded: Calls that went out and were never written down, as the shim counted them.
         unclean: Starts after a run that did not stop in good order.
         backwards: How often the wall clock went back.
+        leaps: How often it was set ahead by more than a silence may last, or the host stood still.
         starts: How the shim started.
         last: The newest record.
         last_at: Its time; None if no calendar has it.
@@ -74,7 +75,7 @@ class History:
         self.counts: dict[str, int] = {}
         self.unrecorded = 0
         self.unclean = 0
-        self.backwards = 0
+        self.backwards = self.leaps = 0
         self.starts = Starts(
             lambda said: report(STARTS, Verdict.INVALID, Reason.BOOT_UNEXPLAINED, said)
         )
@@ -340,6 +341,8 @@ class History:
     def _measure(self, before: _Beat, after: _Beat, where: str) -> None:
         if before.monotonic_us is not None and after.monotonic_us is not None:
             elapsed = timedelta(microseconds=after.monotonic_us - before.monotonic_us)
+            if before.at is not None and after.at is not None:
+                self.leaps += after.at - before.at - elapsed > self._policy.heartbeat
         elif before.at is not None and after.at is not None:
             elapsed = after.at - before.at
         else:

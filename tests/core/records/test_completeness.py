@@ -586,6 +586,23 @@ def test_a_wall_clock_that_steps_is_told_apart_from_silence() -> None:
     assert (found.verdict, found.clock_steps) == (Verdict.VALID, 2)
 
 
+@pytest.mark.parametrize(("seconds", "leaps"), [(60 + 90, 0), (60 + 91, 1)])
+def test_a_host_that_stood_still_longer_than_it_may_be_silent_is_told(
+    seconds: int, leaps: int
+) -> None:
+    def tell(story: Story) -> None:
+        before = story.clock()
+        assert isinstance(before, inference.Clock)
+        story.later(seconds)
+        story.beat(
+            clock=msgspec.structs.replace(before, monotonic_us=before.monotonic_us + 60_000_000)
+        )
+        story.stop(clock=msgspec.UNSET)
+
+    found = bad(tell, stops=False)
+    assert (found.verdict, found.clock_leaps) == (Verdict.VALID, leaps)
+
+
 def test_without_a_monotonic_clock_a_wall_clock_that_went_back_leaves_it_open() -> None:
     def tell(story: Story) -> None:
         story.later(-10)
