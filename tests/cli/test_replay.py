@@ -295,16 +295,20 @@ def test_a_call_over_grpc_is_replayed(
     assert recorded.replay(*given, status=1).error["reason"] == "REPLAY_INPUT"
 
 
-def test_a_call_of_an_engine_that_nobody_named_is_replayed_with_reasons(
-    place: Place, acme: Shell, name: str, published: Publish
-) -> None:
-    reference = published(linear())
+def over_grpc(place: Place, acme: Shell, reference: str, name: str) -> Recorded:
+    """A call over gRPC to an engine that nobody named."""
     message = oip_server.request([1.0, 2.0], name.encode(), oip_server.field(6, b"\n\x01y"))
     Path("request").write_bytes(message)
     with grpc_server() as url, shim(*arguments(place, reference, url)) as proxy:
         receipt, _ = asked(proxy, message)
-    recorded = Recorded(receipt, acme, place)
-    said = recorded.replay("--json").value["replay"]
+    return Recorded(receipt, acme, place)
+
+
+def test_a_call_of_an_engine_that_nobody_named_is_replayed_with_reasons(
+    place: Place, acme: Shell, name: str, published: Publish
+) -> None:
+    reference = published(linear())
+    said = over_grpc(place, acme, reference, name).replay("--json").value["replay"]
     assert said["outcome"] == "bit_exact"
     assert said["reasons"] == [
         "ENGINE_UNRECORDED",
@@ -321,11 +325,7 @@ def test_a_model_that_cannot_be_loaded_here_refutes_nobody(
 ) -> None:
     # Where it ran there was an operator that is not in ONNX Runtime.
     reference = published(elsewhere())
-    message = oip_server.request([1.0, 2.0], name.encode(), oip_server.field(6, b"\n\x01y"))
-    Path("request").write_bytes(message)
-    with grpc_server() as url, shim(*arguments(place, reference, url)) as proxy:
-        receipt, _ = asked(proxy, message)
-    said = Recorded(receipt, acme, place).replay("--json", status=4)
+    said = over_grpc(place, acme, reference, name).replay("--json", status=4)
     assert said.error["reason"] == "MALFORMED_ONNX"
 
 
