@@ -1,4 +1,4 @@
-"""A real registry in a process of its own: ``python -m tests.running DATA [DATABASE]``.
+"""A real registry in a process of its own.
 
 ::
 
@@ -6,8 +6,6 @@
         alice = running.admit("acme", "publisher", namespaces=["acme/*"])
 """
 
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +15,10 @@ import grpc
 
 from registry.api.v1 import access_service_pb2 as access_pb
 from registry.api.v1 import access_service_pb2_grpc as access_rpc
-from registry.config import ServerSettings, attestation_required
 from registry.core.keys import PublicKey
-from registry.server.app import run
 from registry.signing.file import StatementSigner
 from registry.wire.access import roles_to_proto
+from tests.forking import Process, provreg
 
 STOP_SECONDS = 30
 """How long a registry may take to stop."""
@@ -83,7 +80,7 @@ class Running:
     address: str
     url: str
     data: Path
-    process: "subprocess.Popen[str]"
+    process: Process
 
     @property
     def admin_token(self) -> str:
@@ -105,28 +102,15 @@ def admin_token(data: Path) -> str:
     return (data / "admin.token").read_text().strip()
 
 
-def command(data: Path, database: str | None = None) -> list[str]:
-    """The command that runs a registry; run it in :data:`REPOSITORY`."""
-    return [
-        sys.executable,
-        "-u",
-        "-m",
-        "tests.running",
-        str(data),
-        *([database] if database else []),
-    ]
-
-
 def address_in(line: str) -> str:
     """The address in one of the first two lines that a registry prints: gRPC, HTTP."""
     return line.rsplit(maxsplit=1)[-1] if line else ""
 
 
-def start(data: Path, database: str | None = None) -> "subprocess.Popen[str]":
+def start(data: Path, database: str | None = None) -> Process:
     """Start a registry, and do not wait for it."""
-    return subprocess.Popen(
-        command(data, database), stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-    )
+    there = ("--database", database) if database else ()
+    return provreg("serve", "--data", data, "--listen", "127.0.0.1:0", *there, stdout=True)
 
 
 @contextmanager
@@ -142,15 +126,3 @@ def running_registry(data: Path, database: str | None = None) -> Iterator[Runnin
         process.terminate()
         process.wait(STOP_SECONDS)
         process.stdout.close()
-
-
-if __name__ == "__main__":
-    folder, *urls = sys.argv[1:]
-    run(
-        ServerSettings(
-            Path(folder),
-            listen="127.0.0.1:0",
-            database=urls[0] if urls else None,
-            require_attestation=attestation_required(),
-        )
-    )

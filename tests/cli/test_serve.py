@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,22 +19,17 @@ from registry.core.archive.timestamp import open_response
 from registry.server.offline import freeze_log
 from registry.signing.cosigner import Cosigner
 from tests.certificates import certificate
-from tests.cli.conftest import COMMAND, Shell
-from tests.running import REPOSITORY, address_in
+from tests.cli.conftest import Shell
+from tests.forking import Process, provreg
+from tests.running import address_in
 
 WITNESS = Cosigner.generate("w1.example")
 
 
 @contextmanager
-def serving(*arguments: object) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def serving(*arguments: object) -> Iterator[tuple[Process, str]]:
     """Run ``provreg serve`` until it is told to stop; yields it and its address."""
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "--listen", "127.0.0.1:0", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    process = provreg("serve", "--listen", "127.0.0.1:0", *arguments, stdout=True)
     assert process.stdout is not None
     try:
         yield process, address_in(process.stdout.readline())

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ import pytest
 
 from registry.cli import shim as command
 from registry.errors import Reason, UnavailableError
-from tests.cli.conftest import COMMAND, Place, Shell
+from tests.cli.conftest import Place, Shell
+from tests.forking import Process, provreg
 from tests.http_handler import answering
 
 WEIGHTS = b"weights of a model"
@@ -68,7 +68,7 @@ def upstream() -> Iterator[str]:
 class Proxy:
     """A running ``provreg shim``."""
 
-    process: subprocess.Popen[str]
+    process: Process
     port: int
     said: list[str]
 
@@ -85,8 +85,7 @@ class Proxy:
 @contextlib.contextmanager
 def shim(*arguments: object, expect: int | None = 0) -> Iterator[Proxy]:
     """Run ``provreg shim`` until the block ends, and expect its exit status."""
-    words = [*COMMAND, *map(str, arguments)]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+    with provreg(*arguments, stderr=True) as process:
         assert process.stderr is not None
         said: list[str] = []
         port = 0

@@ -8,7 +8,6 @@ import contextlib
 import http.client
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ import pytest
 
 from registry.shim.proxies.open_inference import INFER
 from registry.shim.recorder.asking import DEADLINE, LEVEL
-from tests.cli.conftest import COMMAND, Place, Said, Shell
+from tests.cli.conftest import Place, Said, Shell
 from tests.cli.test_replay import ENGINE, Publish, Scorer, published
 from tests.cli.test_shim import Proxy, arguments, shim, until
 from tests.cli.test_shim_levels import attached
+from tests.forking import provreg
 from tests.http_handler import answering
 from tests.inspection.runnable import scorer, scorer_input
 from tests.shim.proxies import oip_process, oip_server
@@ -76,11 +76,8 @@ def ask(proxy: Proxy, name: str, values: list[float], level: str, deadline_ms: i
 @contextlib.contextmanager
 def recomputing(place: Place, *more: str) -> Iterator[list[str]]:
     """Run ``provreg payload replay`` beside the shim until the block ends; gives what it says."""
-    words = [*COMMAND, *map(str, as_auditor(place)), *more]
     lines: list[str] = []
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with provreg(*as_auditor(place), *more, stdout=True, stderr=True) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         assert "running again what waits" in process.stderr.readline()

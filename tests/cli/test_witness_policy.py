@@ -18,6 +18,7 @@ from registry.core.tlog.receipt import Receipt
 from registry.signing.cosigner import Cosigner
 from tests.cli.conftest import Place, Shell
 from tests.cosigned import eventually
+from tests.forking import provreg
 from tests.running import REPOSITORY, STOP_SECONDS, admin_token
 from tests.server.test_witness import running_witness
 
@@ -76,13 +77,8 @@ class Watched:
 
 @contextmanager
 def serving(data: Path, *arguments: str) -> Iterator[tuple[str, str]]:
-    command = [sys.executable, "-u", "-m", "registry", "serve", "--data", str(data)]
-    with subprocess.Popen(
-        [*command, "--listen", "127.0.0.1:0", *arguments],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    given = ("serve", "--data", data, "--listen", "127.0.0.1:0", *arguments)
+    with provreg(*given, stdout=True) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().split()[-1], process.stdout.readline().split()[-1]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.forking import Process, provreg
 from tests.oidc import Issuer, oidc_issuer
 from tests.running import REPOSITORY, Caller, address_in, admin_token, admit
 from tools.free_ports import free_port
@@ -104,7 +105,7 @@ def instance(folder: Path) -> Iterator[Instance]:
 class Serving:
     """A registry in a process of its own, and where it answers."""
 
-    process: "subprocess.Popen[str]"
+    process: Process
     address: str
     url: str
 
@@ -112,12 +113,7 @@ class Serving:
 @contextmanager
 def serving(data: Path, *options: object) -> Iterator[Serving]:
     """Run ``provreg serve`` until the end of the block."""
-    process = subprocess.Popen(
-        [*(sys.executable, "-u", "-m", "registry", "serve", "--data"), *map(str, (data, *options))],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-    )
+    process = provreg("serve", "--data", data, *options, stdout=True)
     assert process.stdout is not None
     try:
         address = address_in(process.stdout.readline())

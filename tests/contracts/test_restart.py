@@ -28,7 +28,7 @@ from registry.storage.sql.engine import Database
 from registry.storage.sql.lock import CheckpointLock
 from tests.contracts.registry_under_test import SECONDS, UnderTest, opened
 from tests.mint import Journal, Logged, a_manifest, dataset_statement, release_statement
-from tests.running import REPOSITORY, command
+from tests.running import REPOSITORY
 
 SIZES = [1, 2, 255, 256, 257, 300, 511, 512, 513, 600]
 """Sizes of trees around one and two full tiles of 256 leaves."""
@@ -48,7 +48,10 @@ def test_a_second_opening_of_one_data_folder_is_refused(tmp_path: Path, url: str
 def test_a_second_process_on_one_data_folder_is_refused(tmp_path: Path, url: str) -> None:
     with opened(tmp_path / "data", url):
         outcome = subprocess.run(
-            command(tmp_path / "data", url),
+            [
+                *(sys.executable, "-m", "registry", "serve", "--listen", "127.0.0.1:0"),
+                *("--data", str(tmp_path / "data"), "--database", url),
+            ],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,

@@ -1,9 +1,6 @@
 """Killed between stamping and storing: a token is lost, and nothing else."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,7 +16,8 @@ from registry.server.http.timestamping import STATES_PATH
 from registry.storage.sql import log, timestamps
 from registry.storage.sql.engine import Database
 from registry.storage.sql.timestamps import StoredTimestamp
-from tests.running import REPOSITORY, address_in
+from tests.forking import Process, provreg
+from tests.running import address_in
 from tests.stamping import Server, stamping
 
 SECONDS = 60
@@ -27,9 +25,7 @@ SECONDS = 60
 
 
 @contextmanager
-def serving(
-    home: Path, *servers: Server, interval: int = 1
-) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def serving(home: Path, *servers: Server, interval: int = 1) -> Iterator[tuple[Process, str]]:
     """Run a registry whose checkpoints ``servers`` stamp; yields it and its HTTP address."""
     arguments = ["--data", str(home / "data"), "--listen", "127.0.0.1:0"]
     arguments += ["--timestamp-interval", str(interval)]
@@ -37,13 +33,7 @@ def serving(
         chain = home / f"chain-{number}.pem"
         chain.write_bytes(server.signer.authority.pem)
         arguments += ["--timestamp-authority", f"{server.url}={chain}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "registry", "serve", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    process = provreg("serve", *arguments, stdout=True)
     assert process.stdout is not None
     try:
         process.stdout.readline()
@@ -75,7 +65,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_killed_between_stamping_and_storing(home: Path) -> None:
     with stamping("one") as one, stamping("two") as two:
-        started: Future[subprocess.Popen[str]] = Future()
+        started: Future[Process] = Future()
         # The question has come, perhaps before we know whose, and its answer is on its way: the
         # stamp is made.
         two.before = lambda: started.result(SECONDS).kill()

@@ -5,8 +5,6 @@ shown again after every kill: the second checkpoint slot is as durable as the lo
 """
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +25,8 @@ from tests.crash.test_kill import (
     check_nothing_is_doubled,
     write_until_killed,
 )
-from tests.running import REPOSITORY, STOP_SECONDS, Running, address_in, running_registry
+from tests.forking import provreg
+from tests.running import STOP_SECONDS, Running, address_in, running_registry
 from tests.watched import watching
 
 KILLS = 4
@@ -53,13 +52,8 @@ class WitnessedMemory(Memory):
 
 @contextmanager
 def serving(data: Path, *arguments: str) -> Iterator[Running]:
-    command = [sys.executable, "-u", "-m", "registry", "serve", "--data", str(data)]
-    with subprocess.Popen(
-        [*command, "--listen", "127.0.0.1:0", *arguments],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    given = ("serve", "--data", data, "--listen", "127.0.0.1:0", *arguments)
+    with provreg(*given, stdout=True) as process:
         try:
             assert process.stdout is not None
             address = address_in(process.stdout.readline())

@@ -29,6 +29,7 @@ from registry.core.digest import sha256
 from registry.disk import BUFFER_BYTES
 from registry.errors import Reason, RegistryError
 from registry.server.listening import listen
+from tests.forking import provreg
 
 PROVREG = [sys.executable, "-m", "registry"]
 
@@ -65,19 +66,15 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def over_tls(tmp_path: Path) -> Iterator[tuple[str, str, Path]]:
     cert_file, key_file = certificate(tmp_path)
-    flags = ["--tls-cert", str(cert_file), "--tls-key", str(key_file)]
-    process = subprocess.Popen(
-        [*PROVREG, "serve", "--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0", *flags],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        address, url = (process.stdout.readline().split()[-1] for _ in range(2))
-        yield address, url, cert_file
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+    flags = ("--tls-cert", cert_file, "--tls-key", key_file)
+    given = ("serve", "--data", tmp_path / "d", "--listen", "127.0.0.1:0", *flags)
+    with provreg(*given, stdout=True) as process:
+        try:
+            assert process.stdout is not None
+            address, url = (process.stdout.readline().split()[-1] for _ in range(2))
+            yield address, url, cert_file
+        finally:
+            process.terminate()
 
 
 def test_a_client_that_trusts_the_certificate_is_served(over_tls: tuple[str, str, Path]) -> None:

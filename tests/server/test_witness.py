@@ -17,6 +17,7 @@ from registry.core.tlog.policy import Witness
 from registry.errors import RegistryError
 from registry.remote.http import HTTPClient
 from registry.remote.witness import WitnessClient
+from tests.forking import Process, provreg
 from tests.growing import GrowingLog
 from tests.running import REPOSITORY, STOP_SECONDS
 
@@ -29,16 +30,12 @@ def running_witness(
     *logs: VerifierKey,
     name: str = "witness.example",
     arguments: Sequence[str] = (),
-) -> "Iterator[tuple[Witness, subprocess.Popen[str]]]":
+) -> "Iterator[tuple[Witness, Process]]":
     """A witness in ``folder``, and what it says of itself."""
     listing = folder.with_suffix(".logs")
     listing.write_text("".join(f"log {key}\n" for key in logs))
-    command = [
-        *(sys.executable, "-m", "registry", "witness", "serve", "--data", str(folder)),
-        *("--logs", str(listing), "--listen", "127.0.0.1:0", "--name", name),
-        *arguments,
-    ]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+    given = ("--data", folder, "--logs", listing, "--listen", "127.0.0.1:0", "--name", name)
+    with provreg("witness", "serve", *given, *arguments, stdout=True) as process:
         try:
             assert process.stdout is not None
             line = ""

@@ -15,7 +15,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,8 @@ from registry.shim.deployment import Description, Engine, Standing
 from registry.shim.model_watch import ModelWatch
 from registry.shim.recorder.calls import Calls
 from registry.shim.release import PinnedRelease
-from tests.running import REPOSITORY, Caller, Running, running_registry
+from tests.forking import Process, provreg
+from tests.running import Caller, Running, running_registry
 from tests.servers import environment
 from tools.free_ports import free_port
 
@@ -108,9 +108,7 @@ class Site:
             yield [_listening(process) for process in started]
 
     @contextlib.contextmanager
-    def _shim(
-        self, model: Model, upstream: str, more: Sequence[object]
-    ) -> Iterator["subprocess.Popen[str]"]:
+    def _shim(self, model: Model, upstream: str, more: Sequence[object]) -> Iterator[Process]:
         data = self.folder / "shims" / str(len(list(self.folder.glob("shims/*"))))
         data.mkdir(parents=True)
         words = self._words(
@@ -118,9 +116,7 @@ class Site:
             *("shim", "--model", model.name, "--upstream", upstream, "--listen", "127.0.0.1:0"),
             *("--folder", data, "--key", self.folder / f"{self.node.name}.pem", *more),
         )
-        with subprocess.Popen(
-            words, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=self._environment()
-        ) as process:
+        with provreg(*words, stderr=True, env=self._environment()) as process:
             assert process.stderr is not None
             try:
                 yield process
@@ -186,23 +182,16 @@ class Site:
         return found
 
     def _run(self, caller: Caller, *arguments: object) -> None:
-        done = subprocess.run(
-            self._words(caller, *arguments),
-            cwd=REPOSITORY,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        words = self._words(caller, *arguments)
+        with provreg(*words, stderr=True, env=self._environment()) as process:
+            assert process.stderr is not None
+            said = process.stderr.read()
+            assert process.wait(SOON) == 0, said
 
-    def _words(self, caller: Caller, *arguments: object) -> list[str]:
+    def _words(self, caller: Caller, *arguments: object) -> tuple[object, ...]:
         token = self.folder / f"{caller.name}.token"
         where = ("--server", self.running.address, "--log-key", self.client.log_key)
-        return [
-            *(sys.executable, "-m", "registry"),
-            *map(str, (*where, "--token-file", token, *arguments)),
-        ]
+        return (*where, "--token-file", token, *arguments)
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "PROVREG_CONFIG_DIR": str(self.folder / "config")}
@@ -259,7 +248,7 @@ def kserve(model: Path) -> Iterator[tuple[str, str]]:
             process.kill()
 
 
-def _listening(process: "subprocess.Popen[str]") -> Proxy:
+def _listening(process: Process) -> Proxy:
     """The shim that a process becomes."""
     assert process.stderr is not None
     said = ""

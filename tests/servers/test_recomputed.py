@@ -3,7 +3,6 @@
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from registry.client.journals import JournalCalls
 from registry.client.replays import ReplayCalls
 from registry.core.records import inference
 from registry.core.tlog.merkle import leaf_hash
-from tests.running import REPOSITORY
+from tests.forking import provreg
 from tests.servers import environment
 from tests.servers.site import SOON, Model, Site, kserve, site
 from tests.shim.proxies.test_onnx import linear
@@ -41,12 +40,9 @@ def model(here: Site) -> Model:
 def auditing(here: Site, shim_data: Path) -> Iterator[None]:
     """Run what the shim kept again, as the auditor, while the block runs."""
     where = ("--server", here.running.address, "--log-key", str(here.client.log_key))
-    words = [
-        *(sys.executable, "-m", "registry", *where),
-        *("--token-file", str(here.folder / "auditor.token"), "payload", "replay"),
-        *("--folder", str(shim_data), "--key", str(here.folder / "auditor.pem")),
-    ]
-    with subprocess.Popen(words, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as process:
+    token = ("--token-file", here.folder / "auditor.token")
+    kept = ("--folder", shim_data, "--key", here.folder / "auditor.pem")
+    with provreg(*where, *token, "payload", "replay", *kept, stderr=True) as process:
         try:
             yield
         finally:
