@@ -10,9 +10,9 @@ from registry.shim.recorder.calls import Mode
 
 
 def served(
-    described: Description, engine: Engine, mode: Mode, served_as: tuple[str, ...]
+    described: Description, engine: Engine, mode: Mode, served_as: tuple[str, ...], report: str
 ) -> Serving:
-    """How this proxy serves."""
+    """How this proxy serves, and by which interface the model server is asked what it serves."""
     return Serving(
         mode=mode,
         upstream=described.upstream,
@@ -25,6 +25,7 @@ def served(
         adapters=described.adapters,
         tokenizer=described.tokenizer,
         chat_template=described.chat_template,
+        report=report,
     )
 
 

@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -12,17 +13,15 @@ import click
 
 from registry.cli.attesting import Attest, attest_options, attesting
 from registry.cli.chosen import chosen, served
-from registry.cli.connection import connect, settings
 from registry.cli.duration import seconds
 from registry.cli.output import say
+from registry.cli.pinned_release import pinned_release, verified_client
 from registry.cli.policy_file import read_record
+from registry.cli.reporting import reporting
 from registry.cli.telling_troubles import tell_troubles, tell_what_waits
-from registry.cli.trust import known_logs, parse_log_key
-from registry.client.channel import Connection, Target
-from registry.client.registry import RegistryClient
 from registry.client.replays import ReplayCalls
 from registry.core.records.names import split_reference
-from registry.errors import MalformedError, Reason, UnavailableError
+from registry.errors import MalformedError, Reason
 from registry.shim.app import Shim, open_shim
 from registry.shim.deployment import Description, Engine, Setting, Standing
 from registry.shim.descriptors import raise_limit
@@ -38,7 +37,7 @@ from registry.shim.privacy.vault import Vault
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
 from registry.shim.recorder.journal import MAX_BYTES, SEGMENT_BYTES
-from registry.shim.release import PinnedRelease
+from registry.shim.reports.choice import Interface
 from registry.shim.serving import Listen, Upstream, serving
 from registry.shim.spans import Spans, spans_to
 from registry.shim.tls import Pair
@@ -107,6 +106,13 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     metavar="NAME[/VERSION]",
     help="What the model server calls this model. With it, calls that name another model, or none, "
     "are refused: they would be recorded as this one's. A server with several models needs it.",
+)
+@click.option(
+    "--report",
+    "interface",
+    type=click.Choice(get_args(Interface)),
+    help="Ask the model server over this interface what it serves, at the start and every half "
+    "minute; what it says is recorded. Calls stop if it names weights that are not the version's.",
 )
 @click.option("--upstream-ca", type=_FILE, help="PEM certificates to believe of the model server.")
 @click.option(
@@ -179,6 +185,7 @@ def command(
     folder: Path,
     mode: str,
     served_as: tuple[str, ...],
+    interface: Interface | None,
     upstream_ca: Path | None,
     upstream_cert: Path | None,
     upstream_key: Path | None,
@@ -223,12 +230,13 @@ def command(
     name, version = split_reference(reference)
     make_folder(folder)
     require_own(folder)
-    with _client(ctx) as client:
-        release = _release(client, name, version, PinnedFile(folder / "release.json"))
+    with verified_client(ctx) as client:
+        release = pinned_release(client, name, version, PinnedFile(folder / "release.json"))
         # First, so that nothing changes unseen between its reading and the first call.
         watch = ModelWatch(release, files, said.files)
         described = Description.of(release, said, upstream=upstream, files_verified=watch.count)
         with (
+            reporting(interface, server, release, served_as) as reports,
             attesting(attest, client, signer.public_key, release) as attestation,
             open_shim(
                 folder,
@@ -240,7 +248,7 @@ def command(
                 replays=ReplayCalls(client),
                 max_journal_bytes=max_journal * MEBIBYTE,
                 chosen=chosen(
-                    served(described, said, cast("Mode", mode), served_as),
+                    served(described, said, cast("Mode", mode), served_as, interface or ""),
                     attest,
                     attestation,
                     keeping,
@@ -250,9 +258,15 @@ def command(
         ):
             if keeping is not None:
                 vault.sweep()
+            if reports is not None:
+                described = replace(described, report=reports.newest)
             standing = Standing(shim.recorder, described, attestation)
             healthy = {"model": watch.check} if files is not None or said.files else {}
             allowed = list(healthy.values())
+            if reports is not None:
+                reports.follow(standing.reported)
+                healthy["report"] = reports.told
+                allowed.append(reports.check)
             if attestation is not None:
                 healthy["attestation"] = attestation.check
                 allowed.append(attestation.require)
@@ -329,37 +343,6 @@ async def _serve(
         await stop.wait()
         looking.cancel()
         say("stopping: calls under way may end, and what was recorded is sent")
-
-
-@contextmanager
-def _client(ctx: click.Context) -> Iterator[RegistryClient]:
-    """A client that need not be answered, once the log's key is known."""
-    chosen = settings(ctx)
-    known = known_logs(chosen.folder).keys.get(chosen.server)
-    log_key = parse_log_key(chosen.log_key) if chosen.log_key else known
-    if log_key is None:
-        with connect(ctx) as client:
-            yield client
-        return
-    connection = Connection(Target.parse(chosen.server), token=chosen.token, ca_file=chosen.ca_file)
-    with RegistryClient(connection, log_key) as client:
-        yield client
-
-
-def _release(client: RegistryClient, name: str, version: str, pinned: PinnedFile) -> PinnedRelease:
-    """The release, verified down to the log; the one that was kept if the registry is down."""
-    log = str(client.log_key)
-    try:
-        known = client.release(name, version)
-    except UnavailableError:
-        kept = pinned.read(name, version, log)
-        if kept is None:
-            raise
-        say("the registry does not answer: going on with the release that was verified before")
-        return kept
-    release = PinnedRelease(known.logged.envelope.record_id, name, version, known.manifest)
-    pinned.write(release, log)
-    return release
 
 
 def _read_privacy(path: Path) -> PrivacyPolicy:

@@ -105,6 +105,7 @@ class HTTPClient:
         *,
         timeout: timedelta = DEFAULT_TIMEOUT,
         ca_file: Path | None = None,
+        tls: ssl.SSLContext | None = None,
         connections: int = MAX_CONNECTIONS,
     ) -> None:
         """Make a client; nothing is asked yet.
@@ -112,6 +113,7 @@ class HTTPClient:
         Args:
             timeout: For a whole request with its redirects.
             ca_file: PEM authorities to believe instead of those of the operating system.
+            tls: Whom to believe, and who we are if we are asked, instead of ``ca_file``.
             connections: Connections that are kept to one host.
 
         Raises:
@@ -122,7 +124,7 @@ class HTTPClient:
             num_pools=MAX_HOSTS,
             maxsize=connections,
             retries=False,
-            ssl_context=_system_tls() if ca_file is None else _tls_by(ca_file),
+            ssl_context=tls or (_system_tls() if ca_file is None else _tls_by(ca_file)),
             headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
         )
         self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}

@@ -2,14 +2,17 @@
 
 A proxy sees no weights. If the files of the release are on this host they are compared and watched:
 that is step 2, *artifact verified on disk*, which does not prove that the engine uses them. Without
-files the name is all there is: step 1, *logged and signed*. A host that is attested together with
-its model is step 3; see :meth:`Description.level` for what has to come together.
+files there is what the model server says of itself, if it is asked and names a version or bytes:
+that is a claim on step 1, *logged and signed*. Else the name is all there is. A host that is
+attested together with its model is step 3; see :meth:`Description.level` for what has to come
+together. What a provider attests comes later, as a proof of another system, and raises no record.
 """
 
 import hashlib
 import ipaddress
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -110,6 +113,7 @@ class Description:
         tokenizer: SHA-256 of the tokenizer.
         chat_template: SHA-256 of the template that makes a prompt of messages.
         quantization: What the engine says of it.
+        report: What the model server reports; None while it reports nothing.
     """
 
     model: inference.Model
@@ -121,6 +125,7 @@ class Description:
     tokenizer: str | msgspec.UnsetType = msgspec.UNSET
     chat_template: str | msgspec.UnsetType = msgspec.UNSET
     quantization: str = ""
+    report: inference.Report | None = None
 
     @classmethod
     def of(
@@ -141,6 +146,15 @@ class Description:
             chat_template=_optional(engine.chat_template),
             quantization=engine.quantization,
         )
+
+    @property
+    def binding(self) -> inference.Binding:
+        """How it is known which model answers."""
+        if self.files_verified:
+            return "artifact_verified"
+        if self.report is not None and self.report.names_it:
+            return "runtime_reported"
+        return "name_only"
 
     def level(self, attested: Attested | None) -> int:
         """The step of the binding ladder: how the identity of the model is known.
@@ -164,9 +178,7 @@ class Description:
         Raises:
             UnavailableError: ``JOURNAL_LATCHED``.
         """
-        binding: Literal["artifact_verified", "name_only"] = (
-            "artifact_verified" if self.files_verified else "name_only"
-        )
+        binding = self.binding
 
         def build(place: inference.Sequence, at: str) -> inference.Record:
             return inference.Setup(
@@ -183,6 +195,7 @@ class Description:
                 chat_template=self.chat_template,
                 quantization=self.quantization,
                 evidence=msgspec.UNSET if attested is None else attested.evidence_id.hex(),
+                report=self.report or msgspec.UNSET,
             )
 
         ticket = recorder.note(build)
@@ -203,8 +216,9 @@ class Description:
 class Standing:
     """What answers at each moment: with the evidence that is in force then, or without any.
 
-    Every result that attests the host gets a record of its own, and completions name the one that
-    was in force when their call began. For any number of threads.
+    Every result that attests the host gets a record of its own, and so does every change of what
+    the model server reports; completions name the one that was in force when their call began. For
+    any number of threads.
     """
 
     def __init__(
@@ -225,6 +239,8 @@ class Standing:
         # The newest and the one before it, which a clock that is late may still be in.
         self._attested: tuple[tuple[Attested, Deployment], ...] = ()
         self._told = 0
+        # Held while something is written down: results and reports come on threads of their own.
+        self._writing = threading.Lock()
         if attestation is not None:
             attestation.follow(self._note)
 
@@ -236,12 +252,27 @@ class Standing:
                     return deployment
         return self._bare
 
+    def reported(self, report: inference.Report | None) -> None:
+        """Go on with what the model server reports from now on.
+
+        Raises:
+            UnavailableError: ``JOURNAL_LATCHED``.
+        """
+        with self._writing:
+            self._description = described = replace(self._description, report=report)
+            self._bare = described.write(self._recorder)
+            self._attested = tuple(
+                (attested, described.write(self._recorder, attested))
+                for attested, _ in self._attested
+            )
+
     def _note(self, attested: Attested) -> None:
-        deployment = self._description.write(self._recorder, attested)
-        self._attested = ((attested, deployment), *self._attested[:1])
-        self._told += 1
-        if self._told % BARE_AGAIN == 0:
-            self._bare = self._description.write(self._recorder)
+        with self._writing:
+            deployment = self._description.write(self._recorder, attested)
+            self._attested = ((attested, deployment), *self._attested[:1])
+            self._told += 1
+            if self._told % BARE_AGAIN == 0:
+                self._bare = self._description.write(self._recorder)
 
 
 def _is_loopback(host: str) -> bool:

@@ -87,7 +87,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
             "strict": (*told, "--mode", "strict"),
             "stream": told,
             # As in front of a provider of whom one has nothing but the model's name.
-            "by name": ("--engine", "somebody's"),
+            "by name": ("--engine", "somebody's", "--report", "openai"),
         }
         shims = here.shims(model, *((direct, more) for more in ways.values()))
         proxies = stack.enter_context(shims)
@@ -182,6 +182,10 @@ def test_a_model_of_which_only_the_name_is_known_is_not_said_to_be_more(
     assert found.binding == "name_only"
     setup = stage.site.setup_of(found)
     assert (setup.level, setup.files_verified, setup.adapters) == (1, 0, ())
+    # The server was asked, and says no more than a name.
+    assert isinstance(setup.report, inference.Report)
+    assert (setup.report.interface, setup.report.names_it) == ("openai", False)
+    assert setup.report.model
 
 
 def test_a_stream(each: Stage) -> None:

@@ -1,6 +1,7 @@
 """Stock Triton clients, unchanged, through the shim to KServe's server and to a streaming one."""
 
 import contextlib
+import http.client
 import json
 import struct
 import subprocess
@@ -22,7 +23,7 @@ from registry.shim.revealing import reveal
 from tests.replaying import NOON
 from tests.servers import environment
 from tests.servers.site import SOON, Model, Proxy, Site, kserve, site
-from tests.shim.proxies.oip_server import Handler, Server, field, serve, varint
+from tests.shim.proxies.oip_server import Handler, Server, field, request, serve, varint
 from tests.shim.proxies.test_onnx import linear
 from tests.shim.proxies.threaded import threaded
 
@@ -63,13 +64,14 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         http, rpc = stack.enter_context(kserve(model.file("model.onnx")))
         stream = stack.enter_context(threaded(lambda: serve(Handler(Server()))))
         servers = {"http": f"http://{http}", "grpc": f"grpc://{rpc}", "stream": f"grpc://{stream}"}
-        strict = ("--mode", "strict", "--files", model.folder)
-        proxies = stack.enter_context(
-            here.shims(model, *((url, strict) for url in servers.values()))
-        )
+        strict: tuple[object, ...] = ("--mode", "strict", "--files", model.folder)
+        asked: tuple[object, ...] = ("--report", "open-inference", "--served-as", "m")
+        ways = [(name, url, strict) for name, url in servers.items()]
+        ways += [(f"reported {name}", servers[name], asked) for name in ("http", "grpc")]
+        proxies = stack.enter_context(here.shims(model, *((url, more) for _, url, more in ways)))
         yield {
             name: Stage(here, model, url.partition("//")[2], proxy)
-            for (name, url), proxy in zip(servers.items(), proxies, strict=True)
+            for (name, url, _), proxy in zip(ways, proxies, strict=True)
         }
 
 
@@ -89,6 +91,44 @@ def test_unary_calls_over_grpc(stages: dict[str, Stage]) -> None:
     assert through["ready"]
     assert through["refused"][0] == "StatusCode.NOT_FOUND"
     assert through["compressed"]["outputs"] == through["infer"]["outputs"]
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_what_a_real_server_reports_of_itself_is_in_the_record(
+    stages: dict[str, Stage], protocol: str
+) -> None:
+    stage = stages[f"reported {protocol}"]
+    body = {
+        "id": "1",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}],
+    }
+    told = ask_once(stage.proxy.address, protocol, body)
+    found = stage.site.outcome(told).record
+    assert isinstance(found, inference.Completion)
+    setup = stage.site.setup_of(found)
+    assert isinstance(setup.report, inference.Report)
+    assert (setup.report.interface, setup.report.model) == ("open-inference", "m")
+    assert setup.report.engine
+    # Its metadata name no version of the model: nothing but a name is known.
+    expected = "runtime_reported" if setup.report.version else "name_only"
+    assert (found.binding, setup.binding) == (expected, expected)
+
+
+def ask_once(address: str, protocol: str, body: dict[str, Any]) -> str:
+    """Ask the model once; gives the receipt id."""
+    if protocol == "http":
+        connection = http.client.HTTPConnection(address, timeout=30)
+        said = {"content-type": "application/json"}
+        connection.request("POST", "/v2/models/m/infer", json.dumps(body), said)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        answer.read()
+        connection.close()
+        return answer.headers["x-receipt-id"] or ""
+    with grpc.insecure_channel(address) as channel:
+        call: Any = channel.unary_unary(INFER)
+        _, done = call.with_call(request([1.0, 2.0]), timeout=30)
+        return str(dict(done.trailing_metadata())["x-receipt-id"])
 
 
 def test_a_stream_over_grpc(stages: dict[str, Stage]) -> None:

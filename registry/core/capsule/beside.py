@@ -18,7 +18,7 @@ import msgspec
 
 from registry.core import digest, verdict
 from registry.core.capsule.attestation import ATTESTATION
-from registry.core.capsule.facts import AttachedFact, SetupFact
+from registry.core.capsule.facts import AttachedFact, ReportFact, SetupFact
 from registry.core.capsule.links import Link, judge
 from registry.core.capsule.parts import Beside
 from registry.core.capsule.signers import Read
@@ -44,6 +44,7 @@ class Around:
         links: How everything was judged so far.
         replays: The replays that could be read, by part name.
         evidence: The evidence ids of the attestations that cover the outcome.
+        files: The files of the version by their SHA-256, if the capsule lists them.
     """
 
     record: inference.Completion
@@ -52,6 +53,7 @@ class Around:
     links: Mapping[str, Link]
     replays: Mapping[str, Read | None]
     evidence: Sequence[str]
+    files: Mapping[str, str]
 
     def holding(self, said: inference.Record) -> Read:
         """The batch that has the number of a record.
@@ -93,7 +95,7 @@ def judge_beside(setup: Beside | None, attached: Sequence[Beside], around: Aroun
     if setup is not None:
         said = _judge(judged, SETUP, setup, around, _about_setup)
         if isinstance(said, inference.Setup):
-            judged.setup = _setup_fact(said)
+            judged.setup = _setup_fact(said, around.files)
     for number, item in enumerate(attached):
         name = f"attached/{number}"
         said = _judge(judged, name, item, around, _about_level)
@@ -225,7 +227,7 @@ def _outcome(item: Read) -> str:
     return said.outcome
 
 
-def _setup_fact(said: inference.Setup) -> SetupFact:
+def _setup_fact(said: inference.Setup, files: Mapping[str, str]) -> SetupFact:
     return SetupFact(
         n=said.sequence.n,
         binding=said.binding,
@@ -237,6 +239,21 @@ def _setup_fact(said: inference.Setup) -> SetupFact:
         quantization=said.quantization,
         upstream=said.upstream,
         evidence="" if said.evidence is msgspec.UNSET else said.evidence,
+        report=None if said.report is msgspec.UNSET else _report_fact(said.report, files),
+    )
+
+
+def _report_fact(said: inference.Report, files: Mapping[str, str]) -> ReportFact:
+    return ReportFact(
+        interface=said.interface,
+        model=said.model,
+        version=said.version,
+        digest=_named(said.digest),
+        weights=tuple((_named(each), files.get(each, "")) for each in said.weights),
+        adapters=tuple(map(_named, said.adapters)),
+        chat_template=_named(said.chat_template),
+        quantization=said.quantization,
+        engine=f"{said.engine} {said.engine_version}".strip(),
     )
 
 

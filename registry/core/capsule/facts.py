@@ -178,6 +178,41 @@ class OutputFact(Value, frozen=True):
     asked: str = ""
 
 
+class ReportFact(Value, frozen=True):
+    """What the model server said of the model that it served, as the node read it.
+
+    Attributes:
+        weights: Digests of files of weights that it named, each with the file of the version that
+            it is; empty where it is none, or the capsule does not list the files.
+    """
+
+    interface: str
+    model: str
+    version: str = ""
+    digest: str = ""
+    weights: tuple[tuple[str, str], ...] = ()
+    adapters: tuple[str, ...] = ()
+    chat_template: str = ""
+    quantization: str = ""
+    engine: str = ""
+
+
+class BoundFact(Value, frozen=True):
+    """How strongly this capsule binds the output to a model.
+
+    Attributes:
+        binding: How it is known which model answered.
+        level: The step of the binding ladder that holds here.
+        by: The link on which that rests.
+        weights: What a proof of another system says of the weights; empty if none is needed.
+    """
+
+    binding: str
+    level: int
+    by: str
+    weights: str = ""
+
+
 class SetupFact(Value, frozen=True):
     """What ran, as the node wrote it down before the call; its word, but for what is attested.
 
@@ -189,6 +224,7 @@ class SetupFact(Value, frozen=True):
         tokenizer: Digest of another tokenizer than the version's; empty if there is none.
         chat_template: Digest of another template than the version's; empty if there is none.
         evidence: Evidence id of the node's environment; empty if it was unattested.
+        report: What the model server said that it served; absent if it was not asked, or silent.
     """
 
     n: int
@@ -201,6 +237,7 @@ class SetupFact(Value, frozen=True):
     quantization: str = ""
     upstream: str = ""
     evidence: str = ""
+    report: ReportFact | None = None
 
 
 class AttachedFact(Value, frozen=True):
@@ -288,6 +325,7 @@ class Facts(Value, frozen=True):
     attestations: tuple[AttestationFact, ...] = ()
     replays: tuple[ReplayFact, ...] = ()
     foreign: tuple[ForeignFact, ...] = ()
+    bound: BoundFact | None = None
     setup: SetupFact | None = None
     attached: tuple[AttachedFact, ...] = ()
     unattested: str = ""

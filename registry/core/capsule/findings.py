@@ -8,6 +8,7 @@ import msgspec
 from registry.core.capsule import covering, foreign, replays
 from registry.core.capsule.attestation import ATTESTATION, GPU, Environments
 from registry.core.capsule.beside import Judged
+from registry.core.capsule.bound import strongest
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.covering import Covering
 from registry.core.capsule.existence import Seen
@@ -55,6 +56,12 @@ class Findings:
     environments: Environments = field(default_factory=Environments)
     principals: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The paths of the version's files by their SHA-256; none if they are not listed."""
+        listed = () if self.manifest is None else self.manifest.files
+        return {file.digest.sha256: file.path for file in listed}
+
 
 def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> Facts:
     """Everything that was said by links that held when they were logged."""
@@ -67,7 +74,8 @@ def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> F
         ]
 
     head, record, said = findings.head, findings.record, findings.release
-    return Facts(
+    sure = {name for name, link in links.items() if link.sure}
+    facts = Facts(
         log=None
         if head is None
         else LogFact(origin=head.origin, size=head.size, root=head.root.hex()),
@@ -93,6 +101,7 @@ def gather(capsule: Capsule, findings: Findings, links: Mapping[str, Link]) -> F
         attestations=tuple(_attestations(findings.environments, links)),
         unattested=findings.environments.unattested,
     )
+    return msgspec.structs.replace(facts, bound=strongest(facts, sure))
 
 
 def _attestations(found: Environments, links: Mapping[str, Link]) -> Iterator[AttestationFact]:

@@ -31,6 +31,11 @@ class Link:
         """Whether the step held when it was logged."""
         return self.then.verdict is Verdict.VALID
 
+    @property
+    def sure(self) -> bool:
+        """Whether the step held when it was logged and holds now."""
+        return self.holds and self.now.verdict is Verdict.VALID
+
     def also(self, more: "Link") -> "Link":
         """This step, and another condition on it; the first that does not hold says why."""
         return Link(_also(self.then, more.then), _also(self.now, more.now))

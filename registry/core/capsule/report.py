@@ -7,6 +7,7 @@ from registry.core import encoding
 from registry.core.capsule.attestation import ATTESTATION, GPU
 from registry.core.capsule.facts import NO_VENDOR, TEST_ROOT, AttestationFact, Facts
 from registry.core.capsule.links import Link
+from registry.core.capsule.rows import fact_rows, plural, table
 from registry.core.capsule.witnesses import WITNESSES
 from registry.core.encoding import Value
 from registry.core.verdict import Check, Verdict, overall
@@ -19,8 +20,14 @@ _BINDINGS = {
         "That the weights which were loaded computed this answer: the node checked the files of "
         "the version before it loaded them (level L2), nothing measured the run itself."
     ),
-    "runtime_reported": "Which weights ran: the serving software named the version.",
-    "provider_attested": "Which weights ran: the provider named the version.",
+    "runtime_reported": (
+        "Which weights ran: the serving software said what it served (level L1 and a claim), and "
+        "the node wrote that down."
+    ),
+    "provider_attested": (
+        "Which weights ran: code of a provider answered that is attested, and says of the weights "
+        "no more than stands beside it."
+    ),
     "name_only": "Which weights ran: only a name was known.",
 }
 
@@ -30,9 +37,6 @@ _ATTESTED_FILES = (
     "version before it loaded them, in an environment that was attested with this version; that "
     f"the model ran in there is the node's word ({_UNKNOWN_LEVEL})."
 )
-_SECOND = 1_000_000
-"""Microseconds of a second."""
-
 _UNSAID = (
     "What became of the level that the caller asked for: no record in this capsule says so; the "
     "log may have one by now."
@@ -82,7 +86,7 @@ class Report(Value, frozen=True):
         """Say in words what the verdicts on ``links`` amount to."""
         chain = tuple(links)
         then, now = tuple(link.then for link in chain), tuple(link.now for link in chain)
-        sure = {link.now.link for link in chain if link.holds and link.now.verdict is Verdict.VALID}
+        sure = {link.now.link for link in chain if link.sure}
         said = _sentences(sure, facts)
         if LOG_KEY not in sure:
             doubt = "If the log key in the capsule is one that you trust: "
@@ -113,7 +117,7 @@ class Report(Value, frozen=True):
             else []
         )
         lines.append("")
-        lines += _table(_fact_rows(self.facts))
+        lines += table(fact_rows(self.facts))
         lines += ["", "Links"]
         for then, now in zip(self.checks_then, self.checks_now, strict=True):
             lines.append(_check_line(now, ""))
@@ -218,11 +222,7 @@ def _vouches_for_the_model(item: AttestationFact) -> bool:
 
 
 def _count(items: Sized, noun: str) -> str:
-    return _plural(len(items), noun)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return plural(len(items), noun)
 
 
 def _conditions(chain: tuple[Link, ...], facts: Facts) -> list[str]:
@@ -257,7 +257,7 @@ def _same_to_everybody(chain: tuple[Link, ...]) -> str:
 
 
 def _not_provable(facts: Facts) -> tuple[str, ...]:
-    binding = facts.output.binding if facts.output else "name_only"
+    binding = facts.bound.binding if facts.bound else "name_only"
     weights = _BINDINGS[binding]
     if binding == "artifact_verified" and any(map(_vouches_for_the_model, facts.attestations)):
         weights = _ATTESTED_FILES
@@ -273,108 +273,3 @@ def _not_provable(facts: Facts) -> tuple[str, ...]:
     if facts.output and facts.output.uncovered:
         said.append(f"What the record does not commit to: {', '.join(facts.output.uncovered)}.")
     return tuple(said)
-
-
-def _fact_rows(facts: Facts) -> list[tuple[str, str]]:
-    rows = []
-    if facts.output is not None:
-        output = facts.output
-        rows += [
-            ("output", f"{output.digest} ({output.profile})"),
-            ("recorded by", f"{output.node}, shim {output.shim_id}, n={output.n}"),
-            ("claimed time", output.claimed_at),
-            ("model", output.model),
-            ("ran with", f"{output.runtime} ({output.binding})"),
-            *([("asked for", output.asked)] if output.asked else []),
-        ]
-    rows += _beside_rows(facts)
-    if facts.output is not None or facts.attestations:
-        rows += _attestation_rows(facts)
-    if facts.time is not None:
-        rows.append(("existed by", f"{facts.time.at}, by {', '.join(facts.time.authorities)}"))
-    if facts.release is not None:
-        release = facts.release
-        rows += [
-            ("release", f"{release.record_id}, entry {release.index}"),
-            ("manifest", release.manifest),
-            ("publisher", release.publisher),
-        ]
-    rows += [("file", f"{item.path}  {item.size} bytes  {item.digest}") for item in facts.files]
-    names = {item.record_id: item.name for item in facts.datasets}
-    for dataset in facts.datasets:
-        rows.append(("dataset", f"{dataset.name}, {dataset.licence}, by {dataset.publisher}"))
-        total = sum(item.share for item in dataset.contributors)
-        rows += [
-            ("  contributor", f"{item.name or item.id}: {item.share} of {total}")
-            for item in dataset.contributors
-        ]
-    for attribution in facts.attributions:
-        total = sum(item.share for item in attribution.datasets)
-        rows.append(("attribution", f"{attribution.method}, by {attribution.issuer}"))
-        rows += [
-            ("  dataset", f"{names.get(item.dataset, item.dataset)}: {item.share} of {total}")
-            for item in attribution.datasets
-        ]
-    for replay in facts.replays:
-        because = f" ({', '.join(replay.reasons)})" if replay.reasons else ""
-        rows += [
-            ("replay", f"{replay.spelled}, input {replay.input}, by {replay.auditor}{because}"),
-            ("  ran with", replay.ran_with),
-        ]
-    for proof in facts.foreign:
-        why = f" ({proof.reason})" if proof.reason else ""
-        once = f", {proof.then} as it was then" if proof.then is not proof.here else ""
-        said = f"{proof.here}{why}{once}; {proof.said}, says {proof.importer}"
-        rows += [
-            ("foreign proof", f"of {proof.system}: {said}"),
-            ("  binds", f"weights {proof.binding_strength}, code {proof.code_strength}"),
-            *(("  NOT COVERED", item) for item in proof.uncovered),
-        ]
-    if facts.log is not None:
-        rows.append(("log", f"{facts.log.origin}, {facts.log.size} entries, root {facts.log.root}"))
-    return rows
-
-
-def _beside_rows(facts: Facts) -> list[tuple[str, str]]:
-    rows = []
-    if facts.setup is not None:
-        ran = facts.setup
-        files = f", {_plural(ran.files_verified, 'file')} compared" if ran.files_verified else ""
-        rows.append(("model bound", f"level L{ran.level}, {ran.binding}{files}, says the node"))
-        named = [("adapter", each) for each in ran.adapters]
-        named += [("tokenizer", ran.tokenizer), ("chat template", ran.chat_template)]
-        named.append(("quantisation", ran.quantization))
-        rows += [(f"  {name}", value) for name, value in named if value]
-    for item in facts.attached:
-        took = f"{item.evidence_us / _SECOND:.1f} s after the answer"
-        late = f", {item.late_us / _SECOND:.1f} s late" if item.late_us else ", in time"
-        if item.missed:
-            said = f"{item.level} MISSED({item.missed}), given up {took}"
-        else:
-            by = f"checked here: {item.proven_by}" if item.proven_by else "not in this capsule"
-            said = f"{item.level} {took}{late}, by {item.proof}, {by}"
-        rows.append(("attached", f"{said}, record n={item.n}"))
-    return rows
-
-
-def _attestation_rows(facts: Facts) -> list[tuple[str, str]]:
-    if facts.unattested or not facts.attestations:
-        return [("attested", f"UNATTESTED: {facts.unattested or 'nothing is known'}")]
-    rows = []
-    for item in facts.attestations:
-        status = f", TCB {item.tcb_status}" if item.tcb_status else ""
-        rows += [
-            ("attested", f"{item.tee}, {item.tier}{status}"),
-            ("  bound to", ", ".join(item.bound_to)),
-            ("  in force", f"{item.in_force_from} to {item.in_force_until}, entry {item.index}"),
-            ("  policy", f"{item.policy}, sha256:{item.policy_sha256}"),
-            ("  appraised by", item.verifier),
-        ]
-        rows += [("  accepted", finding) for finding in item.findings]
-        rows += [(NO_VENDOR, f"{TEST_ROOT}, sha256:{r}") for r in item.configured_roots]
-        rows += [("  REFUTED", item.refuted)] if item.refuted else []
-    return rows
-
-
-def _table(rows: list[tuple[str, str]]) -> list[str]:
-    return [f"  {name:<14} {value}" for name, value in rows]

@@ -269,6 +269,7 @@ class _Walk:
             links=self.links,
             replays=found.replays,
             evidence=tuple(cover.evidence for cover in found.environments.covers),
+            files=found.files,
         )
         found.beside = judge_beside(self.capsule.setup, self.capsule.attached, around)
         self.links.update(found.beside.links)

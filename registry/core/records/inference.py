@@ -179,6 +179,47 @@ def level(text: str) -> Level:
     )
 
 
+class Report(Value, frozen=True):
+    """What a model server says of the model that it serves; its word, as the shim read it.
+
+    Attributes:
+        interface: By which of its interfaces it was asked.
+        model: What it calls the model.
+        version: What it calls the model's version; empty if it names none.
+        digest: SHA-256 by which it names the model as a whole.
+        weights: SHA-256 of the files of weights that it names.
+        adapters: SHA-256 of files on top of these.
+        chat_template: SHA-256 of the template that it shows.
+        engine: What it says that it is.
+    """
+
+    interface: Literal["ollama", "llama.cpp", "openai", "open-inference"]
+    model: Text
+    version: Text = ""
+    digest: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    weights: Annotated[tuple[Hex32, ...], msgspec.Meta(max_length=16)] = ()
+    adapters: Annotated[tuple[Hex32, ...], msgspec.Meta(max_length=16)] = ()
+    chat_template: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    quantization: Text = ""
+    engine: Text = ""
+    engine_version: Text = ""
+
+    @property
+    def names_it(self) -> bool:
+        """Whether it names more than a model: a version, or bytes."""
+        return bool(self.version or self.digest or self.weights)
+
+    @property
+    def digests(self) -> tuple[str | msgspec.UnsetType, ...]:
+        """Every digest in it."""
+        return (self.digest, *self.weights, *self.adapters, self.chat_template)
+
+
+Binding = Literal["artifact_verified", "runtime_reported", "provider_attested", "name_only"]
+"""How the node knows which model answers: it compared the version's files; the model server names a
+version or bytes; a provider whose code is attested does; or there is a name and no more."""
+
+
 class Setup(Value, frozen=True, tag_field="kind", tag="setup"):
     """What runs from here on, as far as it is known; completions name it by its number.
 
@@ -190,12 +231,13 @@ class Setup(Value, frozen=True, tag_field="kind", tag="setup"):
         chat_template: SHA-256 of the template that makes a prompt of messages.
         quantization: What the engine says of it.
         evidence: Evidence id of this host, if it is attested.
+        report: What the model server says that it serves; absent if it was not asked, or silent.
     """
 
     sequence: Sequence
     at: Time
     model: Model
-    binding: Literal["artifact_verified", "runtime_reported", "provider_attested", "name_only"]
+    binding: Binding
     level: Annotated[int, msgspec.Meta(ge=0, le=5)]
     runtime: Runtime
     upstream: Text = ""
@@ -205,6 +247,7 @@ class Setup(Value, frozen=True, tag_field="kind", tag="setup"):
     chat_template: Hex32 | msgspec.UnsetType = msgspec.UNSET
     quantization: Text = ""
     evidence: Hex32 | msgspec.UnsetType = msgspec.UNSET
+    report: Report | msgspec.UnsetType = msgspec.UNSET
 
 
 class SeenHead(Value, frozen=True):
@@ -265,7 +308,7 @@ class Completion(Value, frozen=True, tag_field="kind", tag="completion"):
     at: Time
     intent_n: Count
     model: Model
-    binding: Literal["artifact_verified", "runtime_reported", "provider_attested", "name_only"]
+    binding: Binding
     request: Hex32
     response: Response
     runtime: Runtime
@@ -457,7 +500,8 @@ def _digits(record: Record) -> str:
             said = (record.proof,)
         case Setup(model=model):
             optional = (record.tokenizer, record.chat_template, record.evidence)
-            said = (model.manifest, *record.adapters, *optional)
+            reported = () if record.report is msgspec.UNSET else record.report.digests
+            said = (model.manifest, *record.adapters, *optional, *reported)
         case _:
             pass
     return digits + "".join(item for item in said if isinstance(item, str))

@@ -2,7 +2,6 @@
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Literal
 
 import msgspec
 
@@ -29,7 +28,7 @@ class Deployment:
     """
 
     model: inference.Model
-    binding: Literal["artifact_verified", "runtime_reported", "provider_attested", "name_only"]
+    binding: inference.Binding
     runtime: inference.Runtime
     uncovered: tuple[str, ...]
     setup_n: int | None = None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from registry.core.capsule.container import Capsule
-from registry.core.capsule.facts import AttachedFact
+from registry.core.capsule.facts import AttachedFact, BoundFact
 from registry.core.capsule.parts import Beside
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
@@ -15,7 +15,7 @@ from registry.core.records.replay import Receipt, Replay, Why
 from registry.core.tlog import merkle
 from registry.core.verdict import Check, Verdict
 from registry.errors import MalformedError, Reason
-from tests.mint import AT, Journal, Logged, Told, World, tell
+from tests.mint import AT, Journal, Logged, Told, World, a_manifest, tell
 
 RUNTIME = inference.Runtime(engine="onnxruntime", version="1.22.0")
 
@@ -137,6 +137,53 @@ def test_what_ran_is_shown_with_adapters_tokenizer_template_and_quantisation() -
         assert part in text
 
 
+def test_what_the_model_server_reported_is_shown_and_its_weights_are_looked_up() -> None:
+    ours = digest_of("model.onnx")
+    report = story(
+        setup={
+            "report": inference.Report(
+                interface="ollama",
+                model="x:latest",
+                digest="d" * 64,
+                weights=(ours, "e" * 64),
+                chat_template="f" * 64,
+                engine="ollama",
+                engine_version="0.5.7",
+            )
+        }
+    ).judged()
+    assert report.facts.setup is not None
+    said = report.facts.setup.report
+    assert said is not None
+    assert said.weights == ((f"sha256:{ours}", "model.onnx"), (f"sha256:{'e' * 64}", ""))
+    text = report.to_text()
+    for part in ("x:latest, by ollama 0.5.7", "d" * 64, "model.onnx", "no file that is listed"):
+        assert part in text
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 of a file of the version."""
+    [found] = [file for file in a_manifest().files if file.path == path]
+    return found.digest.sha256
+
+
+@pytest.mark.parametrize(
+    ("outcome", "valid"),
+    [("proven", True), ("unproven", False)],
+)
+def test_a_level_is_shown_by_what_the_capsule_holds_and_not_by_the_word_of_the_node(
+    outcome: str, valid: bool
+) -> None:
+    claimed = story(setup={"level": 3, "evidence": "e" * 64}).judged()
+    assert claimed.facts.bound == BoundFact(binding="artifact_verified", level=2, by="setup")
+    assert claimed.facts.setup is not None
+    assert claimed.facts.setup.level == 3
+    again = replayed(input_=outcome)
+    level = 4 if valid else 2
+    assert again.facts.bound is not None
+    assert again.facts.bound.level == level
+
+
 def test_what_was_missed_is_shown_with_its_reason() -> None:
     report = story(asked="attested", attached={"missed": "UNATTESTED", "proof": "e" * 64}).judged()
     assert report.verdict_now is Verdict.VALID
@@ -223,17 +270,15 @@ def test_a_record_of_another_kind_is_no_setup_and_nothing_attached() -> None:
     assert link(report, "attached/0").reason == Reason.FOREIGN_PREDICATE
 
 
-@pytest.mark.parametrize(
-    ("outcome", "valid"), [("bit_exact", True), ("mismatch", False)], ids=["agrees", "does not"]
-)
-def test_a_replay_that_was_attached_is_the_one_in_the_capsule(outcome: str, valid: bool) -> None:
+def replayed(outcome: str = "bit_exact", input_: str = "proven") -> Report:
+    """The report on a story whose call was run again, and whose node attached that."""
     bare = story(asked="recomputed")
     place = bare.told.position
     record = inference.parse(bare.told.records[place])
     assert isinstance(record, inference.Completion)
-    other = "0" * 64
     why = (Why.ISA_UNRECORDED, Why.OPT_LEVEL_UNRECORDED, Why.PROVIDER_UNRECORDED)
     own = record.response.content_digest
+    agrees = outcome == "bit_exact"
     said = Replay(
         receipt=Receipt(
             shim_id=record.sequence.shim_id,
@@ -243,13 +288,13 @@ def test_a_replay_that_was_attached_is_the_one_in_the_capsule(outcome: str, vali
         ),
         model=record.model,
         model_file="model.onnx",
-        input="proven",
+        input=input_,  # type: ignore[arg-type]
         outcome=outcome,  # type: ignore[arg-type]
         recorded=record.runtime,
         replayed=record.runtime,
         recorded_output=own,
-        replayed_output=own if valid else other,
-        reasons=why if valid else (Why.EXACT_TYPE_DIFFERS, *why),
+        replayed_output=own if agrees else "0" * 64,
+        reasons=why if agrees else (Why.EXACT_TYPE_DIFFERS, *why),
         run_us=9,
         issued_at=AT,
     )
@@ -267,12 +312,15 @@ def test_a_replay_that_was_attached_is_the_one_in_the_capsule(outcome: str, vali
     )
     second = bare.world.register(journal.batch_statement(bare.cut), "node-1")
     told = replace(bare, journal=journal, second=second)
-    report = told.judged(replays=[bare.world.proved(logged)])
-    if valid:
-        assert report.verdict_now is Verdict.VALID
-        assert only(report).proven_by == "replay/0"
-    else:
-        assert link(report, "attached/0").reason == Reason.OUTCOME_UNEXPLAINED
+    return told.judged(replays=[bare.world.proved(logged)])
+
+
+def test_a_replay_that_was_attached_is_the_one_in_the_capsule() -> None:
+    report = replayed()
+    assert report.verdict_now is Verdict.VALID
+    assert only(report).proven_by == "replay/0"
+    report = replayed("mismatch")
+    assert link(report, "attached/0").reason == Reason.OUTCOME_UNEXPLAINED
 
 
 def test_more_attached_records_than_a_capsule_takes_are_refused() -> None:

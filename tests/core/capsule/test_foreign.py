@@ -9,6 +9,7 @@ import pytest
 
 from registry.core.capsule import foreign
 from registry.core.capsule.container import Capsule
+from registry.core.capsule.facts import BoundFact
 from registry.core.capsule.parts import Attested
 from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
@@ -129,6 +130,23 @@ def test_what_a_capsule_knows_to_be_distrusted_was_valid_then_and_is_not_now(
     assert fact.reason == "EVIDENCE_DISTRUSTED"
     assert (report.verdict_then, report.verdict_now) == (Verdict.VALID, Verdict.VALID)
     assert "VALID as it was then" in report.to_text()
+
+
+def test_a_proof_whose_evidence_binds_its_signer_binds_the_output_and_says_what_of_the_weights(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tell(world)
+    examined, parts = imported(attested=True)
+    _, report = judged(world, told, [examined], parts)
+    # The reader does not know the root: it is worth nothing.
+    assert report.facts.bound == BoundFact(binding="artifact_verified", level=2, by="record")
+    monkeypatch.setattr(foreign, "redo", partial(redo, roots=near.mint().policy.roots))
+    _, report = judged(world, told, [examined], parts)
+    assert report.facts.bound == BoundFact(
+        binding="provider_attested", level=3, by="foreign/0", weights="name_only"
+    )
+    assert "level L3, provider_attested, by foreign/0, weights name_only" in report.to_text()
+    assert any("code of a provider" in line for line in report.not_provable)
 
 
 def test_a_proof_that_does_not_follow_from_its_parts_is_found_out(world: World) -> None:
