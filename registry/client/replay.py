@@ -274,9 +274,11 @@ def _judge(reasons: set[Why], compared: Comparison | None, *, same: bool) -> _Ju
         outcome = "indeterminate" if reasons else "mismatch"
         reasons.add(Why.OUTPUT_NOT_GIVEN)
     elif not same and compared is not None:
-        refuted: Outcome = "indeterminate" if reasons & replay.UNKNOWN else "mismatch"
-        reasons.update(compared.apart)
         difference = compared.difference or msgspec.UNSET
+        refuted: Outcome = "mismatch"
+        if reasons & replay.UNKNOWN or replay.is_rounding(reasons, compared.difference):
+            refuted = "indeterminate"
+        reasons.update(compared.apart)
         outcome = refuted if compared.apart else "within_tolerance"
     return _Judged(outcome, tuple(sorted(reasons)), difference)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from registry.client.registry import RegistryClient
 from registry.client.statements import LoggedStatement
-from registry.core.records.replay import PREDICATE_TYPE, Replay
+from registry.core.records.replay import PREDICATE_TYPE, Replay, is_rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class ReplayCalls:
             said: Replay = logged.statement.predicate
             if said.outcome in ("bit_exact", "within_tolerance"):
                 return _found(logged, agrees=True)
-            if said.outcome == "mismatch":
+            if said.outcome == "mismatch" and not is_rounding(said.reasons, said.difference):
                 differs = differs or _found(logged, agrees=False)
         return differs
 

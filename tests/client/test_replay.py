@@ -20,6 +20,7 @@ from registry.core.profiles import raw, tensor
 from registry.core.profiles.open_inference import InferenceResponse
 from registry.core.records import inference
 from registry.core.records.disclosure import DisclosedOutput, Disclosure, commit_output
+from registry.core.records.predicate import parse
 from registry.core.records.replay import PREDICATE_TYPE, Replay, Tolerance, Why, statement
 from registry.errors import Reason, RegistryError
 from registry.inspection.arrays import to_array, to_tensor
@@ -217,12 +218,20 @@ def test_another_optimisation_level_is_within_the_tolerance(desk: Desk, answer: 
     assert said.difference.elements == 20
 
 
-def test_another_optimisation_level_is_a_mismatch_if_no_bit_may_differ(
+def test_who_chooses_other_settings_and_no_tolerance_refutes_nobody(
     desk: Desk, answer: Answer
 ) -> None:
     exact = Tolerance(abs="0", rel="0", top1=True)
     said = desk.replay(answer, desk.brought(answer), level(OTHER_LEVEL, tolerance=exact))
-    assert (said.outcome, said.reasons) == ("mismatch", (Why.OPT_LEVEL_DIFFERS, Why.VALUES))
+    assert (said.outcome, said.reasons) == ("indeterminate", (Why.OPT_LEVEL_DIFFERS, Why.VALUES))
+    assert parse(write_json(statement(said))).predicate == said
+
+
+def test_what_is_far_apart_is_a_mismatch_under_any_settings(desk: Desk, lie: Answer) -> None:
+    said = desk.replay(lie, desk.brought(lie), level(OTHER_LEVEL))
+    assert said.outcome == "mismatch"
+    assert Why.OPT_LEVEL_DIFFERS in said.reasons
+    assert len(said.reasons) > 1
 
 
 def test_other_bits_under_other_settings_say_nothing_by_themselves(

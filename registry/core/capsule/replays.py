@@ -1,7 +1,8 @@
 """Replays in a capsule: what auditors say who ran the call again.
 
 A mismatch refutes the record as-now, but on an auditor's word alone: the link, and with it the
-verdict, is then open, and not invalid. Whoever doubts one or the other runs it again.
+verdict, is then open, and not invalid. Whoever doubts one or the other runs it again. What other
+settings than the recorded ones explain opens nothing, whatever an auditor calls it.
 """
 
 from registry.core import verdict
@@ -9,7 +10,7 @@ from registry.core.capsule.facts import ReplayFact
 from registry.core.capsule.links import Link, judge
 from registry.core.capsule.signers import Read
 from registry.core.records import inference
-from registry.core.records.replay import Replay, spelled
+from registry.core.records.replay import Replay, is_rounding, spelled
 from registry.core.verdict import Verdict
 from registry.errors import Reason, VerificationError
 
@@ -24,7 +25,8 @@ def judge_replay(item: Read, record: inference.Completion, leaf: bytes) -> Link:
     """
     said: Replay = item.statement.predicate
     then = judge(item.name, lambda: _about(said, record, leaf))
-    if then.verdict is Verdict.VALID and said.outcome == "mismatch":
+    refutes = said.outcome == "mismatch" and not is_rounding(said.reasons, said.difference)
+    if then.verdict is Verdict.VALID and refutes:
         return Link(then, verdict.indeterminate(item.name, Reason.REPLAY_MISMATCH, then.detail))
     return Link.both(then)
 

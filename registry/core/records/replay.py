@@ -14,10 +14,12 @@ that the numbers of a statement can be checked against its outcome:
 
 What decides about the last bits is the replay key: engine and version, execution provider,
 optimisation level, instruction set, threads. Where it was another one, or was not recorded, a
-reason says so; it is then no mismatch that digests differ, but values may still be far apart. A
-model that draws random numbers gives others each time: that refutes nobody, and a reason says so.
+reason says so; it is then no mismatch that digests differ, or values by what rounding may do, but
+values may still be far apart. A model that draws random numbers gives others each time: that
+refutes nobody, and a reason says so.
 """
 
+from collections.abc import Collection
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -86,6 +88,10 @@ UNKNOWN: Final = frozenset({Why.INPUT_UNPROVEN, Why.NOT_REPEATABLE, Why.OUTPUT_N
 
 UNKNOWN_ENGINE: Final = "unknown"
 """What a record calls an engine of which nothing was said."""
+
+LEAST_TOLERANCE: Final = ("0.00001", "0.001")
+"""Distance and part of the larger of two numbers: outputs that are as near refute nobody if they
+were made under different settings, however small a tolerance somebody chose."""
 
 Outcome = Literal["bit_exact", "within_tolerance", "mismatch", "indeterminate"]
 """What a replay came to."""
@@ -192,6 +198,18 @@ def is_near(difference: Difference, tolerance: Tolerance) -> bool:
     )
 
 
+def is_rounding(
+    reasons: Collection[Why], difference: Difference | msgspec.UnsetType | None
+) -> bool:
+    """Whether other settings may well be why an output is not the recorded one.
+
+    Else whoever chooses settings and tolerance could have any honest node refuted.
+    """
+    if not isinstance(difference, Difference) or not SETTINGS & set(reasons):
+        return False
+    return is_near(difference, Tolerance(*LEAST_TOLERANCE, top1=False))
+
+
 def settings_reasons(recorded: Runtime, replayed: Runtime) -> tuple[Why, ...]:
     """In what the replay key of two runs differs, or is not known."""
     reasons = []
@@ -260,8 +278,10 @@ def _check_numbers(said: Replay, reasons: set[Why]) -> None:
     # Values that are apart are apart under any settings, if the input is the right one. Digests
     # alone tell only under the same settings.
     refuted = (not unknown and apart) or reasons == {Why.OUTPUT_NOT_GIVEN}
+    # Of rounding both are said: it is no refutation, but some called it a mismatch.
     if said.outcome in ("mismatch", "indeterminate") and (
         (said.outcome == "mismatch") != bool(refuted)
+        and not (refuted and is_rounding(reasons, difference))
     ):
         raise _contradiction(
             "outcome",

@@ -11,7 +11,7 @@ from registry.core.capsule.report import Report
 from registry.core.capsule.walk import appraise
 from registry.core.records import inference, replay
 from registry.core.records.inference import Completion
-from registry.core.records.replay import Receipt, Replay, Why
+from registry.core.records.replay import Difference, Receipt, Replay, Tolerance, Why
 from registry.core.tlog.merkle import leaf_hash
 from registry.core.verdict import Check, Verdict
 from registry.errors import MalformedError, Reason
@@ -98,6 +98,22 @@ def test_a_mismatch_leaves_the_output_open_as_now(world: World) -> None:
     assert link(report, "replay/0").verdict is Verdict.VALID
     assert any("mismatch" in text for text in report.conditional)
     assert not any("mismatch" in text for text in report.proved)
+
+
+def test_what_other_settings_explain_opens_nothing_whatever_an_auditor_calls_it(
+    world: World,
+) -> None:
+    told = tell(world)
+    chosen: dict[str, Any] = {
+        "outcome": "mismatch",
+        "replayed_output": "0" * 64,
+        "tolerance": Tolerance(abs="0", rel="0", top1=True),
+        "reasons": tuple(sorted((*UNRECORDED, Why.VALUES))),
+    }
+    for distance, verdict in (("0.00001", Verdict.VALID), ("0.00002", Verdict.INDETERMINATE)):
+        apart = Difference(abs=distance, rel="1", top1=True, elements=2)
+        _, report = judged(world, told, said(told, difference=apart, **chosen))
+        assert report.verdict_now is verdict
 
 
 def test_a_replay_that_came_to_nothing_changes_nothing(world: World) -> None:
