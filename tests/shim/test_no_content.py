@@ -9,7 +9,7 @@ import contextlib
 import gzip
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from registry.core.digest import sha256
+from registry.core.profiles.recognise import candidates
 from registry.errors import Reason, RefusedError, RegistryError
 from registry.shim.app import Shim
 from registry.shim.privacy.keeping import Keeping
@@ -106,15 +108,17 @@ def scene(tmp_path: Path, collector: Collector, mode: Mode, *, private: bool) ->
         yield Scene(folder, registry, shim, calls, keeping)
 
 
-def check(tmp_path: Path, here: Scene, collector: Collector, *said: str) -> None:
-    """Look everywhere."""
+def check(
+    tmp_path: Path, here: Scene, collector: Collector, *said: str, hidden: Sequence[bytes] = ()
+) -> None:
+    """Look everywhere, under a policy for digests as well: short answers can be guessed."""
     places = {"spans": b"".join(collector.bodies), "lines": "\n".join(said).encode()}
     for records in here.registry.records.values():
         places["registry"] = b"".join([*records, *here.registry.sent])
     places |= {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert any(name.endswith(".segment") for name in places)
-    words = (WORDS, PLAIN)
-    forbidden = {form for word in words for form in forms(word.encode())}
+    secret = [WORDS.encode(), PLAIN.encode(), *(() if here.keeping is None else hidden)]
+    forbidden = {form for item in secret for form in forms(item)}
     found = [(name, form) for name, data in places.items() for form in forbidden if form in data]
     assert found == []
 
@@ -378,7 +382,8 @@ def test_what_is_said_through_a_transport_is_nowhere(
             ask("http://127.0.0.1:9", here.calls(**more))
         for level in (PLAIN, "logged"):
             ask("http://127.0.0.1:9", here.calls(), **{"x-provreg-level": level})
-    check(tmp_path, here, collector, *lines())
+    hidden = [sha256(chat()), *candidates(chat()), sha256(delta()), *candidates(delta() + DONE)]
+    check(tmp_path, here, collector, *lines(), hidden=hidden)
     assert len(collector.spans()) >= len(ANSWERS)
     assert all(not span.events and not span.status.message for span in collector.spans())
 
@@ -409,8 +414,14 @@ def test_what_a_session_is_fed_is_nowhere(
             )
 
         texts, numbers = session("strings.onnx"), session("linear.onnx")
+        digests: list[bytes] = []
+
+        def whole() -> None:
+            answer = texts.run_recorded(None, {"x": np.array([WORDS, PLAIN], dtype=object)})
+            digests.append(answer.content_digest)
+
         fed: list[Callable[[], object]] = [
-            lambda: texts.run(None, {"x": np.array([WORDS, PLAIN], dtype=object)}),
+            whole,
             lambda: texts.run(None, {"x": np.array([1.0], np.float32)}),
             lambda: texts.run(None, {PLAIN: np.array([WORDS], dtype=object)}),
             lambda: texts.run([PLAIN], {"x": np.array([WORDS], dtype=object)}),
@@ -427,9 +438,10 @@ def test_what_a_session_is_fed_is_nowhere(
             ):
                 feed()
         provider.shutdown()
-    check(tmp_path, here, collector, *lines())
+    check(tmp_path, here, collector, *lines(), hidden=digests)
     spans = [span for span in collector.spans() if span.name == "caller"]
     assert len(spans) == len(fed)
+    assert digests
     [marked] = [item for item in map(attributes, spans) if item]
     assert set(marked) == {
         "attest.receipt.id",

@@ -134,8 +134,6 @@ def _read_tail(kind: Kind, data: bytes, start: int) -> tuple[Any, int]:
         if count > (len(data) - start) // _head_bytes(kind.of):
             raise _malformed("an array", "more elements than there is room for")
         return _read_tuple((kind.of,) * count, data, start)
-    if count > len(data) - start:
-        raise _malformed("a text", "longer than all there is")
     end = start + _padded(count)
     value = _bytes(data, start, end - start)
     if any(value[count:]):

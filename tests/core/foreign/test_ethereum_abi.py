@@ -110,6 +110,7 @@ def test_what_would_not_be_written_so_is_refused(values: tuple[Any, ...], data: 
         (("int128",), words(1 << 127)),
         (("address",), words(1 << 160)),
         (("uint8",), words(1)[:-1]),
+        (("bytes",), words(0x20, 1 << 255)),
         (("uint8",), words(1, 1)),
         ((Array("uint8"),), words(0x20, 1 << 200)),
         ((Array("uint8"),), words(0x20, 2, 1)),
@@ -126,6 +127,7 @@ def test_what_would_not_be_written_so_is_refused(values: tuple[Any, ...], data: 
         "int128",
         "address",
         "a short word",
+        "a huge text",
         "a word more",
         "a huge count",
         "a short array",
@@ -135,3 +137,9 @@ def test_another_spelling_is_refused(kinds: tuple[Kind, ...], data: bytes) -> No
     with pytest.raises(MalformedError) as caught:
         decode(kinds, data)
     assert caught.value.reason is Reason.MALFORMED_FIELD
+
+
+def test_what_is_cut_off_says_how_much_is_missing() -> None:
+    with pytest.raises(MalformedError) as caught:
+        decode(("uint8",), words(1)[:-1])
+    assert (caught.value.where, caught.value.actual) == ("its end", "1 bytes are missing")
