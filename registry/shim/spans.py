@@ -136,10 +136,16 @@ def attributes_of(receipt_id: str, response: inference.Response) -> dict[str, st
     }
 
 
-def mark_current(receipt_id: str, response: inference.Response) -> None:
-    """Tell of an answer in the span that the caller of a wrapper has open, if there is one."""
+def mark_current(receipt_id: str, response: inference.Response | None) -> None:
+    """Tell of an answer in the span that the caller of a wrapper has open, if there is one.
+
+    An answer without a record, which ``best_effort`` lets pass, has nothing to be told of.
+    """
     if trace is not None:
-        trace.get_current_span().set_attributes(attributes_of(receipt_id, response))
+        span = trace.get_current_span()
+        # One that has ended says so aloud; of a stream the caller may read the rest much later.
+        if response is not None and receipt_id and span.is_recording():
+            span.set_attributes(attributes_of(receipt_id, response))
 
 
 def traces_at(endpoint: str) -> str:

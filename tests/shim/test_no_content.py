@@ -33,6 +33,7 @@ from registry.shim.proxies.open_inference import INFER, OPTIONS, STREAM, OpenInf
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.calls import Calls, Mode
 from registry.shim.spans import spans_to
+from tests.cli.test_shim import until
 from tests.cli.test_shim_secrets import PLAIN, WORDS, forms
 from tests.cli.test_shim_spans import Collector, attributes, collector
 from tests.shim.proxies import oip_server as oip
@@ -376,8 +377,10 @@ def test_what_is_said_through_a_transport_is_nowhere(
             with threaded(lambda pieces=pieces: serve(Script(pieces))) as url:  # type: ignore[misc]  # bound at once
                 ask(url, here.calls())
         ask("http://127.0.0.1:9", here.calls())
-        with threaded(lambda: serve(Script([STREAM_HEAD + chunk(delta())], hang=True))) as url:
+        left = Script([STREAM_HEAD + chunk(delta())], hang=True)
+        with threaded(lambda: serve(left)) as url:
             asyncio.run(leave(url, here.calls()))
+            until(left.gone.is_set)
         for more in ({"allowed": refuse}, {"served_as": ("m",)}):
             ask("http://127.0.0.1:9", here.calls(**more))
         for level in (PLAIN, "logged"):

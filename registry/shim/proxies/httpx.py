@@ -40,6 +40,7 @@ from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import OUTPUT, RECEIPT, TOLD, Asked, Proven
 from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.outcomes import Sent
+from registry.shim.spans import mark_current
 
 _LIBRARIES: list[Any] = []
 with contextlib.suppress(ImportError):
@@ -230,9 +231,9 @@ class _Passing:
         return None if step.outcome is None else self.said(step.outcome)
 
     def tell(self, proven: Proven) -> None:
-        """Tell the caller of the level that it asked for."""
-        for name, value in proven.headers():
-            self._headers[name] = value
+        """Tell the caller of the level that it asked for, and its own span of the record."""
+        mark_current(self.call.receipt_id, self.call.response)
+        self._headers.update(proven.headers())
 
     def given(self, piece: bytes) -> bytes:
         """Take note that the caller is given a piece now; after an outcome nobody asks."""
