@@ -5,21 +5,28 @@ half an answer where those of whole ones are committed to, since short answers c
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import Asked
 from registry.shim.recorder.outcomes import Sent
 
+T = TypeVar("T")
+
 MAX_REASONS: Final = 128
 """Choices of one answer of which it is shown why they ended."""
+
+MAX_SHOWN_BYTES: Final = 4096
+"""Bytes of the parameters of one call, and of the reasons: a record has room for both, and for all
+else that it says. What does not fit is left out, since a record that is too long is none."""
 
 OTHER: Final = "other"
 """Why a choice ended, where the model server says it in words of its own."""
 
+_AROUND_BYTES: Final = 6
 _REASON: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _NAMES: Final[Mapping[str, re.Pattern[str]]] = {
     "model": re.compile(r"[A-Za-z0-9._:/@+=,~-]+", re.ASCII),
@@ -41,7 +48,8 @@ class Shown:
 
         What is no number and no name is somebody's words, and is not shown either.
         """
-        shown = {k: v for k, v in asked.params.items() if _is_plain(k, v) and not self._hides(k)}
+        told = ((k, v) for k, v in asked.params.items() if _is_plain(k, v) and not self._hides(k))
+        shown = dict(_fitting(told, lambda item: len(item[0]) + len(item[1])))
         return asked if len(shown) == len(asked.params) else replace(asked, params=shown)
 
     def answer(self, answer: Answer) -> Answer:
@@ -52,10 +60,9 @@ class Shown:
         if any(path.endswith(_FINISH_REASON) for path in self._fields):
             return replace(answer, finish_reasons=())
         reasons = answer.finish_reasons
-        if len(reasons) <= MAX_REASONS and all(map(_REASON.fullmatch, reasons)):
-            return answer
         shown = (item if _REASON.fullmatch(item) else OTHER for item in reasons[:MAX_REASONS])
-        return replace(answer, finish_reasons=tuple(shown))
+        told = tuple(_fitting(shown, len))
+        return answer if told == reasons else replace(answer, finish_reasons=told)
 
     def sent(self, sent: Sent) -> Sent:
         """What went out of half an answer: how much, and its digest if digests are shown."""
@@ -83,6 +90,16 @@ class Shown:
             places = (f"{own}/parameters/{of_input[2]}", f"{own}/data", f"{own}/contents")
         # Whoever hides a whole hides its parts.
         return any(f"{place}/".startswith(f"{path}/") for place in places for path in self._fields)
+
+
+def _fitting(items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
+    """The first items that fit, each with the punctuation around it."""
+    room = MAX_SHOWN_BYTES
+    for item in items:
+        room -= size(item) + _AROUND_BYTES
+        if room < 0:
+            return
+        yield item
 
 
 def _is_plain(name: str, value: str) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import DamagedError, Reason
+from registry.core.records.inference import MAX_RECORD_BYTES
+from registry.errors import DamagedError, LimitExceededError, Reason
 from registry.shim.recorder import segments
-from registry.shim.recorder.frames import frame
+from registry.shim.recorder.frames import frame, whole_frame
 from registry.shim.recorder.journal import Journal
 from registry.shim.recorder.segments import OpenSegment, check, create, find
 from tests.shim.disk import Step, watched
@@ -147,3 +148,24 @@ def test_an_error_other_than_a_full_disk_is_not_passed_over(
         with pytest.raises(OSError, match="Input/output"):
             opened._reserve(1)
     opened.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "is_one"), [(MAX_RECORD_BYTES, True), (MAX_RECORD_BYTES + 1, False)]
+)
+def test_no_frame_is_longer_than_a_record(size: int, *, is_one: bool) -> None:
+    data = frame(b"x" * size)
+    assert whole_frame(data, 0) == (len(data) if is_one else -1)
+
+
+@pytest.mark.parametrize("size", [0, MAX_RECORD_BYTES + 1])
+def test_what_no_frame_holds_is_not_taken(tmp_path: Path, size: int) -> None:
+    journal = Journal(tmp_path, ignore)
+    try:
+        with pytest.raises(LimitExceededError) as caught:
+            journal.append(b"x" * size)
+        assert caught.value.reason is Reason.BATCH_TOO_LARGE
+        assert (journal.next_n, journal.latched) == (0, "")
+        journal.append(b"x" * MAX_RECORD_BYTES).wait()
+    finally:
+        journal.close()
