@@ -225,6 +225,9 @@ def value(position: int, text: object) -> Callable[[dict[str, Any]], object]:
         lambda tree: tree.update(values=[], tree=[]),
         lambda tree: tree.update(tree="0x"),
         lambda tree: tree["tree"].__setitem__(0, 7),
+        lambda tree: tree["tree"].__setitem__(0, None),
+        lambda tree: tree.update(values=dict.fromkeys("abcde")),
+        lambda tree: tree.update(values=None),
         lambda tree: tree["tree"].__setitem__(0, "00" * 32),
         lambda tree: tree["tree"].__setitem__(0, "0x" + "0G" * 32),
         lambda tree: tree["values"].__setitem__(0, 7),
@@ -238,7 +241,7 @@ def value(position: int, text: object) -> Callable[[dict[str, Any]], object]:
         value(4, 1.5),
         value(4, str(1 << 256)),
     ],
-    ids=range(17),
+    ids=range(20),
 )
 def test_a_dump_has_one_form(edit: Callable[[dict[str, Any]], object]) -> None:
     assert ("P4", "SETTLEMENT_FORM") in found(judge(edited(edit)))
@@ -273,6 +276,9 @@ def test_a_settlement_of_another_response_is_refused(name: str, said: object) ->
         b"",
         b"x-settlement-type: public\r\n",
         b"x-settlement-type: batch\r\n",
+        chain.headers("public", chain.told(PROOF)),
+        chain.headers("batch", [1]),  # type: ignore[arg-type]  # as told
+        chain.headers("batch", chain.told(PROOF, tee_signature=None)),
         b"x-settlement-type: batch\r\nx-settlement-data: e30\r\n",
         b"x-settlement-type: batch\r\nx-settlement-data: W10=\r\n",
         b"x-settlement-type: private\r\nx-settlement-type: private\r\n",
@@ -285,7 +291,7 @@ def test_a_settlement_of_another_response_is_refused(name: str, said: object) ->
         {name: said for name, said in chain.blob(MINE).items() if name != "teeId"},
         {name: said for name, said in chain.blob(MINE).items() if name != "output"},
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_what_is_told_has_one_form(settlement: Any) -> None:
     assert ("P4", "SETTLEMENT_FORM") in found(judge(settlement))
