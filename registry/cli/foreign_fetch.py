@@ -110,7 +110,10 @@ class Caught:
     def lines(self) -> list[str]:
         """What was fetched, for a person."""
         told = [f"  fetched      {role}, {len(data)} bytes" for role, data in self.came]
-        return [*told, *(f"  NOT FETCHED  {item}" for item in self.missed)]
+        told += [f"  NOT FETCHED  {item}" for item in self.missed]
+        if told and self.nonce is not None:
+            told.append(f"  nonce        {self.nonce.hex()}, to be told with these files again")
+        return told
 
 
 def fetch_options(command: Callable[..., Any]) -> Callable[..., Any]:

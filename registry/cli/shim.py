@@ -165,7 +165,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     "--otlp",
     metavar="URL",
     help="Tell of every call in a span, by OTLP over HTTP, such as "
-    "http://localhost:4318/v1/traces; digests and times, never content.",
+    "http://localhost:4318; digests and times, never content.",
 )
 @click.option(
     "--privacy",

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -415,6 +416,7 @@ def test_what_is_missing_is_told_beside_what_was_made_of_the_rest(
     assert said.status == 4
     assert "NOT FETCHED  report ed25519: status 404" in said.out
     assert "fetched      signature, " in said.out
+    assert re.search(r"nonce        [0-9a-f]{64}, to be told", said.out)
 
 
 def test_a_token_goes_to_the_host_that_was_named_and_into_no_output(

@@ -308,8 +308,9 @@ def test_a_proof_whose_hashes_a_helper_dropped_is_named(name: str) -> None:
         ("tee_timestamp", -1),
         ("tee_id", "11" * 32),
         ("tee_id", "0x11"),
+        ("tee_id", "0X" + "11" * 32),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_each_member_of_a_proof_has_one_form(name: str, value: object) -> None:
     proof = judge(mint(Spec(stated=lambda stated: {**stated, name: value})))
