@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import msgspec
 
 from registry.cli.connection import connect
 from registry.cli.output import json_option, show
@@ -101,8 +102,27 @@ def _lines(found: ProvenRecord) -> list[str]:
             f"  model         {model.name}@{model.version} ({record.binding})",
             f"  output        sha256:{response.content_digest} ({response.profile})",
             f"  ran with      {' '.join(filter(None, (ran.engine, ran.version, ran.provider)))}",
+            *_course(record),
         ]
     elif isinstance(record, inference.Attached):
-        had = f"sha256:{record.proof}" if isinstance(record.proof, str) else record.missed
-        lines.append(f"  {record.level:<13} {had}")
+        took = f"{record.evidence_us} µs after the answer, {record.late_us} µs late"
+        proof = f", sha256:{record.proof}" if isinstance(record.proof, str) else ""
+        had = f"MISSED({record.missed}), " if record.missed else ""
+        lines.append(f"  {record.level:<13} {had}{took}{proof}")
+    return lines
+
+
+def _course(record: inference.Completion) -> list[str]:
+    """How an answer went out, and what its caller asked for."""
+    lines = []
+    course = record.course
+    if course is not msgspec.UNSET:
+        lines.append(
+            f"  took          {course.total_us} µs, of which the shim's own {course.added_us} µs"
+        )
+        if course.params:
+            params = ", ".join(f"{name} {value}" for name, value in sorted(course.params.items()))
+            lines.append(f"  parameters    {params}")
+    if record.asked is not msgspec.UNSET:
+        lines.append(f"  asked for     {record.asked}, within {record.deadline_ms} ms")
     return lines

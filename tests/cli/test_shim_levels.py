@@ -2,22 +2,30 @@
 
 import http.client
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from registry.core.records import inference
+from registry.core.records.inference import Completion
 from tests.cli.conftest import Place, Shell
 from tests.cli.test_shim import Proxy, arguments, shim, until, upstream, version
 from tests.shim.world import written
 
 __all__ = ["upstream", "version"]
 
+SUMMED = ("calls", "added_us", "evidence_us", "late_us", "proof_bytes", "attached", "missed")
+"""What costs are that come from the records of a shim."""
 
-def ask(proxy: Proxy, level: str, deadline_ms: int, text: str = "") -> dict[str, str]:
+
+def ask(
+    proxy: Proxy, level: str, deadline_ms: int, text: str = "", **members: Any
+) -> dict[str, str]:
     """The headers of an answer to whoever asks for this."""
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
-    body = json.dumps({"messages": [{"content": text or level}]})
+    body = json.dumps({"messages": [{"content": text or level}], **members})
     asked = {"x-provreg-level": level, "x-provreg-deadline-ms": str(deadline_ms)}
     connection.request("POST", "/v1/chat/completions", body, asked)
     answer = connection.getresponse()
@@ -98,3 +106,61 @@ def test_a_capsule_shows_offline_what_became_of_the_level(  # noqa: PLR0917 - fi
     [told] = facts["attached"]
     assert told["level"] == level
     assert told["proven_by"] == ("batch" if level == "signed" else "")
+
+
+def test_what_it_cost_is_the_sum_of_what_the_receipts_say(
+    place: Place, acme: Shell, home: Path, upstream: str, version: str
+) -> None:
+    began = time.monotonic()
+    with shim(*arguments(place, version, upstream)) as proxy:
+        for level in ("logged", "signed", "signed", "attested", "recomputed"):
+            ask(proxy, level, 20_000)
+        until(lambda: len(attached(home)) == 4)
+    took_us = (time.monotonic() - began) * 1_000_000
+    calls = [item for item in written(home / "shim-data") if isinstance(item, Completion)]
+    expected: dict[str, dict[str, int]] = {}
+    for call in calls:
+        assert isinstance(call.course, inference.Course)
+        assert isinstance(call.asked, str)
+        # What the receipt says was measured: something, and not more than there was time for.
+        assert 0 < call.course.added_us <= call.course.total_us < took_us
+        sums = expected.setdefault(call.asked, dict.fromkeys(SUMMED, 0))
+        sums["calls"] += 1
+        sums["added_us"] += call.course.added_us
+    for item in attached(home).values():
+        assert item.evidence_us < took_us
+        sums = expected[item.level]
+        for name in ("evidence_us", "late_us", "proof_bytes"):
+            sums[name] += getattr(item, name)
+        sums["missed" if item.missed else "attached"] += 1
+    # The registry says when a batch is in the log: that takes a while.
+    assert expected["signed"]["evidence_us"] > 0
+    assert expected["signed"]["proof_bytes"] > 0
+    rows = acme("costs", "--model", version, "--json").value["costs"]
+    assert {row["day"] for row in rows} <= {call.at[:10] for call in calls}
+    assert {row["level"]: {name: row[name] for name in SUMMED} for row in rows} == expected
+    assert {(row["model"], row["untimed"], row["replays"]) for row in rows} == {(version, 0, 0)}
+    # And the same again, out of records that are proven one by one.
+    again = acme("costs", "--model", version, "--recompute", "--json").value["costs"]
+    assert again == rows
+
+
+def test_a_receipt_shows_times_parameters_and_what_was_asked_for(
+    place: Place, acme: Shell, home: Path, upstream: str, version: str
+) -> None:
+    with shim(*arguments(place, version, upstream)) as proxy:
+        told = ask(proxy, "signed", 0, f"what {version} says", seed=7, temperature=0.25)
+        until(lambda: len(attached(home)) == 1)
+    [late] = attached(home).values()
+    shown = acme("receipt", "show", told["x-receipt-id"]).out
+    for part in (
+        *("parameters    seed 7, temperature 0.25", "asked for     signed, within 0 ms"),
+        *("of which the shim's own", f"{late.evidence_us} µs after the answer"),
+        f"{late.late_us} µs late",
+    ):
+        assert part in shown, shown
+    digest = f"sha256:{told['x-output-sha256']}"
+    assert acme("trace", digest, "--capsule", "kept.capsule").status == 0
+    offline = acme("--log-key", place.vkey, "verify", "kept.capsule").out
+    for part in ("seed 7", "temperature 0.25", "shim added"):
+        assert part in offline, offline

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from registry.core.encoding import Value
 from registry.core.evidence.claims import Family
 from registry.core.records.attribution import DatasetShare
@@ -159,6 +161,8 @@ class OutputFact(Value, frozen=True):
         n: The number of the record in its shim's journal.
         batch_index: The index of the batch in the log.
         asked: How strongly the caller wanted it proven, and by when; empty if it did not say.
+        params: Sampling parameters, the seed among them, as the request spelled them.
+        added_us: How long the shim kept the answer, in microseconds; absent within one process.
     """
 
     digest: str
@@ -176,6 +180,8 @@ class OutputFact(Value, frozen=True):
     n: int
     batch_index: int
     asked: str = ""
+    params: dict[str, str] = msgspec.field(default_factory=dict)
+    added_us: int | None = None
 
 
 class ReportFact(Value, frozen=True):

@@ -147,6 +147,7 @@ def _time(seen: Seen) -> TimeFact:
 
 def _output(record: inference.Completion, batch_index: int, node: str) -> OutputFact:
     response, model, sequence = record.response, record.model, record.sequence
+    course = record.course
     return OutputFact(
         digest=f"sha256:{response.content_digest}",
         profile=response.profile,
@@ -156,13 +157,15 @@ def _output(record: inference.Completion, batch_index: int, node: str) -> Output
         release=model.release,
         manifest=f"sha256:{model.manifest}",
         binding=record.binding,
-        runtime=f"{record.runtime.engine} {record.runtime.version}",
+        runtime=f"{record.runtime.engine} {record.runtime.version}".strip(),
         uncovered=record.uncovered,
         node=node,
         shim_id=sequence.shim_id,
         n=sequence.n,
         batch_index=batch_index,
         asked=_asked(record),
+        params={} if course is msgspec.UNSET else course.params,
+        added_us=None if course is msgspec.UNSET else course.added_us,
     )
 
 

@@ -19,7 +19,9 @@ def fact_rows(facts: Facts) -> list[tuple[str, str]]:
             ("claimed time", output.claimed_at),
             ("model", output.model),
             ("ran with", f"{output.runtime} ({output.binding})"),
+            *(("  parameter", f"{name} {value}") for name, value in sorted(output.params.items())),
             *([("asked for", output.asked)] if output.asked else []),
+            *([("shim added", f"{output.added_us} µs")] if output.added_us is not None else []),
         ]
     rows += _beside_rows(facts)
     if facts.output is not None or facts.attestations:

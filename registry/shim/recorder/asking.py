@@ -98,8 +98,8 @@ class Asked:
                     expected=f"{LEVEL} beside it",
                 )
             return cls(trace=trace, params=params)
-        level = inference.level(wanted)
-        deadline_ms = encoding.decimal(by) if by else DEFAULT_DEADLINES_MS[level]
+        level = _level(wanted)
+        deadline_ms = _deadline(by) if by else DEFAULT_DEADLINES_MS[level]
         if deadline_ms > MAX_DEADLINE_MS:
             raise LimitExceededError(
                 Reason.MALFORMED_FIELD,
@@ -146,3 +146,30 @@ class Proven:
         """What tells the caller."""
         told = ((REACHED, self.reached), (MISSED, self.missed))
         return tuple((name, value) for name, value in told if value)
+
+
+def _level(wanted: str) -> Level:
+    try:
+        return inference.level(wanted)
+    except MalformedError as error:
+        raise MalformedError(
+            error.reason,
+            error.what,
+            where=LEVEL,
+            expected=error.expected,
+            actual=error.actual,
+            hint="levels are spelled in lower case, one in a request",
+        ) from error
+
+
+def _deadline(by: str) -> int:
+    try:
+        return encoding.decimal(by)
+    except MalformedError as error:
+        raise MalformedError(
+            error.reason,
+            "this is not a deadline",
+            where=DEADLINE,
+            expected=f"milliseconds after the request, 0 to {MAX_DEADLINE_MS}",
+            actual=by[:80],
+        ) from error

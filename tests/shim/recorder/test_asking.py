@@ -55,8 +55,11 @@ def test_a_trace_is_taken_and_what_is_none_is_not() -> None:
     ids=["spelling", "two", "fraction", "past", "zero", "digits", "years", "nothing"],
 )
 def test_what_cannot_be_asked_for_is_refused(headers: dict[str, str]) -> None:
-    with pytest.raises(RegistryError):
+    with pytest.raises(RegistryError) as caught:
         Asked.read(headers)
+    # Whoever is refused is told which header it was, and what it takes.
+    assert caught.value.where in headers
+    assert caught.value.expected
 
 
 def test_a_caller_is_told_what_was_reached_and_what_was_missed() -> None:
