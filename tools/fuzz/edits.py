@@ -5,6 +5,7 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 RANGE: Final = 2**16
@@ -28,6 +29,9 @@ CONFUSABLES: Final = {
     b" ": "\u00a0", b"\n": "\u2028", b"\t": " ", b'"': "\u201c", b":": "\uff1a", b"@": "\uff20",
 }  # fmt: skip
 """One character → another that looks like it."""
+
+_CONFUSED: Final = b"".join(CONFUSABLES)
+_CONFUSING: Final = re.compile(b"[" + re.escape(_CONFUSED) + b"]")
 
 SPECIAL: Final = (
     b"\x00", b"\n", b"\r\n", b"\n\n", b" ", b"\t", b"+", b"-", b"=", b"==", b"_", b"/", b"\\",
@@ -115,10 +119,10 @@ def numbers(data: bytes, edit: Edit, donor: bytes) -> bytes:
 
 def confusables(data: bytes, edit: Edit, donor: bytes) -> bytes:
     """Put a character that looks the same in the place of another."""
-    found = [index for index in range(len(data)) if data[index : index + 1] in CONFUSABLES]
-    if not found:
+    count = len(data) - len(data.translate(None, _CONFUSED))
+    if not count:
         return raw(data, edit, donor)
-    place = found[edit.pick(len(found))]
+    place = next(islice(_CONFUSING.finditer(data), edit.pick(count), None)).start()
     other = CONFUSABLES[data[place : place + 1]].encode()
     return data[:place] + other + data[place + 1 :]
 

@@ -59,6 +59,20 @@ class Entry:
         return self.date <= at or self.reason in _RETROACTIVE
 
 
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,  # a name of another ASN.1 type than its attribute may have
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+    # A serial number that is not positive: a warning today, an error in a later release.
+    CryptographyDeprecationWarning,
+    UserWarning,  # a name of a length that it may not have
+)
+"""What is raised while a list is read, much of it as late as something is asked of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RevocationList:
     """A list that can be read, of a scope that we understand; not verified yet.
@@ -87,7 +101,7 @@ class RevocationList:
             if found is None:
                 return None
             return Entry(seconds(found.revocation_date_utc), _reason(found))
-        except (ValueError, x509.DuplicateExtension, CryptographyDeprecationWarning) as error:
+        except _UNREADABLE as error:
             raise _malformed("an entry cannot be read", str(error)) from error
 
     def verify(self, issuer: bytes) -> None:
@@ -113,12 +127,7 @@ def read(der: bytes) -> RevocationList:
         extensions = crl.extensions
         begins, ends = crl.last_update_utc, crl.next_update_utc
         issuer = crl.issuer
-    except (
-        ValueError,
-        x509.DuplicateExtension,
-        x509.InvalidVersion,
-        UnsupportedAlgorithm,
-    ) as error:
+    except _UNREADABLE as error:
         raise _malformed("it cannot be read", str(error)) from error
     authorities_only = False
     for extension in extensions:

@@ -105,6 +105,23 @@ def test_what_is_no_list_is_refused(data: bytes) -> None:
     assert finding_of(lambda: read(data)) == CRLFinding.CRL_MALFORMED
 
 
+def test_a_name_of_a_type_that_its_attribute_may_not_have_is_refused() -> None:
+    # A title, as a BIT STRING, in place of a common name.
+    strange = GOOD.replace(b"\x06\x03\x55\x04\x03\x0c", b"\x06\x03\x55\x04\x0c\x03")
+    assert strange != GOOD
+    assert finding_of(lambda: read(strange)) == CRLFinding.CRL_MALFORMED
+
+
+def test_a_name_of_a_form_that_nobody_reads_is_refused() -> None:
+    named = scope(full_name=[x509.UniformResourceIdentifier("http://crl.example/x")])
+    data = built(lambda builder: builder.add_extension(named, critical=True))
+    assert read(data).issuer == AUTHORITY.certificate.subject
+    # An X.400 address where the URI was.
+    strange = data.replace(b"\x86\x14http", b"\xa3\x14http")
+    assert strange != data
+    assert finding_of(lambda: read(strange)) == CRLFinding.CRL_MALFORMED
+
+
 @pytest.mark.parametrize(
     "extension",
     [
