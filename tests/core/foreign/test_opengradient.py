@@ -369,6 +369,13 @@ def test_a_request_that_readers_disagree_about_is_named() -> None:
     assert ("P2", "REQUEST_FORM") in found(proof)
 
 
+@pytest.mark.parametrize("data", [b"[1]", b"7", b"null", b'"x"'])
+def test_a_request_that_is_no_object_is_named(data: bytes) -> None:
+    caught = mint()
+    proof = judged(System.OPENGRADIENT, caught.replaced(PartRole.REQUEST, data), caught.asked())
+    assert ("P2", "REQUEST_FORM") in found(proof)
+
+
 def test_an_unknown_role_fits_no_spelling_that_chooses() -> None:
     request = asking(messages=[{"role": "critic", "content": "x"}])
     spec = Spec(request=request, hashed=asking(messages=[], temperature=0.0))
@@ -583,6 +590,16 @@ def test_a_request_of_then_in_no_known_spelling_is_left_open() -> None:
 def test_a_fingerprint_that_is_not_what_python_shows_is_named() -> None:
     def edit(body: dict[str, Any]) -> dict[str, Any]:
         return {**body, "system_fingerprint": body["system_fingerprint"].replace("'", '"')}
+
+    proof = judge(mint_legacy(Spec(request=LEGACY_REQUEST, body=edit)))
+    assert ("P1", "PROOF_FORM") in found(proof)
+
+
+def test_a_signature_of_then_that_is_not_base64_is_named() -> None:
+    def edit(body: dict[str, Any]) -> dict[str, Any]:
+        shown = body["system_fingerprint"]
+        start = shown.index("'response_signature': '") + len("'response_signature': '")
+        return {**body, "system_fingerprint": f"{shown[:start]}A={shown[start:]}"}
 
     proof = judge(mint_legacy(Spec(request=LEGACY_REQUEST, body=edit)))
     assert ("P1", "PROOF_FORM") in found(proof)
