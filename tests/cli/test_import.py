@@ -3,10 +3,12 @@
 import builtins
 import json
 import re
+import ssl
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -27,8 +29,10 @@ from registry.core.foreign.systems import Examined, examine
 from registry.core.records import foreign_proof
 from registry.core.tlog.note import VerifierKey
 from registry.errors import ForbiddenError, RefusedError
+from tests.certificates import PrivateAuthority
 from tests.cli.conftest import Place, Said, Shell
 from tests.cli.test_trace import record
+from tests.http_handler import answering
 from tools.fake_vendor import aci, air, near, opengradient
 from tools.fake_vendor import opengradient_settlement as chain
 from tools.fake_vendor.caught import NOON, Caught
@@ -479,3 +483,39 @@ def test_an_inference_on_the_chain_is_imported_and_found(
     assert (said.status, said.value["proof"]["verdict"]) == (4, "INDETERMINATE")
     found = acme("trace", f"sha256:{said.value['proof']['output']}", "--json")
     assert found.value["foreign"][0]["here"]["claims"]["model_cid"] == "QmModel"
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """An ACI gateway that hands out one receipt, to whoever has the key."""
+
+    receipt: ClassVar[bytes] = b""
+    seen: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append(self.headers["authorization"])
+        known = self.path.startswith("/v1/aci/receipts/")
+        self.send_response(200 if known else 404)
+        self.end_headers()
+        self.wfile.write(self.receipt if known else b"")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_gateway_of_a_closed_network_is_believed_by_its_authority_alone(
+    shell: Shell, home: Path, tmp_path: Path
+) -> None:
+    Gateway.receipt, Gateway.seen = dict(aci.mint().parts)[PartRole.RECEIPT], []
+    ours = PrivateAuthority(tmp_path)
+    chain_file, key_file = ours.certify("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain_file, key_file)
+    (home / "token").write_text("s3cret-of-mine\n")
+    with answering(Gateway, context) as url:
+        given = ("import", "aci", "--fetch", url, "--fetch-id", "x", "--fetch-token-file", "token")
+        said = shell(*given, "--json")
+        # Whoever is not believed learns nothing.
+        assert (said.status, said.error["reason"], Gateway.seen) == (3, "PEER_CERTIFICATE", [])
+        said = shell(*given, "--fetch-ca-file", ours.file, *AT, "--json")
+    assert (said.status, [item["role"] for item in said.value["fetched"]]) == (4, ["receipt"])
+    assert set(Gateway.seen) == {"Bearer s3cret-of-mine"}
