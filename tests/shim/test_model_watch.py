@@ -125,3 +125,32 @@ def test_only_files_of_the_release_are_compared_and_counted(folder: Path, tmp_pa
     rewrite(folder / PATH)
     with pytest.raises(VerificationError):
         ModelWatch(RELEASE, folder, (adapter,))
+
+
+@pytest.mark.parametrize("member", ["st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"])
+def test_whatever_the_file_system_says_otherwise_is_a_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, member: str
+) -> None:
+    meter = Meter()
+    watch = ModelWatch(RELEASE, folder, meter=meter)
+    watch.check()
+    ask = Path.stat
+
+    class Otherwise:
+        """What is said of a file, but for one thing."""
+
+        def __init__(self, path: Path) -> None:
+            self._said = ask(path)
+
+        def __getattr__(self, name: str) -> int:
+            said: int = getattr(self._said, name)
+            return said + (name == member)
+
+    monkeypatch.setattr(Path, "stat", lambda self, **_: Otherwise(self))
+    meter.now += PAUSE_SECONDS
+    with pytest.raises(UnavailableError):
+        watch.check()
+
+
+def test_what_the_file_system_said_is_believed_for_a_twentieth_of_a_second() -> None:
+    assert PAUSE_SECONDS <= 0.05

@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from registry.core.records import inference
@@ -141,6 +142,37 @@ def test_a_record_out_of_its_place_is_damage(tmp_path: Path) -> None:
     with pytest.raises(DamagedError) as caught:
         start(tmp_path)
     assert caught.value.reason is Reason.JOURNAL_DAMAGED
+
+
+@pytest.mark.parametrize("what", ["the record before it", "its number", "its shim"])
+def test_a_record_that_does_not_follow_is_damage(tmp_path: Path, what: str) -> None:
+    """Whole frames with right checksums: as somebody writes them who can write to the disk."""
+    run(tmp_path, beats=2)
+    [segment] = (tmp_path / "journal").glob("*.segment")
+    records = written(tmp_path)
+    last = records[-1].sequence
+    wrong = {
+        "the record before it": msgspec.structs.replace(last, prev_digest="ab" * 32),
+        "its number": msgspec.structs.replace(last, n=last.n + 1),
+        "its shim": msgspec.structs.replace(last, shim_id="ab" * 16),
+    }
+    records[-1] = msgspec.structs.replace(records[-1], sequence=wrong[what])
+    segment.write_bytes(b"".join(frame(inference.write(item)) for item in records))
+    with pytest.raises(DamagedError) as caught:
+        start(tmp_path)
+    assert caught.value.reason is Reason.JOURNAL_DAMAGED
+    assert caught.value.where == f"record {last.n}"
+
+
+def test_a_record_that_was_rewritten_is_damage_for_the_next(tmp_path: Path) -> None:
+    run(tmp_path, beats=2)
+    [segment] = (tmp_path / "journal").glob("*.segment")
+    records = written(tmp_path)
+    records[1] = msgspec.structs.replace(records[1], at="2020-01-01T00:00:00.000000Z")
+    segment.write_bytes(b"".join(frame(inference.write(item)) for item in records))
+    with pytest.raises(DamagedError) as caught:
+        start(tmp_path)
+    assert caught.value.where == "record 2"
 
 
 def test_a_record_that_is_none_is_damage(tmp_path: Path) -> None:
