@@ -35,11 +35,12 @@ from registry.shim.proxies.answer_readers import LONG_BYTES, kind_of
 from registry.shim.proxies.call_paths import is_call
 from registry.shim.proxies.exchange import ASKED_HEADERS, MAX_REQUEST_BYTES
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
-from registry.shim.proxies.request_params import JSON_BYTES, Unread, params_of
+from registry.shim.proxies.request_params import JSON_BYTES, params_of
 from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import OUTPUT, RECEIPT, TOLD, Asked, Proven
 from registry.shim.recorder.calls import Call, Calls
 from registry.shim.recorder.outcomes import Sent
+from registry.shim.recorder.unread import Unread
 from registry.shim.spans import mark_current
 
 _LIBRARIES: list[Any] = []

@@ -8,7 +8,7 @@ see :mod:`registry.shim.proxies.tensor_params`.
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from registry.core import encoding
@@ -47,30 +47,6 @@ _PARAMS = (
 )
 _NAMES = frozenset(_PARAMS) - {"model"}
 _MODEL_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/[^/]+/?$")
-
-
-class Unread(Mapping[str, str]):
-    """The parameters of a request, read as soon as anybody wants to know one."""
-
-    __slots__ = ("_params", "_read")
-
-    def __init__(self, read: Callable[[], dict[str, str]]) -> None:
-        self._read = read
-        self._params: dict[str, str] | None = None
-
-    def _known(self) -> dict[str, str]:
-        if self._params is None:
-            self._params = self._read()
-        return self._params
-
-    def __getitem__(self, name: str) -> str:
-        return self._known()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known())
-
-    def __len__(self) -> int:
-        return len(self._known())
 
 
 def params_of(body: bytes, path: str = "", json_bytes: str | None = None) -> dict[str, str]:

@@ -119,8 +119,7 @@ class Asked:
         Raises:
             NotFoundError: ``ANOTHER_MODEL``.
         """
-        named = self.params.get("model", "")
-        if known and named not in known:
+        if known and (named := self.params.get("model", "")) not in known:
             raise NotFoundError(
                 Reason.ANOTHER_MODEL,
                 "only the model that is recorded here may be asked",

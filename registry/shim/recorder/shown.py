@@ -13,6 +13,7 @@ from registry.shim.privacy.policy import PrivacyPolicy
 from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import Asked
 from registry.shim.recorder.outcomes import Sent
+from registry.shim.recorder.unread import Unread
 
 T = TypeVar("T")
 
@@ -48,9 +49,11 @@ class Shown:
 
         What is no number and no name is somebody's words, and is not shown either.
         """
-        told = ((k, v) for k, v in asked.params.items() if _is_plain(k, v) and not self._hides(k))
-        shown = dict(_fitting(told, lambda item: len(item[0]) + len(item[1])))
-        return asked if len(shown) == len(asked.params) else replace(asked, params=shown)
+        return replace(asked, params=Unread(lambda: self._params(asked.params)))
+
+    def _params(self, params: Mapping[str, str]) -> dict[str, str]:
+        told = ((k, v) for k, v in params.items() if _is_plain(k, v) and not self._hides(k))
+        return dict(_fitting(told, lambda item: len(item[0]) + len(item[1])))
 
     def answer(self, answer: Answer) -> Answer:
         """An answer, without why its choices ended if the policy commits to that.
