@@ -231,6 +231,7 @@ class Reason(StrEnum):
     BAD_TARGET = "BAD_TARGET"
     FOREIGN_FOLDER = "FOREIGN_FOLDER"
     UNFIT_ANSWER = "UNFIT_ANSWER"
+    BROKEN_ANSWER = "BROKEN_ANSWER"
 
     # Whether the records of a shim are complete.
     SEQUENCE_GAP = "SEQUENCE_GAP"

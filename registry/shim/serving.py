@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-import aiohttp
 import grpc
 import grpc.aio
 import uvicorn
@@ -21,19 +20,14 @@ import uvicorn
 from registry.errors import MalformedError, Reason, UnavailableError
 from registry.shim.descriptors import connections
 from registry.shim.proxies.connection import ProxyProtocol
-from registry.shim.proxies.http import CONNECT_SECONDS, HttpProxy
+from registry.shim.proxies.http import HttpProxy
+from registry.shim.proxies.model_server import ModelServer
 from registry.shim.proxies.open_inference import OPTIONS, OpenInferenceProxy
 from registry.shim.recorder.calls import Calls
 from registry.shim.tls import Pair, client_context, client_files, server_pair
 
 MAX_CONNECTIONS = 1024
 """Calls that are under way at once: no more than the journal takes."""
-
-KEEP_SECONDS = 3.0
-"""How long an idle connection to the model server is kept: most servers close theirs after five.
-
-A request on a connection that is being closed in that moment fails, and is never repeated here.
-"""
 
 STOP_SECONDS = 30.0
 """How long calls under way may take to end once the proxy is told to stop."""
@@ -166,22 +160,9 @@ async def _serve_http(listen: Listen, upstream: Upstream, calls: Calls) -> Async
     trust = client_context(upstream.ca_file, upstream.pair)
     if listen.pair is not None:
         server_pair(listen.pair)
-    async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=MAX_CONNECTIONS, ssl=trust, keepalive_timeout=KEEP_SECONDS
-                ),
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("user-agent", "accept", "accept-encoding", "content-type"),
-                max_line_size=64 * 1024,
-                max_field_size=64 * 1024,
-            )
-        )
+    with contextlib.closing(ModelServer(upstream.url, trust)) as asked:
         config = uvicorn.Config(
-            HttpProxy(upstream.url, session, calls),
+            HttpProxy(asked, calls),
             host=listen.host,
             port=listen.port,
             http=ProxyProtocol,

@@ -176,7 +176,7 @@ def test_a_call_without_a_whole_answer_ends_its_span_as_an_error(
         with shim(*arguments(place, version, down, "--otlp", collector.url)) as proxy:
             assert ask(proxy).status == 502
     [span] = collector.spans()
-    assert attributes(span)["error.type"] == "ClientConnectorError"
+    assert attributes(span)["error.type"] == "UNREACHABLE"
     assert span.status.code == span.status.STATUS_CODE_ERROR
 
 

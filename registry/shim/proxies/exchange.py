@@ -18,6 +18,7 @@ from registry.errors import (
     UnavailableError,
 )
 from registry.shim.proxies.connection import CUT, TRAILERS
+from registry.shim.proxies.reply import BODILESS, Headers
 from registry.shim.recorder.asking import DEADLINE, LEVEL, TOLD
 from registry.shim.recorder.outcomes import Sent
 
@@ -44,11 +45,8 @@ _HOP = frozenset(
     )
 )
 ASKED_HEADERS: Final = (LEVEL, DEADLINE)
-# After these no body follows, whatever the head says (RFC 9110 §15.3.5, §15.4.5).
-_BODYLESS = (204, 304)
 
 T = TypeVar("T")
-Headers = list[tuple[bytes, bytes]]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -104,21 +102,9 @@ class Exchange:
         self._size = 0
         self._hash = hashlib.sha256()
 
-    def asked_headers(self) -> list[tuple[str, str]]:
-        """The headers that go on to the model server, byte for byte.
-
-        Raises:
-            MalformedError: ``MALFORMED_FIELD``: one of them would not arrive as it was sent.
-        """
-        try:
-            # As UTF-8 they are sent, so only what is UTF-8 arrives unchanged.
-            return [(name.decode(), value.decode()) for name, value in forwarded(self._raw_headers)]
-        except UnicodeDecodeError as error:
-            raise MalformedError(
-                Reason.MALFORMED_FIELD,
-                "a header of this request is not UTF-8",
-                actual=ascii(error.object)[:80],
-            ) from error
+    def asked_headers(self) -> Headers:
+        """The headers that go on to the model server, byte for byte."""
+        return forwarded(self._raw_headers)
 
     def target_below(self, prefix: str) -> str:
         """The target, if it is a path that stays below the path of the model server's address.
@@ -220,7 +206,7 @@ class Exchange:
     async def begin(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
         self._started = True
-        self._bodyless = self._bodyless or status in _BODYLESS
+        self._bodyless = self._bodyless or status in BODILESS
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, piece: bytes) -> None:
@@ -234,10 +220,10 @@ class Exchange:
         self._size += len(piece)
         self._hash.update(piece)
 
-    async def end(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
+    async def end(self, trailers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Send the end of the answer; one that can have no body has no trailers, either."""
-        if trailers and not self._bodyless:
-            await self._send({"type": TRAILERS, "headers": trailers})
+        if (fields := list(trailers)) and not self._bodyless:
+            await self._send({"type": TRAILERS, "headers": fields})
         else:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         self.close()

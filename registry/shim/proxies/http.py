@@ -8,55 +8,43 @@ frame of a stream, or the whole of another answer, is held until its record is d
 Changed on the way are only what belongs to one connection (RFC 9110 §7.6.1), ``host``, and
 ``accept-encoding``, so that answers come uncompressed. Added to answers are ``x-receipt-id``, and
 ``x-output-sha256`` as a header if the answer is small enough to be held, else as a trailer; a model
-server that says such things itself is not believed. Trailers of the model server do not pass: what
-asks it here does not read them.
+server that says such things itself is not believed. Trailers of the model server follow ours; those
+of an answer that was held are dropped with its chunks (RFC 9110 §6.5.1).
 """
 
 import asyncio
 import contextlib
-import io
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-import aiohttp
-from yarl import URL
-
 from registry.core.digest import sha256
-from registry.errors import Reason, RegistryError
+from registry.errors import RegistryError
 from registry.shim.proxies.answer_readers import LONG_BYTES, kind_of
 from registry.shim.proxies.call_paths import is_call
 from registry.shim.proxies.exchange import (
     Exchange,
     GoneError,
-    Headers,
     Receive,
     Room,
     Send,
     named,
     passing,
 )
+from registry.shim.proxies.model_server import ModelServer, Way
 from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
-from registry.shim.proxies.request_params import JSON_BYTES, Unread, params_of
+from registry.shim.proxies.reply import Headers, NoAnswerError, Reply, unfit
+from registry.shim.proxies.request_params import JSON_BYTES, params_of
 from registry.shim.recorder.asking import OUTPUT, REACHED, RECEIPT, Asked
 from registry.shim.recorder.calls import Call, Calls
-
-CONNECT_SECONDS = 10.0
-"""How long the model server may take to accept a connection."""
-
-LARGE_BYTES = 64 * 1024
-"""Bytes of a request above which it is written in pieces."""
+from registry.shim.recorder.unread import Unread
 
 FINAL = range(200, 600)
 """The statuses of an answer: 1xx come before one, and no others are defined (RFC 9110 §15)."""
 
-Asking = contextlib.AbstractAsyncContextManager[Any]
+_IDENTITY = (b"accept-encoding", b"identity")
+Asking = contextlib.AbstractAsyncContextManager[Reply]
 """A question to the model server; entered, it is asked, and gives the answer as it begins."""
-
-
-class UnfitAnswerError(Exception):
-    """The model server answered with something that cannot be passed on as an answer."""
-
 
 T = TypeVar("T")
 _RECEIPT, _OUTPUT = RECEIPT.encode(), OUTPUT.encode()
@@ -65,12 +53,10 @@ _RECEIPT, _OUTPUT = RECEIPT.encode(), OUTPUT.encode()
 class HttpProxy:
     """The ASGI application in front of one model server."""
 
-    def __init__(self, upstream: str, session: aiohttp.ClientSession, calls: Calls) -> None:
-        """Take the model server's address, a session that decodes nothing, and where calls go."""
-        self._upstream = upstream.rstrip("/")
-        self._prefix = URL(self._upstream).raw_path.rstrip("/")
+    def __init__(self, server: ModelServer, calls: Calls) -> None:
+        """Take the model server, and where calls are written down."""
+        self._server = server
         self._room = Room()
-        self._session = session
         self._calls = calls
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -79,14 +65,13 @@ class HttpProxy:
             return
         exchange = Exchange(scope, receive, send, self._room)
         try:
-            url = URL(self._upstream + exchange.target_below(self._prefix), encoded=True)
-            headers = exchange.asked_headers()
+            target = exchange.target_below(self._server.prefix)
             body = await exchange.body()
-            asking = self._asking(exchange, url, headers, body)
-            if is_call(exchange.method, exchange.path, body):
-                await self._record(exchange, body, asking)
-            else:
-                await _pass(exchange, asking)
+            with Way(self._server) as way:
+                if is_call(exchange.method, exchange.path, body):
+                    await self._record(exchange, way, target, body)
+                else:
+                    await _pass(exchange, _asking(exchange, way, target, body))
         except GoneError:
             return
         except RegistryError as error:
@@ -94,29 +79,29 @@ class HttpProxy:
         finally:
             exchange.close()
 
-    async def _record(self, exchange: Exchange, body: bytes, asking: Asking) -> None:
+    async def _record(self, exchange: Exchange, way: Way, target: str, body: bytes) -> None:
         long = len(body) > LONG_BYTES
         json_bytes = exchange.all_headers.get(JSON_BYTES)
         read = partial(params_of, body, exchange.path, json_bytes)
         params = await asyncio.to_thread(read) if long else Unread(read)
         asked = Asked.read(exchange.all_headers, params)
-        call = await self._calls.begin(sha256(body), asked)
+        call = await self._calls.begin(sha256(body), asked, way.begin)
         try:
-            async with asking as response:
+            async with _asking(exchange, way, target, body) as reply:
                 strict = self._calls.mode == "strict"
-                headers = named(response.raw_headers)
+                headers = named(reply.headers)
                 passage = Passage(
                     kind_of(exchange.path),
                     headers,
-                    response.status,
+                    reply.status,
                     strict=strict,
-                    framed=is_framed(headers, response.status),
+                    framed=is_framed(headers, reply.status),
                     gathering=self._calls.gathering(body),
                 )
-                await _go(exchange, call, passage, response)
-        except (aiohttp.ClientError, UnfitAnswerError) as error:
-            call.failed(_kind(error), exchange.sent())
-            await exchange.fail(_kind(error))
+                await _go(exchange, call, passage, reply)
+        except NoAnswerError as error:
+            call.failed(error.kind, exchange.sent())
+            await exchange.fail(error.kind)
         except (GoneError, asyncio.CancelledError):
             call.abandoned(exchange.sent())
             raise
@@ -125,103 +110,77 @@ class HttpProxy:
             call.failed(type(error).__name__, exchange.sent())
             raise
 
-    @contextlib.asynccontextmanager
-    async def _asking(
-        self, exchange: Exchange, url: URL, headers: list[tuple[str, str]], body: bytes
-    ) -> AsyncIterator[Any]:
-        """Ask the model server, and give up as soon as whoever asked is gone."""
-        asking = self._session.request(
-            exchange.method,
-            url,
-            headers=[*headers, ("accept-encoding", "identity")],
-            # What is large goes out in pieces, so that others have their turn meanwhile.
-            data=io.BytesIO(body) if len(body) > LARGE_BYTES else body or None,
-            allow_redirects=False,
-        )
-        response = await exchange.unless_gone(asking)
-        # Reading then ends with an error at once; cheaper than a second task for each piece.
-        exchange.when_gone(partial(_leave, response))
-        try:
-            _check(response)
-            yield response
-        except aiohttp.ClientError:
-            exchange.check_there()
-            raise
-        finally:
-            # What was not read to its end is not worth keeping the connection for.
-            response.close()
+
+@contextlib.asynccontextmanager
+async def _asking(exchange: Exchange, way: Way, target: str, body: bytes) -> AsyncIterator[Reply]:
+    """Ask the model server, and give up as soon as whoever asked is gone."""
+    headers = [*exchange.asked_headers(), _IDENTITY]
+    asking = way.ask(exchange.method.encode(), target.encode(), headers, body)
+    reply = await exchange.unless_gone(asking)
+    # Reading then ends with an error at once; cheaper than a second task for each piece.
+    exchange.when_gone(way.leave)
+    try:
+        _check(reply)
+        yield reply
+    except NoAnswerError:
+        exchange.check_there()
+        raise
 
 
-def _check(response: Any) -> None:
+def _check(reply: Reply) -> None:
     """Refuse an answer that no client could be given.
 
     Raises:
-        UnfitAnswerError: It is none, or in a form that nobody asked for.
+        NoAnswerError: ``UNFIT_ANSWER``: it is none, or in a form that nobody asked for.
     """
-    if response.status not in FINAL:
-        message = f"status {response.status}"
-        raise UnfitAnswerError(message)
-    coding = named(response.raw_headers).get("transfer-encoding", "chunked")
+    if reply.status not in FINAL:
+        raise NoAnswerError(unfit(f"status {reply.status}"))
+    coding = named(reply.headers).get("transfer-encoding", "chunked")
     if coding.lower() != "chunked":
         # It is never passed on, so the client could not undo it (RFC 9112 §6.1).
-        message = f"transfer coding {coding[:40]}"
-        raise UnfitAnswerError(message)
+        raise NoAnswerError(unfit(f"transfer coding {coding[:40]}"))
 
 
-def _leave(response: Any) -> None:
-    """Read no more of an answer.
-
-    Left to itself aiohttp raises one object for every answer that is closed, and that object keeps
-    the frames through which it was raised: each call, with what it said, for as long as we live.
-    """
-    response.content.set_exception(aiohttp.ClientConnectionError())
-    response.close()
-
-
-def _kind(error: Exception) -> str:
-    """What kind of failure it is; never its text, which may quote the answer."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Reason.PEER_CERTIFICATE
-    if isinstance(error, UnfitAnswerError):
-        return f"{Reason.UNFIT_ANSWER}: {error}"
-    return type(error).__name__
+def _announced(reply: Reply) -> Headers:
+    """What the model server says of trailers, where there can be any; only ours are otherwise."""
+    return [item for item in reply.headers if item[0].lower() == b"trailer"]
 
 
 async def _pass(exchange: Exchange, asking: Asking) -> None:
     """Forward a request that asks nothing of the model."""
     try:
-        async with asking as response:
-            await exchange.begin(response.status, passing(response.raw_headers))
-            async for piece in response.content.iter_any():
+        async with asking as reply:
+            await exchange.begin(reply.status, [*passing(reply.headers), *_announced(reply)])
+            while piece := await reply.piece():
                 await exchange.write(piece)
-            await exchange.end(())
-    except (aiohttp.ClientError, UnfitAnswerError) as error:
-        await exchange.fail(_kind(error))
+            await exchange.end(passing(reply.trailers))
+    except NoAnswerError as error:
+        await exchange.fail(error.kind)
 
 
-async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -> None:
+async def _go(exchange: Exchange, call: Call, passage: Passage, reply: Reply) -> None:
     """Pass an answer on, read it, and write down how it ended."""
-    headers = passing(response.raw_headers)
+    headers = passing(reply.headers)
     if call.receipt_id:
         headers.append((_RECEIPT, call.receipt_id.encode()))
     pieces: list[bytes] = []
     if passage.is_document:
         room = MAX_HELD_BYTES
-        async for piece in response.content.iter_any():
+        while piece := await reply.piece():
             call.received()
             pieces.append(piece)
             room -= len(piece)
             if room < 0:
                 break
         else:
-            await _hold(exchange, call, passage, b"".join(pieces), (response.status, headers))
+            await _hold(exchange, call, passage, b"".join(pieces), (reply.status, headers))
             return
     headers = [item for item in headers if item[0].lower() != b"content-length"]
     told = _OUTPUT + (b"" if call.wish is None else b", " + REACHED.encode())
-    await exchange.begin(response.status, [*headers, (b"trailer", told)])
+    await exchange.begin(reply.status, [*headers, (b"trailer", told), *_announced(reply)])
     for piece in pieces:
         await _take(exchange, call, passage, piece)
-    async for piece in response.content.iter_any():
+    while piece := await reply.piece():
         call.received()
         if not passage.settled:
             await _take(exchange, call, passage, piece)
@@ -232,7 +191,8 @@ async def _go(exchange: Exchange, call: Call, passage: Passage, response: Any) -
     await _do(exchange, call, await _read(passage.end, apart=passage.takes_long()))
     digest = (_OUTPUT, passage.content_digest.encode())
     with contextlib.suppress(GoneError):
-        await exchange.end((digest, *await _proven(exchange, call)))
+        proven = await _proven(exchange, call)
+        await exchange.end((digest, *proven, *passing(reply.trailers)))
 
 
 async def _hold(

@@ -73,10 +73,21 @@ STREAM_HEAD = b"\r\n".join(
 END = b"0\r\n\r\n"
 
 
+ENDED_SECONDS = 20.0
+"""How long connections may take to end once nobody needs the server any more."""
+
+
 @contextlib.asynccontextmanager
 async def serve(script: Script) -> AsyncIterator[str]:
-    """Serve a script; gives the server's address."""
-    server = await asyncio.start_server(script.answer, "127.0.0.1", 0)
+    """Serve a script; gives the server's address. Ends when its connections have."""
+    answering: set[asyncio.Task[None]] = set()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.ensure_future(script.answer(reader, writer)))
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
+    for task in answering:
+        await asyncio.wait_for(task, ENDED_SECONDS)
