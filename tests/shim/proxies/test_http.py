@@ -766,7 +766,7 @@ def test_trailers_of_a_model_server_pass_behind_ours(tmp_path: Path, method: byt
     script = Script([top + chunk(b"data: [DONE]\n\n") + lines])
 
     async def act(client: Client) -> None:
-        _, headers, rest = await client.ask(method + b" /v1/chat/completions", b"")
+        _, headers, rest = await client.ask(method + b" /v1/models")
         assert b"x-cost" in headers[b"trailer"]
         body, trailers = unchunked(rest)
         assert body == b"data: [DONE]\n\n"
