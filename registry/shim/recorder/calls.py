@@ -20,6 +20,7 @@ from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import Asked, Proven
 from registry.shim.recorder.awaiting import Awaiting
 from registry.shim.recorder.levels import Levels
+from registry.shim.recorder.loop_share import LoopShare
 from registry.shim.recorder.outcomes import NOTHING, Answered, Deployment, Open, Sent
 from registry.shim.recorder.recorder import Recorder
 from registry.shim.recorder.shown import Shown
@@ -30,9 +31,6 @@ from registry.shim.spans import NoSpans, Spans
 
 Mode = Literal["strict", "stream", "best_effort"]
 """What is durable before an answer goes out; see :mod:`registry.shim.recorder.recorder`."""
-
-WAITING_SHARE = 5
-"""An event loop itself waits for the disk for one part in so many of its time, at most."""
 
 
 class Calls:
@@ -78,7 +76,7 @@ class Calls:
         self.recorder = recorder
         self._unrecorded = unrecorded
         self._awaiting = awaiting
-        self._waits_from = 0.0
+        self._share = LoopShare(lambda: recorder.quick_seconds)
 
     async def begin(
         self,
@@ -106,7 +104,7 @@ class Calls:
             await call.unless_cancelled(meanwhile())
         if self.mode == "best_effort":
             self._try(call, deployment, request_digest)
-        elif self._may_wait_here():
+        elif self._share.take():
             self._intend(call, deployment, request_digest)
         else:
 
@@ -137,21 +135,6 @@ class Calls:
         except UnavailableError as error:
             call.unwritten(error.reason)
             raise
-
-    def _may_wait_here(self) -> bool:
-        """Whether the loop itself may wait for the disk: then no thread has to be woken for it.
-
-        Only where the disk was quick the last time, and only for a share of the loop's time: others
-        wait as long.
-        """
-        now = time.monotonic()
-        if now < self._waits_from:
-            return False
-        seconds = self.recorder.quick_seconds
-        if math.isinf(seconds):
-            return False
-        self._waits_from = now + WAITING_SHARE * seconds
-        return True
 
     def _allow(self, request_digest: bytes, asked: Asked | None) -> "tuple[Call, Deployment]":
         deployment = self._deployment()
