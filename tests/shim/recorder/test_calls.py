@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.shim.recorder import calls as calls_module
-from registry.shim.recorder import journal
+from registry.shim.recorder import journal, loop_share
 from registry.shim.recorder.calls import Calls, Mode
 from tests.shim.world import DEPLOYMENT, MemoryRegistry, running
 
@@ -48,7 +47,7 @@ def writers(
 
 def test_the_loop_waits_for_a_quick_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "QUICK_SECONDS", 3600.0)
-    monkeypatch.setattr(calls_module, "WAITING_SHARE", 0)
+    monkeypatch.setattr(loop_share, "WAITING_SHARE", 0)
     assert writers(tmp_path, monkeypatch, "stream") == [MAIN, MAIN]
 
 
@@ -56,7 +55,7 @@ def test_the_loop_does_not_wait_for_a_slow_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "QUICK_SECONDS", 0.0)
-    monkeypatch.setattr(calls_module, "WAITING_SHARE", 0)
+    monkeypatch.setattr(loop_share, "WAITING_SHARE", 0)
     assert MAIN not in writers(tmp_path, monkeypatch, "stream")
 
 
@@ -65,5 +64,5 @@ def test_the_loop_waits_only_a_share_of_its_time(
 ) -> None:
     monkeypatch.setattr(journal, "QUICK_SECONDS", 3600.0)
     # More than the test takes, however quick the disk is.
-    monkeypatch.setattr(calls_module, "WAITING_SHARE", 1e12)
+    monkeypatch.setattr(loop_share, "WAITING_SHARE", 1e12)
     assert writers(tmp_path, monkeypatch, "strict", 3).count(MAIN) == 1
