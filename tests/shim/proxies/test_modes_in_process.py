@@ -87,9 +87,9 @@ def test_a_run_that_cannot_be_recorded_is_made_only_in_best_effort(
         assert bench.shim.unrecorded.count == 0
         return
     assert len(session.run(None, {"x": X})) == 2
-    # Whoever asks for its record learns that there is none.
+    # Whoever asks for its record learns that there is none, unless the disk refuses it only later.
     answer = session.run_recorded(None, {"x": X})
-    assert answer.n == NOWHERE
+    assert answer.n == NOWHERE or trouble is use_up
     settle(bench.shim, 2)
 
 
