@@ -393,9 +393,8 @@ def _asked(request: Any, body: bytes) -> Asked:
     named = dict(request.headers.items())
     read = partial(params_of, body, request.url.path, named.get(JSON_BYTES))
     asked = Asked.read(named, Unread(read) if len(body) <= LONG_BYTES else read())
-    for name in ASKED_HEADERS:
-        if name in named:
-            del request.headers[name]
+    for name in named.keys() & ASKED_HEADERS:
+        del request.headers[name]
     if named.get("accept-encoding") != "identity":
         request.headers["accept-encoding"] = "identity"
     return asked
