@@ -11,7 +11,12 @@ from registry.cli.evidence_verify import named_roots, root_option
 from registry.cli.foreign_text import found_lines, found_value
 from registry.cli.level_text import level_line, level_of
 from registry.cli.output import VERDICT_STATUS, json_option, show
-from registry.cli.verify import digests_of, require_attestation_option, tsa_chain_option
+from registry.cli.verify import (
+    digests_of,
+    require_attestation_option,
+    require_level_option,
+    tsa_chain_option,
+)
 from registry.cli.witness_policy import policy_option, read_policy
 from registry.client.evidence import EvidenceCalls
 from registry.client.foreign import Found, best, find_proofs
@@ -36,6 +41,7 @@ from registry.signing.timestamping import read_chain
 @policy_option
 @tsa_chain_option
 @require_attestation_option
+@require_level_option
 @root_option
 @json_option
 @click.pass_context
@@ -48,6 +54,7 @@ def command(
     policy_file: Path | None,
     tsa_chains: tuple[Path, ...],
     require_attestation: bool,
+    require_level: int | None,
     roots: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -103,6 +110,7 @@ def command(
         policy,
         authorities,
         demand_attestation=require_attestation,
+        demand_level=require_level or 0,
     )
     lines = report.to_text().splitlines()
     if traced.matches > 1:

@@ -9,6 +9,7 @@ from registry.cli.trust import known_logs, parse_log_key
 from registry.cli.witness_policy import policy_option, read_policy
 from registry.config import ClientSettings
 from registry.core import digest
+from registry.core.capsule.bound import LEVELS
 from registry.core.capsule.container import MAX_CAPSULE_BYTES, Capsule
 from registry.core.capsule.walk import appraise
 from registry.core.profiles.recognise import candidates
@@ -32,6 +33,14 @@ require_attestation_option = click.option(
     help="Refuse an output whose node was not attested when it made it.",
 )
 
+require_level_option = click.option(
+    "--require-level",
+    type=click.IntRange(*LEVELS),
+    metavar="1..4",
+    help="Refuse an output that is bound to its model less strongly: 1 the node's word, 2 the "
+    "version's files compared, 3 attested, 4 run again.",
+)
+
 
 @click.command()
 @click.argument("capsule", type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -45,6 +54,7 @@ require_attestation_option = click.option(
 @policy_option
 @tsa_chain_option
 @require_attestation_option
+@require_level_option
 @json_option
 @click.pass_context
 def command(
@@ -56,6 +66,7 @@ def command(
     policy_file: Path | None,
     tsa_chains: tuple[Path, ...],
     require_attestation: bool,
+    require_level: int | None,
     as_json: bool,
 ) -> int:
     """Judge CAPSULE: which model version made the output, and can it be believed?
@@ -77,6 +88,7 @@ def command(
         policy,
         [read_chain(each) for each in chains],
         demand_attestation=require_attestation,
+        demand_level=require_level or 0,
     )
     show(report, report.to_text().splitlines(), as_json=as_json)
     if parsed.stamped is not None and not chains:

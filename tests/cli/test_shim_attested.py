@@ -147,7 +147,10 @@ def test_an_output_of_an_attested_node_is_proved_and_later_distrusted(
         assert any(FAKE in line for line in proxy.said)
         made = answer(proxy, "granted")
         # Whoever asks for an attested answer gets it when its batch is in the log.
-        assert ask(proxy, "attested", 20_000)["x-provreg-level-reached"] == "attested"
+        asked = ask(proxy, "attested", 20_000)
+        assert asked["x-provreg-level-reached"] == "attested"
+    shown = acme("trace", f"sha256:{asked['x-output-sha256']}")
+    assert "checked here: attestation, record n=" in shown.out
     traced = acme("trace", made, "--capsule", "then.capsule", "--require-attestation")
     assert traced.status == 0, traced
     assert traced.out.startswith(f"{BOTH_VALID}\n{FAKE}: this evidence is from a test root.")
@@ -155,6 +158,8 @@ def test_an_output_of_an_attested_node_is_proved_and_later_distrusted(
     [proven] = attached(Path()).values()
     assert (proven.level, proven.proof, proven.missed) == ("attested", evidence, "")
     setups = [item for item in written(Path("shim-data")) if isinstance(item, inference.Setup)]
+    [boot] = [item for item in written(Path("shim-data")) if isinstance(item, inference.Boot)]
+    assert boot.evidence == evidence
     # Files compared by measured software: but under a root of no vendor nothing is lifted to 3.
     assert [(item.evidence, item.level) for item in setups[1:]] == [(evidence, 2)]
 

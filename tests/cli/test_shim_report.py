@@ -76,6 +76,21 @@ def test_a_model_without_files_is_bound_by_what_its_server_reports(
         assert part in offline.out, offline.out
 
 
+def test_a_claim_is_not_enough_where_more_is_demanded(
+    place: Place, acme: Shell, version: str, script: Script
+) -> None:
+    with shim(*report(place, version, script)) as proxy:
+        told = ask(proxy)
+    digest = f"sha256:{told['x-output-sha256']}"
+    until(lambda: acme("trace", digest).status != 1)
+    assert acme("trace", digest, "--capsule", "kept.capsule", "--require-level", "1").status == 0
+    offline = ("--log-key", place.vkey, "verify", "kept.capsule", "--require-level")
+    refused = acme(*offline, "2")
+    assert (acme(*offline, "1").status, refused.status) == (0, 1)
+    assert "model binding: INVALID(BINDING_TOO_WEAK)" in refused.out
+    assert acme(*offline, "5").status == 2
+
+
 def test_files_that_were_compared_are_more_than_a_report(
     place: Place, acme: Shell, version: str, script: Script
 ) -> None:

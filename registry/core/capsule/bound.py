@@ -16,10 +16,21 @@ L4      a replay of this record on its own input that agrees
 A proof of another system says of the weights what it says, and no more; that stands beside it.
 """
 
+from typing import Final
+
+from registry.core import verdict
 from registry.core.capsule.attestation import ATTESTATION
 from registry.core.capsule.facts import BoundFact, Facts
+from registry.core.capsule.links import Link
 from registry.core.foreign.proof import Strength
 from registry.core.verdict import Verdict
+from registry.errors import Reason, VerificationError
+
+BINDING: Final = "model binding"
+"""The link that is there only if the reader demands a step of the ladder."""
+
+LEVELS: Final = (1, 4)
+"""The lowest and the highest step that a capsule can show."""
 
 _AGREES = ("bit_exact", "within_tolerance")
 _MEASURED = (Strength.MEASURED, Strength.ZK)
@@ -57,3 +68,17 @@ def strongest(facts: Facts, sure: set[str]) -> BoundFact | None:
             )
     level = 2 if output.binding == "artifact_verified" else 1
     return BoundFact(binding=output.binding, level=level, by="setup" if facts.setup else "record")
+
+
+def judge_binding(bound: BoundFact | None, demanded: int) -> Link:
+    """Judge whether the output is bound to its model as strongly as a reader demands."""
+    actual = "no output" if bound is None else f"L{bound.level}, {bound.binding}, by {bound.by}"
+    if bound is not None and bound.level >= demanded:
+        return Link.both(verdict.valid(BINDING, f"{actual}; demanded is L{demanded}"))
+    error = VerificationError(
+        Reason.BINDING_TOO_WEAK,
+        "this capsule does not bind the output to its model as strongly as is demanded",
+        expected=f"L{demanded}",
+        actual=actual,
+    )
+    return Link.both(verdict.invalid(BINDING, error))

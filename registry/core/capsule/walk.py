@@ -9,6 +9,7 @@ from registry.core import digest, verdict
 from registry.core.archive.authority import Authority
 from registry.core.capsule.attestation import judge_environments
 from registry.core.capsule.beside import SETUP, Around, judge_beside
+from registry.core.capsule.bound import BINDING, judge_binding
 from registry.core.capsule.container import Capsule
 from registry.core.capsule.covering import Signing
 from registry.core.capsule.existence import CHECKPOINT, TIME, judge_time
@@ -59,6 +60,7 @@ def appraise(
     authorities: Sequence[Authority] = (),
     *,
     demand_attestation: bool = False,
+    demand_level: int = 0,
 ) -> Report:
     """Judge everything in a capsule, as-then and as-now.
 
@@ -71,6 +73,7 @@ def appraise(
         policy: Which witnesses must have cosigned the checkpoint; None asks for none.
         authorities: The timestamp authorities that the reader trusts.
         demand_attestation: Whether an output of an unattested node is refused.
+        demand_level: The step of the binding ladder below which it is refused.
     """
     head, signed_head = _open_checkpoint(capsule)
     key_events = [
@@ -97,7 +100,10 @@ def appraise(
     walk.foreign_side()
     walk.beside_side()
     walk.signer_side()
-    return Report.build(walk.links.values(), gather(capsule, walk.findings, walk.links))
+    facts = gather(capsule, walk.findings, walk.links)
+    if demand_level:
+        walk.links[BINDING] = judge_binding(facts.bound, demand_level)
+    return Report.build(walk.links.values(), facts)
 
 
 class _Walk:

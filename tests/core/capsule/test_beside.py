@@ -332,3 +332,16 @@ def test_more_attached_records_than_a_capsule_takes_are_refused() -> None:
     )
     with pytest.raises(MalformedError):
         Capsule.parse(capsule.to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("demanded", "then"), [(1, Verdict.VALID), (2, Verdict.VALID), (3, Verdict.INVALID)]
+)
+def test_a_reader_demands_a_step_of_the_ladder(demanded: int, then: Verdict) -> None:
+    # What the node says of itself does not count: it says 3.
+    told = story(setup={"level": 3, "evidence": "e" * 64})
+    capsule = told.world.capsule(told.told, setup=told.beside(1))
+    report = appraise(capsule, told.world.log.key, demand_level=demanded)
+    assert (report.verdict_then, report.verdict_now) == (then, then)
+    expected = "" if then is Verdict.VALID else Reason.BINDING_TOO_WEAK
+    assert link(report, "model binding").reason == expected
