@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from registry.core.attestation.dsse import Envelope
@@ -25,6 +26,7 @@ from registry.errors import (
 from registry.shim import uploader
 from registry.shim.app import Shim, Timing
 from registry.shim.health import Watched
+from registry.shim.recorder.frames import frame
 from registry.shim.recorder.journal import Journal
 from registry.shim.uploader import Pace
 from registry.signing.file import LogSigner, StatementSigner
@@ -472,3 +474,48 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def test_batches_that_are_gone_leave_a_journal_that_nobody_goes_on_with(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    with running(folder, registry, segment_bytes=2048) as shim:
+        for _ in range(8):
+            call(shim.recorder, b"x")
+        shim.flush(SOON)
+    # What was registered was forgotten, and now nobody here knows that it was.
+    assert written(folder)[0].sequence.n > 0
+    shutil.rmtree(folder / "batches")
+    before = written(folder)
+    registry.down.set()
+    with pytest.raises(DamagedError) as caught, running(folder, registry):
+        pass
+    assert caught.value.reason is Reason.JOURNAL_DAMAGED
+    assert written(folder) == before
+
+
+def test_a_stored_receipt_of_another_batch_proves_nothing(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    for _ in range(2):
+        with running(folder, registry) as shim:
+            call(shim.recorder, b"x")
+            shim.flush(SOON)
+    receipts = sorted((folder / "batches").glob("*/*/*.receipt"))
+    receipts[-1].write_bytes(receipts[0].read_bytes())
+    with pytest.raises(VerificationError), running(folder, registry):
+        pass
+
+
+def test_a_last_record_that_was_rewritten_is_not_gone_on_from(
+    folder: Path, registry: MemoryRegistry
+) -> None:
+    with running(folder, registry) as shim:
+        call(shim.recorder, b"x")
+    [segment] = (folder / "journal").glob("*.segment")
+    records = written(folder)
+    records[-1] = msgspec.structs.replace(records[-1], at="2020-01-01T00:00:00.000000Z")
+    # Nothing in the journal contradicts it; but the registry has another one.
+    segment.write_bytes(b"".join(frame(inference.write(item)) for item in records))
+    with running(folder, registry, timing=ABRUPT) as shim:
+        assert refusal(shim).reason is Reason.JOURNAL_ROLLBACK
