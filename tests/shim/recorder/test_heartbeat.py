@@ -1,7 +1,10 @@
 """Heartbeats: how often, what they tell, and how far apart an auditor lets them be."""
 
+import errno
 import threading
 from pathlib import Path
+
+import pytest
 
 from registry.core.records import inference
 from registry.core.records.audit_policy import DEFAULT_HEARTBEAT
@@ -60,3 +63,23 @@ def test_calls_that_were_lost_at_the_end_are_told_before_the_end(tmp_path: Path)
     last = written(tmp_path)[-1]
     assert isinstance(last, inference.Heartbeat)
     assert last.unrecorded == 1
+
+
+def test_what_the_disk_refuses_told_nobody_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequence = Sequence(tmp_path / "journal", lambda: NOON)
+    sequence.boot(Started("test/1"))
+    unrecorded = Unrecorded(tmp_path / "unrecorded")
+    beating = Heartbeat(sequence, 3600.0, unrecorded)
+    unrecorded.add()
+
+    def refuse(_: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sequence.journal._open, "append", refuse)
+    beating.stop()
+    assert not beating._beat()
+    assert unrecorded.count == 1
+    unrecorded.close()
+    sequence.journal.close()
