@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,15 +37,35 @@ SECONDS = 20
 
 
 @pytest.fixture(scope="module")
-def victim(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    """A registry with its log in a file, for all cases."""
+    with hasty(tmp_path_factory.mktemp("background") / "data") as victim:
+        yield victim
+
+
+@pytest.fixture(scope="module")
+def on_postgresql(
+    postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Victim]:
-    """A registry whose jobs do not pause for long; each case goes on where the last one ended."""
-    data = tmp_path_factory.mktemp("background") / "data"
-    words = ["hasty", "published"]
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgres_server")
-        words.append(f"{DATABASE}{postgres.fresh_database(server)}")
+    """A registry with its log on PostgreSQL, for all cases."""
+    url = postgres.fresh_database(postgres_server)
+    with hasty(tmp_path_factory.mktemp("background") / "data", f"{DATABASE}{url}") as victim:
+        yield victim
+    postgres.drop_database(postgres_server, url)
+
+
+# Not parametrized themselves: pytest would end a registry after each case, and begin another.
+@pytest.fixture
+def victim(request: pytest.FixtureRequest) -> Victim:
+    """The registry of a case, which goes on where the last one ended."""
+    found: Victim = request.getfixturevalue(f"on_{request.param}")
+    return found
+
+
+@contextmanager
+def hasty(data: Path, *more: str) -> Iterator[Victim]:
+    """A registry whose jobs do not pause for long."""
+    words = ["hasty", "published", *more]
     with Injector(
         [sys.executable, "-u", "-m", "tests.crash.nursery", data, *words],
         watch=data,
