@@ -90,6 +90,11 @@ class Victim:
         check(address, self.memory, self.acme, items, heads)
         self._checked_items, self._checked_heads = len(self.memory.items), len(self.memory.heads)
 
+    def forget_items(self) -> None:
+        """Ask no more for what was acknowledged so far; the log's growth is watched on."""
+        self.memory.items.clear()
+        self._checked_items = 0
+
     def write(self, writer: Writer, address: str) -> RegistryError | None:
         """Register one more thing; what came instead of an answer."""
         with grpc.insecure_channel(address) as channel:
@@ -164,17 +169,20 @@ def on_postgresql(
     postgres.drop_database(postgres_server, url)
 
 
+@pytest.fixture(scope="module")
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    """A registry with its log in a file, for all cases."""
+    with harmed(tmp_path_factory.mktemp("faults") / "data") as victim:
+        yield victim
+
+
 @pytest.fixture
-def victim(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Victim]:
-    """A registry that can be harmed, with its log in a file of its own or on PostgreSQL."""
-    if request.param == "sqlite":
-        with harmed(tmp_path / "data") as made:
-            yield made
-        return
-    shared: Victim = request.getfixturevalue("on_postgresql")
+def victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
+    """A registry that can be harmed, with its log in a file or on PostgreSQL."""
+    shared: Victim = request.getfixturevalue(f"on_{request.param}")
     yield shared
-    # All of it was asked for at the end of the case; the log's growth is watched on.
-    shared.memory.items.clear()
+    # All of it was asked for at the end of the case.
+    shared.forget_items()
 
 
 APPENDS = pytest.mark.parametrize(
