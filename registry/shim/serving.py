@@ -173,6 +173,8 @@ async def _serve_http(listen: Listen, upstream: Upstream, calls: Calls) -> Async
             log_level="error",
             access_log=False,
             server_header=False,
+            # Nobody here asks who is behind another proxy.
+            proxy_headers=False,
             date_header=False,
             # One more than there may be: that one makes room for itself.
             limit_concurrency=connections(MAX_CONNECTIONS) + 1,

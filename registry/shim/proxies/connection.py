@@ -10,6 +10,7 @@ import asyncio
 import math
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 import httptools
@@ -28,7 +29,38 @@ CUT: Final = "provreg.http.response.cut"
 """The message that breaks off an answer, so that nobody takes what went out for all of it."""
 
 
+CLIENT: Final = "provreg.http.client"
+"""The ASGI extension that tells of the :class:`Client` of a request."""
+
 _RESET = struct.pack("ii", 1, 0)
+
+
+class Client:
+    """Whoever is at the other end of one connection, and who wants to know when they leave."""
+
+    __slots__ = ("_acts", "_is_gone")
+
+    def __init__(self) -> None:
+        self._acts: set[Callable[[], None]] = set()
+        self._is_gone = False
+
+    def watch(self, act: Callable[[], None]) -> None:
+        """Have something done when they leave; at once if they did."""
+        if self._is_gone:
+            act()
+        else:
+            self._acts.add(act)
+
+    def unwatch(self, act: Callable[[], None]) -> None:
+        """Have it done no more."""
+        self._acts.discard(act)
+
+    def left(self) -> None:
+        """Tell everybody."""
+        self._is_gone = True
+        acts, self._acts = self._acts, set()
+        for act in acts:
+            act()
 
 
 class _Cycle(RequestResponseCycle):
@@ -110,6 +142,7 @@ class ProxyProtocol(HttpToolsProtocol):
         self._in_head = True
         self._idle_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._client = Client()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Begin to wait for a head; where there are too many, whoever waited longest must go."""
@@ -133,6 +166,7 @@ class ProxyProtocol(HttpToolsProtocol):
         """Wait for nothing more."""
         self._arrived()
         super().connection_lost(exc)
+        self._client.left()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and count what belongs to no body."""
@@ -170,6 +204,7 @@ class ProxyProtocol(HttpToolsProtocol):
             # Whatever is raised here, httptools makes one answer of it: 400, and closes.
             message = "too many bytes of headers"
             raise ValueError(message)
+        self.scope["extensions"] = {CLIENT: self._client}  # type: ignore[dict-item]  # a name of ours
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.__class__ = _Cycle
@@ -181,6 +216,9 @@ class ProxyProtocol(HttpToolsProtocol):
         self._in_head = True
         self._idle_since = self.loop.time()
         super().on_message_complete()
+        if not self.pipeline:
+            # A long body may have stopped the reading, and nobody would see its client leave.
+            self.flow.resume_reading()
 
     def _decline(self, rest: bytes) -> None:
         """Read a request again without its offer of another protocol, and go on from there."""

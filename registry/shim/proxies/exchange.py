@@ -17,7 +17,7 @@ from registry.errors import (
     RegistryError,
     UnavailableError,
 )
-from registry.shim.proxies.connection import CUT, TRAILERS
+from registry.shim.proxies.connection import CLIENT, CUT, TRAILERS, Client
 from registry.shim.proxies.reply import BODILESS, Headers
 from registry.shim.recorder.asking import DEADLINE, LEVEL, TOLD
 from registry.shim.recorder.outcomes import Sent
@@ -97,6 +97,7 @@ class Exchange:
         self._room = room or Room()
         self._held = 0
         self._bodyless = self.method == "HEAD"
+        self._client: Client = scope["extensions"][CLIENT]
         self._gone: asyncio.Future[None] | None = None
         self._started = False
         self._size = 0
@@ -158,7 +159,8 @@ class Exchange:
             self._held += len(part)
             parts.append(part)
             more = message.get("more_body", False)
-        self._gone = asyncio.ensure_future(self._until_gone())
+        self._gone = asyncio.get_running_loop().create_future()
+        self._client.watch(self._leave)
         return b"".join(parts)
 
     async def unless_gone(self, asking: Awaitable[T]) -> T:
@@ -267,13 +269,14 @@ class Exchange:
     def close(self) -> None:
         """Watch the client no more, and hold nothing for it."""
         if self._gone is not None:
+            self._client.unwatch(self._leave)
             self._gone.cancel()
         self._room.used -= self._held
         self._held = 0
 
-    async def _until_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def _leave(self) -> None:
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
 
 
 def forwarded(headers: Headers) -> Headers:

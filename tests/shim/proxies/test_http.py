@@ -305,12 +305,19 @@ def test_nothing_is_kept_of_a_call_whose_client_left(tmp_path: Path, method: byt
     run(tmp_path, script, act)
 
 
-def test_a_client_that_leaves_before_any_answer_is_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [2, 100_000])
+def test_a_client_that_leaves_before_any_answer_is_seen(tmp_path: Path, size: int) -> None:
     script = Script([], hang=True)
 
     async def act(client: Client) -> None:
-        _, writer = await client.send(b"POST /v1/chat/completions", b"{}")
+        length = b"content-length: %d" % size
+        _, writer = await client.send(b"POST /v1/chat/completions", b"", length)
+        # What is long stops the reading if it does not come with its head.
+        await asyncio.sleep(0.05)
+        writer.write(b"x" * size)
         await client.until_recorded(2)
+        while not script.bodies:  # noqa: ASYNC110 - the other side of a connection
+            await asyncio.sleep(0.001)
         writer.close()
         await asyncio.wait_for(script.gone.wait(), 20)
         await client.until_recorded(3)
