@@ -44,14 +44,18 @@ class Story:
         position = n - start
         return Beside(self.journal.records[n], position, merkle.inclusion_path(leaves, position))
 
-    def judged(self, **members: Any) -> Report:
-        """The report on the capsule with what stands beside the outcome, or something else."""
+    def capsule(self, **members: Any) -> Capsule:
+        """The capsule with what stands beside the outcome, or something else."""
         values: dict[str, Any] = {
             "other_batches": [self.world.proved(self.second)],
             "setup": self.beside(1),
             "attached": [self.beside(self.cut)],
         }
-        capsule = self.world.capsule(self.told, **(values | members))
+        return self.world.capsule(self.told, **(values | members))
+
+    def judged(self, **members: Any) -> Report:
+        """The report on that capsule."""
+        capsule = self.capsule(**members)
         assert Capsule.parse(capsule.to_bytes()) == capsule
         return appraise(capsule, self.world.log.key)
 
@@ -62,10 +66,11 @@ def story(
     setup: dict[str, Any] | None = None,
     attached: dict[str, Any] | None = None,
     signer: str = "node-1",
+    world: World | None = None,
     second_shim: dict[str, Any] | None = None,
 ) -> Story:
     """A story in which ``attached`` and ``setup`` say these things."""
-    world = World()
+    world = world or World()
     base = tell(world)
     journal = Journal(shim_id="7" * 32)
     journal.boot()

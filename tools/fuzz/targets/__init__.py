@@ -17,6 +17,7 @@ from tools.fuzz.targets import (
     nitro,
     nvidia,
     replays,
+    reports,
     requests,
     sigstore,
     statements,
@@ -42,6 +43,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         *foreign.TARGETS,
         *replays.TARGETS,
         *answers.TARGETS,
+        *reports.TARGETS,
     )
 }
 """Every decoder that takes bytes from outside."""

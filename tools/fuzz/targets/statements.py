@@ -30,6 +30,8 @@ from registry.core.records import (
     predicate,
 )
 from registry.core.records.manifest import Manifest
+from tests.core.capsule.test_beside import story
+from tests.core.records.test_inference import a_boot, a_setup
 from tests.mint import AT, OUTPUT, tell
 from tools.fake_vendor import near
 from tools.fake_vendor.caught import NOON
@@ -136,7 +138,7 @@ TARGETS: Final = (
     ),
     Target(
         "record",
-        TOLD.records,
+        (*TOLD.records, a_boot(), a_setup()),
         lambda data: inference.write(inference.parse(data)),
         (members,),
     ),
@@ -153,7 +155,12 @@ TARGETS: Final = (
     Target("manifest", (_MANIFEST,), lambda data: Manifest.parse(data).to_bytes(), (members,)),
     Target(
         "capsule",
-        (CAPSULE.to_bytes(), _STAMPED.to_bytes(), _IMPORTED.to_bytes()),
+        (
+            CAPSULE.to_bytes(),
+            _STAMPED.to_bytes(),
+            _IMPORTED.to_bytes(),
+            story(world=FixedWorld()).capsule().to_bytes(),
+        ),
         _capsule,
         (resealed,),
     ),
