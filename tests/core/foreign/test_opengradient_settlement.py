@@ -341,6 +341,9 @@ def test_an_event_that_the_chain_took_back_is_left_open() -> None:
         b"[7]",
         b'{"result": null}',
         chain.batch_event(BATCH, address="0x11"),
+        chain.batch_event(BATCH, address="00" + "11" * 20),
+        chain.batch_event(BATCH, address=None),
+        chain.batch_event(BATCH, data=None),
         chain.batch_event(BATCH, topics="0x"),
         chain.batch_event(BATCH, topics=["0x" + "11" * 32] * 5),
         chain.batch_event(BATCH, topics=[7]),
@@ -351,7 +354,7 @@ def test_an_event_that_the_chain_took_back_is_left_open() -> None:
         chain.batch_event(BATCH, transactionHash="0x" + "11" * 40),
         chain.individual_event(PROOF) | {"data": "0x"},
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_what_a_node_tells_has_one_form(transaction: Any) -> None:
     findings = {finding for check, finding in found(judge(BATCH, transaction)) if check == "P5"}
