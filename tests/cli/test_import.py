@@ -485,6 +485,18 @@ def test_an_inference_on_the_chain_is_imported_and_found(
     assert found.value["foreign"][0]["here"]["claims"]["model_cid"] == "QmModel"
 
 
+@pytest.mark.parametrize("token", ["sécret", "two\nlines"])
+def test_what_is_no_token_is_sent_to_nobody(
+    shell: Shell, home: Path, vendors: Services, token: str
+) -> None:
+    (home / "token").write_text(token)
+    given = ("--fetch", vendors.url, "--fetch-id", "x", "--fetch-token-file", "token")
+    said = shell("import", "aci", *given, "--json")
+    assert (said.status, said.error["reason"]) == (2, "BAD_SETTING")
+    assert token not in said.err
+    assert vendors.asked == []
+
+
 class Gateway(BaseHTTPRequestHandler):
     """An ACI gateway that hands out one receipt, to whoever has the key."""
 

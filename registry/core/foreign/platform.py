@@ -82,7 +82,6 @@ def examine(ledger: Ledger, check: str, device: Device, asked: Asked) -> Atteste
     rules = rules_of(family)
     policy = asked.policy or starter(family)
     policy = msgspec.structs.replace(policy, roots=(*policy.roots, *asked.roots))
-    policy.require_family(family)
     examination = rules.examine(evidence, device.endorsements, asked.at, policy.trusted_roots())
     question = Question(now=bool(asked.distrusted), distrusted=asked.distrusted)
     appraisal = appraise(examination, policy, rules, question)
