@@ -442,12 +442,13 @@ def test_a_token_goes_to_the_host_that_was_named_and_into_no_output(
         (("air", "response", "--fetch", "https://localhost:1"), "BAD_SETTING", 2),
         (("near", "response", "--fetch", "https://localhost:1", "--nonce", "00"), "BAD_SETTING", 2),
         (("near", "missing.json"), "BAD_SETTING", 2),
+        (("near", "response-missing.json"), "BAD_SETTING", 2),
         (("near", "response=missing.json"), "BAD_SETTING", 2),
         (("near", "response=headers"), "FOREIGN_PART", 1),
         (("near",), "FOREIGN_PART", 1),
         (("near", "response", "--fetch", "https://localhost:1"), "FOREIGN_PART", 1),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_cannot_be_asked_or_read_is_refused_before_anybody_is_asked(
     *, shell: Shell, home: Path, arguments: tuple[str, ...], reason: str, status: int
@@ -457,6 +458,17 @@ def test_what_cannot_be_asked_or_read_is_refused_before_anybody_is_asked(
     said = shell("import", *arguments, "--json")
     assert (said.status, said.error["reason"]) == (status, reason)
     assert not said.err.startswith("Traceback")
+
+
+def test_headers_before_a_body_are_named_and_how_to_save_it(shell: Shell, home: Path) -> None:
+    caught = near.mint()
+    folder = written(home / "caught", caught)
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    [file] = folder.glob("response*")
+    file.write_bytes(head + file.read_bytes())
+    said = shell("import", "near", folder, *AT, *told(caught), "--json")
+    assert (said.status, said.error["reason"]) == (1, "FOREIGN_PART")
+    assert "curl -o" in said.error["hint"]
 
 
 def test_a_settled_response_is_imported_from_files(acme: Shell, home: Path, key: Path) -> None:
