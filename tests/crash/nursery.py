@@ -20,6 +20,7 @@ has died, of itself or because it was told to. The words behind the folder may b
 ================  ==================================================================================
 """
 
+import gc
 import os
 import signal
 import sys
@@ -168,6 +169,10 @@ def main() -> None:
         make_hasty()
     if "merging" in words:
         make_merging(data)
+    # A registry searches all that it has for garbage when it starts: each fork would copy all that
+    # is imported here to do so, which takes longer than the rest of its start.
+    gc.collect()
+    gc.freeze()
     if READY in words:
         print(READY, flush=True)  # noqa: T201 - as above
     child: Child | None = None
