@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from registry.core.records import inference
-from registry.errors import MalformedError, Reason, UnavailableError
+from registry.errors import LimitExceededError, MalformedError, Reason, UnavailableError
 from registry.shim.app import Shim
 from registry.shim.proxies.onnx import RecordedSession
 from registry.shim.proxies.run_answer import NOWHERE
@@ -262,3 +262,18 @@ def test_a_journal_that_fails_meanwhile_keeps_an_answer_back_only_in_strict(
         if mode != "best_effort"
         else kinds(records) in ([], ["intent"])
     )
+
+
+def test_a_request_that_is_too_large_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[test_httpx.Bench], Any]
+) -> None:
+    monkeypatch.setattr("registry.shim.proxies.httpx.MAX_REQUEST_BYTES", 1)
+    script = Script([plain(WHOLE, JSON)])
+
+    def act(bench: test_httpx.Bench) -> None:
+        with pytest.raises(LimitExceededError) as caught:
+            ask(bench)
+        assert caught.value.reason is Reason.BODY_TOO_LARGE
+        assert script.heads == []
+
+    assert test_httpx.run(tmp_path, script, act) == []

@@ -1,5 +1,6 @@
 """Calls: an intent, exactly one outcome, and nothing given away before it is durable."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,6 +205,21 @@ def test_the_oldest_open_call_is_known(recorder: Recorder) -> None:
     assert recorder.oldest_open() == first.n
     recorder.fail(first, "x")
     assert recorder.oldest_open() == second.n
+
+
+def test_a_call_whose_outcome_the_disk_refused_is_still_open(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = recorder.intent(DEPLOYMENT, QUESTION)
+
+    def refuse(_: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recorder._sequence.journal._open, "append", refuse)
+    with pytest.raises(UnavailableError):
+        recorder.complete(opened, response_to(b"x"))
+    # Its segment is kept, and its next start strikes it.
+    assert recorder.oldest_open() == opened.n
 
 
 def test_closing_writes_a_stop_record(recorder: Recorder, tmp_path: Path) -> None:
