@@ -270,7 +270,11 @@ class Lineage:
 
 
 def _least_size(capsule: Capsule) -> int:
-    """The size of the smallest tree against which all of a capsule can be proved."""
-    items = [capsule.batch, capsule.release, *(item for _, item in capsule.statements())]
+    """The size of the smallest tree against which all of a capsule can be proved that must be.
+
+    What a node attached to a receipt later may be left out: its reader is told that it is unknown.
+    """
+    needed = (item for name, item in capsule.statements() if not name.startswith("other-batch/"))
+    items = [capsule.batch, capsule.release, *needed]
     entries = max(item.index for item in items if item is not None) + 1
     return entries if capsule.stamped is None else max(entries, capsule.stamped.size)

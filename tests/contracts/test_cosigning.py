@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from registry.core import digest
 from registry.core.capsule.container import Capsule
 from registry.core.digest import sha256
+from registry.core.records import inference
 from registry.errors import DamagedError, Reason, RegistryError, UnavailableError
 from registry.storage.sql import cosigned
 from registry.storage.sql.engine import Database
 from tests.cosigned import Place, eventually, has_quorum, register, said
 from tests.growing import GrowingLog
-from tests.mint import OUTPUT, Journal, Logged, a_manifest, release_statement
+from tests.mint import AT, OUTPUT, Journal, Logged, a_manifest, release_statement
 
 
 @pytest.fixture
@@ -106,14 +108,31 @@ def test_a_capsule_carries_the_cosigned_checkpoint(place: Place) -> None:
         index = registry.register(release).index
         journal = Journal()
         journal.boot()
-        journal.call(Logged(release, envelope, index), OUTPUT)
-        registry.register_batch(journal.batch_statement(), journal.records)
+        journal.call(Logged(release, envelope, index), OUTPUT, asked="signed", deadline_ms=0)
+        first = journal.batch_statement()
+        registry.register_batch(first, journal.records)
         eventually(lambda: has_quorum(registry))
         witness.hang()
         register(registry, 1)
+        # Nor is it waited for until a quorum has seen what was attached to the receipt later.
+        previous = registry.keys["node-1"].sign(first).record_id
+        count = len(journal.records)
+        journal.append(
+            inference.Attached(
+                sequence=journal.sequence(),
+                at=AT,
+                intent_n=1,
+                level="signed",
+                proof=previous.hex(),
+            )
+        )
+        later = journal.batch_statement(count, prev_batch=digest.text(previous))
+        registry.register_batch(later, journal.records[count:])
         # The log has grown, but nothing in the capsule is younger than the quorum.
         data, _, _ = registry.services.lineage.trace([sha256(OUTPUT)], None)
-        policy.verify(Capsule.parse(data).checkpoint)
+        capsule = Capsule.parse(data)
+        policy.verify(capsule.checkpoint)
+        assert capsule.attached == ()
         # A key event that no quorum has seen must not be left out of a capsule.
         registry.services.access.revoke("node-1", compromised=False)
         data, _, _ = registry.services.lineage.trace([sha256(OUTPUT)], None)
