@@ -512,6 +512,22 @@ def test_a_request_without_an_answer_says_why(tmp_path: Path, name: bytes, error
     assert failure.error == error
 
 
+def test_a_stream_has_only_so_many_requests_without_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "MAX_OPEN_REQUESTS", 2)
+
+    async def act(bench: Bench) -> None:
+        silent = request([1.0, 2.0], b"silent")
+        answers, call = await bench.talk(silent, silent, silent)
+        assert answers == []
+        assert await call.code() is not grpc.StatusCode.OK
+        assert "too many requests of this stream" in await call.details()
+
+    records = run(tmp_path, act)
+    assert len([item for item in records if isinstance(item, inference.Intent)]) == 2
+
+
 def test_a_client_that_leaves_a_stream_is_seen(tmp_path: Path) -> None:
     async def act(bench: Bench) -> None:
         call: Any = bench.channel.stream_stream(STREAM)()
