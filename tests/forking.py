@@ -189,7 +189,10 @@ def provreg(
 def _import_all() -> None:
     """Import what a registry and a shim import, and let no fork search all that for garbage."""
     from registry.cli import serve, shim  # noqa: F401, PLC0415 - only whoever forks needs them
+    from registry.storage.sql import migrate  # noqa: PLC0415 - as above
 
+    # What is read once is read before.
+    migrate.head()
     gc.collect()
     gc.freeze()
 

@@ -37,7 +37,7 @@ from registry.server import witness
 from registry.server.app import run
 from registry.services import cosigning, publishing, sequencing
 from registry.services.sequencing import Sequencer
-from registry.storage.sql import outputs
+from registry.storage.sql import migrate, outputs
 
 GATE = "merge"
 """While this file is beside the folder, runs of the index are merged."""
@@ -169,6 +169,8 @@ def main() -> None:
         make_hasty()
     if "merging" in words:
         make_merging(data)
+    # Each would read all migrations, too.
+    migrate.head()
     # A registry searches all that it has for garbage when it starts: each fork would copy all that
     # is imported here to do so, which takes longer than the rest of its start.
     gc.collect()

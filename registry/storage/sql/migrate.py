@@ -1,5 +1,6 @@
 """Runs the schema migrations, and refuses to serve a schema that is behind."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -29,6 +30,12 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
+@cache
+def _scripts(folder: Path) -> ScriptDirectory:
+    """All migrations, which are read once: each is a module of its own."""
+    return ScriptDirectory(str(folder))
+
+
 def upgrade(database: Database) -> None:
     """Bring the schema to the newest revision, one transaction for each."""
     with database.migrating() as connection:
@@ -46,14 +53,14 @@ def is_new(database: Database) -> bool:
     found = revision(database)
     if found is None:
         return True
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = {script.revision for script in _scripts(script_folder()).walk_revisions()}
     with database.read() as connection:
         return found in known and log.size(connection) == 0
 
 
 def head() -> str:
     """The newest revision."""
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    newest = _scripts(script_folder()).get_current_head()
     if newest is None:
         raise UnavailableError(Reason.SCHEMA_BEHIND, "this installation has no migrations")
     return newest
