@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,11 +57,18 @@ def test_it_has_a_folder_and_an_environment_of_its_own(tmp_path: Path) -> None:
     assert (status, "127.0.0.1:1" in said) == (3, True)
 
 
+def open_files(number: int) -> Iterator[str]:
+    """The files that a process has open."""
+    for link in Path(f"/proc/{number}/fd").iterdir():
+        # It may be closed meanwhile.
+        with suppress(FileNotFoundError):
+            yield str(link.readlink())
+
+
 def test_it_has_no_files_open_but_its_own(tmp_path: Path) -> None:
     with running_registry(tmp_path / "one") as one, running_registry(tmp_path / "two") as two:
         for mine, other in ((one, two), (two, one)):
-            folder = Path(f"/proc/{mine.process.pid}/fd")
-            links = [str(link.readlink()) for link in folder.iterdir()]
+            links = list(open_files(mine.process.pid))
             assert any(str(mine.data) in link for link in links)
             assert not any(str(other.data) in link for link in links)
 
