@@ -136,6 +136,24 @@ def test_a_failing_run_is_written_down_or_counted(
 
 
 @ALL
+def test_a_run_that_is_interrupted_has_its_outcome(
+    bench: Bench, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = bench.session("linear.onnx", mode=mode)
+
+    class Interrupted:
+        def run(self, *_: Any) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "_session", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        session.run(None, {"x": X})
+    bench.shim.sequence.beat()
+    [failure] = [item for item in bench.records() if isinstance(item, inference.Failure)]
+    assert failure.error == "KeyboardInterrupt"
+
+
+@ALL
 def test_the_record_of_a_run_says_in_which_mode_and_what_recording_took(
     bench: Bench, mode: Mode
 ) -> None:
