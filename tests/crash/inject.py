@@ -341,8 +341,8 @@ class Injector:
             path = self._watched(name, thread, arguments)
         # What was read is the process's only if it still waits: its number may already be another.
         answer: _Answer | None = _Answer()
-        if path is not None and _is_waiting(listener, identifier):
-            answer = self._decide(_Asked(Call(name, path), thread, arguments))
+        if plan is not None and path is not None and _is_waiting(listener, identifier):
+            answer = self._decide(plan, _Asked(Call(name, path), thread, arguments))
         if answer is None:
             return
         does_it = answer.error == 0 and answer.value is None
@@ -354,12 +354,14 @@ class Injector:
             if error.errno != errors.ENOENT:
                 raise
 
-    def _decide(self, asked: _Asked) -> _Answer | None:
+    def _decide(self, plan: _Plan, asked: _Asked) -> _Answer | None:
         """What to answer; None if no answer is due."""
         call = asked.call
         with self._lock:
-            plan = self._plan
-            if plan is None or (plan.calls is not None and call.name not in plan.calls):
+            # What was asked before another plan was made is not of the threads that it names.
+            if plan is not self._plan:
+                return _Answer()
+            if plan.calls is not None and call.name not in plan.calls:
                 return _Answer()
             if plan.below is not None and not _is_below(call.path, plan.below):
                 return _Answer()

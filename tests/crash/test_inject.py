@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.crash import inject
+from tests.crash.call_paths import paths_of_call
 from tests.crash.inject import Call, Injector
 
 pytestmark = pytest.mark.skipif(inject.available() is not None, reason=str(inject.available()))
@@ -297,3 +298,18 @@ def run_as_nobody(python: Path, script: str) -> subprocess.CompletedProcess[str]
         timeout=SECONDS,
         check=False,
     )
+
+
+def test_what_began_before_a_plan_is_not_counted_by_it(
+    process: Injector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = paths_of_call
+
+    def meanwhile(name: str, thread: int, arguments: Sequence[int]) -> Sequence[str]:
+        process.arm(nth=1, threads={"nobody"})
+        return real(name, thread, arguments)
+
+    process.arm()
+    monkeypatch.setattr(inject, "paths_of_call", meanwhile)
+    assert tell(process, "write", "a") == "done"
+    assert (process.hit, process.trace) == (None, [])
