@@ -340,6 +340,9 @@ async def _serve(
         if deployment.binding == "name_only":
             say("  the model is known by name only; --files would compare and watch its files")
         looking = asyncio.ensure_future(tell_troubles(watched.health))
+        # What is there now stays until the end: no call waits while it is looked at for garbage.
+        gc.collect()
+        gc.freeze()
         await stop.wait()
         looking.cancel()
         say("stopping: calls under way may end, and what was recorded is sent")
