@@ -1,6 +1,7 @@
 """``provreg shim``: record every output of a model server, as a proxy in front of it."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """A reverse proxy for model servers that speak HTTP: OpenAI-compatible, Open Inference, others.
 
-Headers, bodies and streams pass as they are. Every POST, and whatever else has a body, is a call
-and has a record: its intent before the model server sees it, its outcome after. Answers are read
+Headers, bodies and streams pass as they are. What asks something of the model, or fetches what it
+said, is a call (:mod:`registry.shim.proxies.call_paths`) and has a record: its intent before the model server sees it, its outcome after. Answers are read
 beside the bytes that pass, see :mod:`registry.shim.proxies.passage`. In ``strict`` mode the last
 frame of a stream, or the whole of another answer, is held until its record is durable.
 
