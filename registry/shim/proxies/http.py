@@ -1,9 +1,10 @@
 """A reverse proxy for model servers that speak HTTP: OpenAI-compatible, Open Inference, others.
 
 Headers, bodies and streams pass as they are. What asks something of the model, or fetches what it
-said, is a call (:mod:`registry.shim.proxies.call_paths`) and has a record: its intent before the model server sees it, its outcome after. Answers are read
-beside the bytes that pass, see :mod:`registry.shim.proxies.passage`. In ``strict`` mode the last
-frame of a stream, or the whole of another answer, is held until its record is durable.
+said, is a call (:mod:`registry.shim.proxies.call_paths`) and has a record: its intent before the
+model server sees it, its outcome after. Answers are read beside the bytes that pass, see
+:mod:`registry.shim.proxies.passage`. In ``strict`` mode the last frame of a stream, or the whole of
+another answer, is held until its record is durable.
 
 Changed on the way are only what belongs to one connection (RFC 9110 §7.6.1), ``host``, and
 ``accept-encoding``, so that answers come uncompressed. Added to answers are ``x-receipt-id``, and
