@@ -32,6 +32,10 @@ CUT: Final = "provreg.http.response.cut"
 CLIENT: Final = "provreg.http.client"
 """The ASGI extension that tells of the :class:`Client` of a request."""
 
+WHOLE: Final = "provreg.http.whole"
+"""The ASGI extension that says that all of a request has come: whoever reads it waits for nothing.
+"""
+
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -215,6 +219,7 @@ class ProxyProtocol(HttpToolsProtocol):
             return
         self._in_head = True
         self._idle_since = self.loop.time()
+        self.scope["extensions"][WHOLE] = {}
         super().on_message_complete()
         if not self.pipeline:
             # A long body may have stopped the reading, and nobody would see its client leave.

@@ -17,7 +17,7 @@ from registry.errors import (
     RegistryError,
     UnavailableError,
 )
-from registry.shim.proxies.connection import CLIENT, CUT, TRAILERS, Client
+from registry.shim.proxies.connection import CLIENT, CUT, TRAILERS, WHOLE, Client
 from registry.shim.proxies.reply import BODILESS, Headers
 from registry.shim.recorder.asking import DEADLINE, LEVEL, TOLD
 from registry.shim.recorder.outcomes import Sent
@@ -97,11 +97,12 @@ class Exchange:
         self._room = room or Room()
         self._held = 0
         self._bodyless = self.method == "HEAD"
-        self._client: Client = scope["extensions"][CLIENT]
+        self._extensions = scope["extensions"]
+        self._client: Client = self._extensions[CLIENT]
         self._gone: asyncio.Future[None] | None = None
         self._started = False
         self._size = 0
-        self._hash = hashlib.sha256()
+        self._hash: Any = None
 
     def asked_headers(self) -> Headers:
         """The headers that go on to the model server, byte for byte."""
@@ -137,15 +138,7 @@ class Exchange:
         parts: list[bytes] = []
         more = True
         while more:
-            try:
-                async with asyncio.timeout(PIECE_SECONDS):
-                    message = await self._receive()
-            except TimeoutError as error:
-                raise MalformedError(
-                    Reason.SLOW_REQUEST,
-                    "this request came too slowly",
-                    expected=f"its next piece within {PIECE_SECONDS:.0f} s",
-                ) from error
+            message = await self._next_piece()
             if message["type"] == "http.disconnect":
                 raise GoneError
             part = message.get("body", b"")
@@ -162,6 +155,19 @@ class Exchange:
         self._gone = asyncio.get_running_loop().create_future()
         self._client.watch(self._leave)
         return b"".join(parts)
+
+    async def _next_piece(self) -> Message:
+        if WHOLE in self._extensions:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(PIECE_SECONDS):
+                return await self._receive()
+        except TimeoutError as error:
+            raise MalformedError(
+                Reason.SLOW_REQUEST,
+                "this request came too slowly",
+                expected=f"its next piece within {PIECE_SECONDS:.0f} s",
+            ) from error
 
     async def unless_gone(self, asking: Awaitable[T]) -> T:
         """The result of ``asking``, unless whoever asked goes first.
@@ -220,6 +226,7 @@ class Exchange:
         self.check_there()
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         self._size += len(piece)
+        self._hash = self._hash or hashlib.sha256()
         self._hash.update(piece)
 
     async def end(self, trailers: Iterable[tuple[bytes, bytes]] = ()) -> None:
