@@ -2,8 +2,8 @@
 
 ::
 
-    with server.way() as way:
-        await way.begin()
+    with Way(server) as way:
+        way.begin()
         ...                                      # the intent is written down meanwhile
         reply = await way.ask(b"POST", b"/v1/chat/completions", headers, body)
 
@@ -13,10 +13,11 @@ nobody knows whether the model server saw it.
 
 import asyncio
 import contextlib
-import ipaddress
+import socket
 import ssl
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from registry.errors import Reason
@@ -47,7 +48,7 @@ class ModelServer:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._is_tls else 80)
         self._name = parts.netloc.encode()
-        self._delay = None if _is_address(self._host) else ATTEMPT_SECONDS
+        self._address = _address(self._host, self._port)
         self.prefix = parts.path.rstrip("/")
         self._idle: dict[Line, asyncio.TimerHandle] = {}
         self._closed = False
@@ -78,26 +79,50 @@ class ModelServer:
         lines.append(b"\r\n\r\n")
         return b"".join(lines)
 
-    async def connect(self) -> Line:
-        """A new connection.
+    def reach(self) -> socket.socket | None:
+        """Begin to connect to a host that is said by its address; the system goes on by itself.
+
+        None for one that has a name: to find its address takes waiting.
+        """
+        if self._address is None:
+            return None
+        begun = socket.socket(self._address[0], socket.SOCK_STREAM)
+        begun.settimeout(0)
+        # Whatever is wrong shows when it is waited for.
+        begun.connect_ex(self._address[4])
+        return begun
+
+    async def connect(self, begun: socket.socket | None = None) -> Line:
+        """A new connection; what was ``begun`` is made one, or closed.
 
         Raises:
             NoAnswerError: ``UNREACHABLE`` or ``PEER_CERTIFICATE``.
         """
         loop = asyncio.get_running_loop()
+        line: Line
+        make = partial(
+            loop.create_connection,
+            partial(Line, loop, self._forget),
+            ssl=self._trust if self._is_tls else None,
+        )
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, line = await loop.create_connection(
-                    lambda: Line(loop, self._forget),
-                    self._host,
-                    self._port,
-                    ssl=self._trust if self._is_tls else None,
-                    happy_eyeballs_delay=self._delay,
-                )
+                if begun is None:
+                    delay = ATTEMPT_SECONDS if self._address is None else None
+                    _, line = await make(self._host, self._port, happy_eyeballs_delay=delay)
+                else:
+                    assert self._address is not None  # noqa: S101 - or nothing was begun
+                    await loop.sock_connect(begun, self._address[4])
+                    name = self._host if self._is_tls else None
+                    _, line = await make(sock=begun, server_hostname=name)
+                    begun = None
         except ssl.SSLCertVerificationError:
             raise NoAnswerError(Reason.PEER_CERTIFICATE) from None
         except (OSError, TimeoutError, UnicodeError):
             raise NoAnswerError(Reason.UNREACHABLE) from None
+        finally:
+            if begun is not None:
+                begun.close()
         return line
 
     def give_back(self, line: Line) -> None:
@@ -119,13 +144,14 @@ class ModelServer:
             timer.cancel()
 
 
-def _is_address(host: str) -> bool:
-    """Whether a host is said by its one address."""
+def _address(host: str, port: int) -> Any:
+    """The one address by which a host is said, as the system has it; None if it has a name."""
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+        return socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        )[0]
+    except (OSError, UnicodeError):
+        return None
 
 
 class Way:
@@ -134,14 +160,16 @@ class Way:
     def __init__(self, server: ModelServer) -> None:
         self._server = server
         self._line: Line | None = None
+        self._begun: socket.socket | None = None
         self._connecting: asyncio.Task[Line] | None = None
 
-    async def begin(self) -> None:
-        """Have a connection, or begin to make one before the loop waits for anything else."""
+    def begin(self) -> None:
+        """Have a connection, or begin to make one: the loop may wait for the disk meanwhile."""
         self._line = self._server.kept()
         if self._line is None:
-            self._connecting = asyncio.ensure_future(self._server.connect())
-            await asyncio.sleep(0)
+            self._begun = self._server.reach()
+            if self._begun is None:
+                self._connecting = asyncio.ensure_future(self._server.connect())
 
     async def ask(self, method: bytes, target: bytes, headers: Headers, body: bytes) -> Reply:
         """Ask; returns when the head of the answer has come.
@@ -152,11 +180,12 @@ class Way:
         """
         if self._connecting is not None:
             self._line, self._connecting = await self._connecting, None
-        elif self._line is None:
+        elif self._line is None and self._begun is None:
             self._line = self._server.kept()
         if self._line is None or not self._line.is_usable:
             # Or it was closed while it waited: the model server saw nothing on it.
-            self._line = await self._server.connect()
+            begun, self._begun = self._begun, None
+            self._line = await self._server.connect(begun)
         size = len(body) if body or method in (b"POST", b"PUT", b"PATCH") else None
         head = self._server.head(method, target, headers, size)
         return await self._line.ask(head, body, asked_head=method == b"HEAD")
@@ -176,7 +205,9 @@ class Way:
         trace: TracebackType | None,
     ) -> None:
         """Give the connection back; one whose answer was not taken to its end is closed."""
-        if self._connecting is not None:
+        if self._begun is not None:
+            self._begun.close()
+        elif self._connecting is not None:
             self._connecting.add_done_callback(_unneeded)
             self._connecting.cancel()
         elif self._line is not None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Literal
 
@@ -82,15 +82,15 @@ class Calls:
         self,
         request_digest: bytes,
         asked: Asked | None = None,
-        meanwhile: Callable[[], Awaitable[None]] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> "Call":
         """Write down that a call is about to be forwarded.
 
         Args:
             request_digest: What names the request.
             asked: What its caller asks of its record.
-            meanwhile: Begun once the call is allowed, and before anybody waits for the disk; must
-                itself wait for nothing, and not forward anything.
+            meanwhile: Done once the call is allowed, and before anybody waits for the disk; must
+                be quick, and not forward anything.
 
         Returns:
             The call. In ``strict`` and ``stream`` its intent is durable.
@@ -101,7 +101,7 @@ class Calls:
         """
         call, deployment = self._allow(request_digest, asked)
         if meanwhile is not None:
-            await call.unless_cancelled(meanwhile())
+            meanwhile()
         if self.mode == "best_effort":
             self._try(call, deployment, request_digest)
         elif self._share.take():
@@ -112,7 +112,10 @@ class Calls:
                 call.open = self.recorder.begin(deployment, request_digest, after)
 
             try:
-                await call.unless_cancelled(self._waits().durable(write))
+                await self._waits().durable(write)
+            except asyncio.CancelledError:
+                call.abandoned()
+                raise
             except UnavailableError as error:
                 call.unwritten(error.reason)
                 raise
@@ -358,14 +361,6 @@ class Call:
             write()
         except UnavailableError:
             self.lost()
-
-    async def unless_cancelled(self, awaited: Awaitable[object]) -> None:
-        """Wait for something; if whoever asked leaves meanwhile, that is written down."""
-        try:
-            await awaited
-        except asyncio.CancelledError:
-            self.abandoned()
-            raise
 
     def unwritten(self, reason: str) -> None:
         """Take note that its intent could not be written: it is not made, and has no record."""

@@ -89,7 +89,7 @@ def test_calls_at_one_time_have_connections_of_their_own() -> None:
 def test_a_connection_is_made_before_anything_is_asked() -> None:
     async def act(upstream: Upstream, server: ModelServer) -> None:
         with Way(server) as way:
-            await way.begin()
+            way.begin()
             await until(lambda: upstream.open == 1)
             assert upstream.heads == []
             assert (await way.ask(b"POST", b"/", [], b"")).status == 200
@@ -102,9 +102,9 @@ def test_a_connection_is_made_before_anything_is_asked() -> None:
 def test_a_connection_that_nobody_needs_is_closed() -> None:
     async def act(upstream: Upstream, server: ModelServer) -> None:
         with Way(server) as way:
-            await way.begin()
+            way.begin()
         with Way(server) as way:
-            await way.begin()
+            way.begin()
             await until(lambda: upstream.open == 1)
         await until(lambda: upstream.open == 0)
 
@@ -162,7 +162,7 @@ def test_one_that_the_model_server_closed_meanwhile_is_not_asked() -> None:
     async def act(upstream: Upstream, server: ModelServer) -> None:
         await ask(server)
         with Way(server) as way:
-            await way.begin()
+            way.begin()
             upstream.writers[0].close()
             await until(lambda: upstream.open == 0)
             await asyncio.sleep(0.01)
@@ -180,7 +180,22 @@ def test_a_host_may_have_a_name() -> None:
     run(act, "localhost")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid", "x" * 70 + ".invalid"])
+def test_a_name_is_looked_up_while_something_else_is_done() -> None:
+    async def act(upstream: Upstream, server: ModelServer) -> None:
+        with Way(server) as way:
+            way.begin()
+            await until(lambda: upstream.open == 1)
+            assert (await way.ask(b"GET", b"/", [], b"")).status == 200
+        with Way(server) as way:
+            way.begin()
+        assert upstream.made == 1
+
+    run(act, "localhost")
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:1", "[::1]:1", "no-such-host.invalid", "x" * 70 + ".invalid"]
+)
 def test_a_model_server_that_is_not_there_is_named_so(host: str) -> None:
     with pytest.raises(NoAnswerError) as caught:
         asyncio.run(ask(ModelServer(f"http://{host}")))
