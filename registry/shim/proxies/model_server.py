@@ -82,11 +82,15 @@ class ModelServer:
     def reach(self) -> socket.socket | None:
         """Begin to connect to a host that is said by its address; the system goes on by itself.
 
-        None for one that has a name: to find its address takes waiting.
+        None for one that has a name: to find its address takes waiting; and where the system gives
+        no socket now.
         """
         if self._address is None:
             return None
-        begun = socket.socket(self._address[0], socket.SOCK_STREAM)
+        try:
+            begun = socket.socket(self._address[0], socket.SOCK_STREAM)
+        except OSError:
+            return None
         begun.settimeout(0)
         # Whatever is wrong shows when it is waited for.
         begun.connect_ex(self._address[4])

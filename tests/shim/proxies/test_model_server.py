@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -178,6 +180,27 @@ def test_a_host_may_have_a_name() -> None:
         assert b"\r\nhost: localhost:" in upstream.heads[0]
 
     run(act, "localhost")
+
+
+def test_a_system_without_sockets_is_no_fault_of_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(upstream: Upstream, server: ModelServer) -> None:
+        def refuse(*_: object, **__: object) -> Any:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with Way(server) as way:
+            monkeypatch.setattr(socket, "socket", refuse)
+            way.begin()
+            await asyncio.sleep(0.01)
+            monkeypatch.undo()
+            with pytest.raises(NoAnswerError) as caught:
+                await way.ask(b"GET", b"/", [], b"")
+        assert caught.value.kind == "UNREACHABLE"
+        assert upstream.made == 0
+        assert await ask(server) == b"hi"
+
+    run(act)
 
 
 def test_a_name_is_looked_up_while_something_else_is_done() -> None:
