@@ -31,6 +31,20 @@ CODE_SIGNING: Final = ExtendedKeyUsageOID.CODE_SIGNING
 TIME_STAMPING: Final = ExtendedKeyUsageOID.TIME_STAMPING
 """What a timestamp authority's certificate is for."""
 
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,  # a name of another ASN.1 type than its attribute may have
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+    # A serial number that is not positive: a warning today, an error in a later release.
+    CryptographyDeprecationWarning,
+    UserWarning,  # a name of a length that it may not have
+)
+"""What is raised while a certificate or a list of revoked ones is read, much of it as late as
+something is asked of it."""
+
 E = TypeVar("E", bound=x509.ExtensionType)
 
 _MIN_RSA_BITS = 2048
@@ -98,17 +112,7 @@ def load(der: bytes) -> x509.Certificate:
             name.rfc4514_string()
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
         _ = certificate.signature_hash_algorithm
-    except (
-        ValueError,
-        TypeError,  # a name of another ASN.1 type than its attribute may have
-        x509.InvalidVersion,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-        UnsupportedAlgorithm,
-        # A serial number that is not positive: a warning today, an error in a later release.
-        CryptographyDeprecationWarning,
-        UserWarning,  # a name of a length that it may not have, checked below
-    ) as error:
+    except UNREADABLE as error:
         raise malformed("it cannot be read", str(error)[:200]) from error
     for attribute in (*certificate.subject, *certificate.issuer):
         if attribute.oid in _LENGTHS and len(attribute.value) not in _LENGTHS[attribute.oid]:

@@ -14,10 +14,9 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
-from registry.core.certificates.chain import find, load
+from registry.core.certificates.chain import UNREADABLE, find, load
 from registry.core.evidence.checks import CheckError, Finding, Severity
 from registry.core.evidence.validity import Validity, seconds
 from registry.errors import MalformedError
@@ -59,20 +58,6 @@ class Entry:
         return self.date <= at or self.reason in _RETROACTIVE
 
 
-_UNREADABLE: Final = (
-    ValueError,
-    TypeError,  # a name of another ASN.1 type than its attribute may have
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-    UnsupportedAlgorithm,
-    # A serial number that is not positive: a warning today, an error in a later release.
-    CryptographyDeprecationWarning,
-    UserWarning,  # a name of a length that it may not have
-)
-"""What is raised while a list is read, much of it as late as something is asked of it."""
-
-
 @dataclass(frozen=True, slots=True)
 class RevocationList:
     """A list that can be read, of a scope that we understand; not verified yet.
@@ -101,7 +86,7 @@ class RevocationList:
             if found is None:
                 return None
             return Entry(seconds(found.revocation_date_utc), _reason(found))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _malformed("an entry cannot be read", str(error)) from error
 
     def verify(self, issuer: bytes) -> None:
@@ -127,7 +112,7 @@ def read(der: bytes) -> RevocationList:
         extensions = crl.extensions
         begins, ends = crl.last_update_utc, crl.next_update_utc
         issuer = crl.issuer
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _malformed("it cannot be read", str(error)) from error
     authorities_only = False
     for extension in extensions:
