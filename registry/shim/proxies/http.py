@@ -33,8 +33,8 @@ from registry.shim.proxies.exchange import (
     passing,
 )
 from registry.shim.proxies.model_server import ModelServer, Way
-from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step, is_framed
-from registry.shim.proxies.reply import Headers, NoAnswerError, Reply, unfit
+from registry.shim.proxies.passage import MAX_HELD_BYTES, Failed, Outcome, Passage, Step
+from registry.shim.proxies.reply import Headers, NoAnswerError, Reply, is_framed, unfit
 from registry.shim.proxies.request_params import JSON_BYTES, params_of
 from registry.shim.recorder.asking import OUTPUT, REACHED, RECEIPT, Asked
 from registry.shim.recorder.calls import Call, Calls
@@ -136,10 +136,11 @@ def _check(reply: Reply) -> None:
     """
     if reply.status not in FINAL:
         raise NoAnswerError(unfit(f"status {reply.status}"))
-    coding = named(reply.headers).get("transfer-encoding", "chunked")
-    if coding.lower() != "chunked":
+    codings = [value for name, value in reply.headers if name.lower() == b"transfer-encoding"]
+    coding = b", ".join(codings)
+    if codings and coding.lower() != b"chunked":
         # It is never passed on, so the client could not undo it (RFC 9112 §6.1).
-        raise NoAnswerError(unfit(f"transfer coding {coding[:40]}"))
+        raise NoAnswerError(unfit(f"transfer coding {coding.decode('latin-1')[:40]}"))
 
 
 def _announced(reply: Reply) -> Headers:

@@ -207,7 +207,7 @@ class Line(asyncio.Protocol):
         reply = self._reply
         if reply is None or reply.failure:
             return
-        if reply.status and not {b"content-length", b"transfer-encoding"} & reply.names:
+        if reply.status and not reply.is_framed:
             self._keeps = False
             self._end(reply)
         else:

@@ -16,6 +16,7 @@ from functools import partial
 
 from registry.shim.privacy.gathering import Gathering
 from registry.shim.proxies.answer_readers import LONG_BYTES, AnswerReader, Kind, Named, announced
+from registry.shim.proxies.reply import BODILESS
 from registry.shim.recorder.answer import Answer, Transport
 
 MAX_HELD_BYTES = 1024 * 1024
@@ -23,15 +24,6 @@ MAX_HELD_BYTES = 1024 * 1024
 
 ANSWERED = range(200, 300)
 """The HTTP statuses of an answer; any other says that there is none (RFC 9110 §15)."""
-
-
-_EMPTY = (204, 304)
-# Answers of these statuses have no body (RFC 9110 §15.3.5, §15.4.5).
-
-
-def is_framed(headers: Mapping[str, str], status: int) -> bool:
-    """Whether HTTP/1.1 says where an answer ends; else only its connection does (RFC 9112 §6.3)."""
-    return status in _EMPTY or "content-length" in headers or "transfer-encoding" in headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +97,7 @@ class Passage:
     @property
     def is_document(self) -> bool:
         """Whether the answer says nothing before its end, and may be small enough to be held."""
-        if self._status in _EMPTY:
+        if self._status in BODILESS:
             return True
         if self._reader.streamed:
             return False

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from registry.shim.proxies.answer_readers import kind_of
 from registry.shim.proxies.exchange import named
-from registry.shim.proxies.passage import Failed, Outcome, Passage, Step, is_framed
+from registry.shim.proxies.passage import Failed, Outcome, Passage, Step
+from registry.shim.proxies.reply import is_framed
 from registry.shim.recorder.answer import Answer
 from registry.shim.recorder.asking import OUTPUT, RECEIPT, TOLD, Proven
 from registry.shim.recorder.calls import Call, Calls

@@ -5,7 +5,7 @@ a failure is given out before it, so that a client gets all that the model serve
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from registry.errors import Reason
@@ -17,6 +17,16 @@ BODILESS: Final = (204, 304)
 """After these no body follows, whatever the head says (RFC 9110 §15.3.5, §15.4.5)."""
 
 Headers = list[tuple[bytes, bytes]]
+
+
+def is_framed(names: Collection[str], status: int) -> bool:
+    """Whether HTTP/1.1 says where an answer ends; else only its connection does (RFC 9112 §6.3).
+
+    Args:
+        names: The names of its headers, in lower case.
+        status: Its status.
+    """
+    return status in BODILESS or "content-length" in names or "transfer-encoding" in names
 
 
 class NoAnswerError(Exception):
@@ -86,9 +96,9 @@ class Reply:
         return self._asked_head or self.status in BODILESS
 
     @property
-    def names(self) -> set[bytes]:
-        """The names of its headers, in lower case."""
-        return {name.lower() for name, _ in self.headers}
+    def is_framed(self) -> bool:
+        """Whether it says where it ends; else the end of the connection is its end."""
+        return is_framed({name.decode("latin-1").lower() for name, _ in self.headers}, self.status)
 
     def begin(self, status: int) -> None:
         """Take note that its head has come."""
