@@ -384,6 +384,15 @@ def seen(size: int, root: str = "d" * 64, origin: str = "log.example") -> dict[s
     }
 
 
+def started_twice(first: dict[str, Any], second: dict[str, Any]) -> Story:
+    """A shim that started, stopped, and did both again."""
+    story = Story()
+    for start in (first, second):
+        story.boot(**start)
+        story.stop()
+    return story
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -396,11 +405,7 @@ def seen(size: int, root: str = "d" * 64, origin: str = "log.example") -> dict[s
 def test_a_start_that_had_seen_less_of_the_log_than_the_one_before_is_told(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    story = Story()
-    story.boot(**first)
-    story.stop()
-    story.boot(**second)
-    story.stop()
+    story = started_twice(first, second)
     assert reasons(audit(story.cut(), story)) == {Reason.BOOT_UNEXPLAINED}
 
 
@@ -411,11 +416,7 @@ def test_a_start_that_had_seen_less_of_the_log_than_the_one_before_is_told(
 def test_starts_that_see_the_log_grow_are_right_and_older_software_says_nothing(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    story = Story()
-    story.boot(**first)
-    story.stop()
-    story.boot(**second)
-    story.stop()
+    story = started_twice(first, second)
     assert audit(story.cut(), story).verdict is Verdict.VALID
 
 
